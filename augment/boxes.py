@@ -1,0 +1,92 @@
+"""Rectangles in an image: drawing them, clipping them, and turning them into masks.
+
+A box is (x1, y1, x2, y2) in pixels, half-open; x counts columns, y rows. Boxes are (n, 4) int64 on the CPU,
+where n is 1 (one for the batch) or B.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+Boxes = torch.Tensor
+
+
+def centred_boxes(
+    center_x: torch.Tensor, center_y: torch.Tensor, half_width: torch.Tensor, half_height: torch.Tensor,
+    *, height: int, width: int,
+) -> Boxes:  # fmt: skip
+    """Boxes of 2 * half around the centres, clipped at the border. Each argument: (n,). Returns (n, 4)."""
+    return torch.stack(
+        [
+            (center_x - half_width).clamp(0, width),
+            (center_y - half_height).clamp(0, height),
+            (center_x + half_width).clamp(0, width),
+            (center_y + half_height).clamp(0, height),
+        ],
+        dim=1,
+    )
+
+
+def cut_side(lam: torch.Tensor, side: int) -> torch.Tensor:
+    """Pixels of a side to cut so that about 1 - lam of the area goes: (n,) float64 -> (n,) int64."""
+    return (side * (1 - lam).sqrt()).long()
+
+
+def rand_bbox(lam: torch.Tensor, height: int, width: int, generator: torch.Generator) -> Boxes:
+    """CutMix's box: centre uniform over the pixels, clipped at the border, so often smaller than 1 - lam.
+
+    S. Yun et al., "CutMix", ICCV 2019, arXiv 1905.04899. An odd side shrinks by one pixel.
+    """
+    center_x = torch.randint(width, lam.shape, generator=generator)
+    center_y = torch.randint(height, lam.shape, generator=generator)
+    half_width, half_height = cut_side(lam, width) // 2, cut_side(lam, height) // 2
+    return centred_boxes(center_x, center_y, half_width, half_height, height=height, width=width)
+
+
+def square_rand_bbox(
+    lam: torch.Tensor, height: int, width: int, generator: torch.Generator
+) -> Boxes:
+    """A box of the full drawn size, uniform over the places where it fits into the image."""
+    cut_width, cut_height = cut_side(lam, width), cut_side(lam, height)
+    x1 = uniform_int(width - cut_width + 1, generator)
+    y1 = uniform_int(height - cut_height + 1, generator)
+    return torch.stack([x1, y1, x1 + cut_width, y1 + cut_height], dim=1)
+
+
+def simpler_rand_bbox(
+    lam: torch.Tensor, height: int, width: int, generator: torch.Generator
+) -> Boxes:
+    """Upper left corner uniform, then lower right corner uniform beyond it; lam plays no part."""
+    x1 = torch.randint(width, lam.shape, generator=generator)
+    y1 = torch.randint(height, lam.shape, generator=generator)
+    x2 = x1 + 1 + uniform_int(width - x1, generator)
+    y2 = y1 + 1 + uniform_int(height - y1, generator)
+    return torch.stack([x1, y1, x2, y2], dim=1)
+
+
+def uniform_int(bound: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Whole numbers uniform over 0..bound-1, a bound each: (n,) int64 -> (n,) int64."""
+    return (torch.rand(bound.shape, generator=generator, dtype=torch.float64) * bound).long()
+
+
+draw_box: dict[str, Callable[[torch.Tensor, int, int, torch.Generator], Boxes]] = {
+    "rand_bbox": rand_bbox,
+    "square_rand_bbox": square_rand_bbox,
+    "simpler_rand_bbox": simpler_rand_bbox,
+}
+
+
+def box_mask(boxes: Boxes, height: int, width: int) -> torch.Tensor:
+    """(n, 4) boxes -> (n, 1, H, W) bool, True inside."""
+    x1, y1, x2, y2 = boxes[:, :, None].unbind(1)  # each (n, 1)
+    rows = torch.arange(height, device=boxes.device)
+    columns = torch.arange(width, device=boxes.device)
+    inside_rows = (rows >= y1) & (rows < y2)  # (n, H)
+    inside_columns = (columns >= x1) & (columns < x2)  # (n, W)
+    return (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
+
+
+def kept_share(boxes: Boxes, height: int, width: int) -> torch.Tensor:
+    """The share of the image's area outside each box: (n, 4) -> (n,) float64, exact."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return 1 - area.double() / (height * width)

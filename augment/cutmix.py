@@ -1,0 +1,65 @@
+"""CutMix: a box of another image of the batch pasted in.
+
+S. Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+ICCV 2019, arXiv 1905.04899. lam ~ Beta(1, 1), which is the uniform distribution; one box for the batch (unless
+--mix_draw sample), partners per image and never the image itself.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from augment.base import Augmentation, Augmented, MixSettings, mix_modes
+from augment.boxes import box_mask, draw_box, kept_share
+from dataset.spec import DatasetSpec
+
+
+class CutMixDraw(NamedTuple):
+    """boxes: (1, 4) or (B, 4), see boxes.py. partner: (B,)."""
+
+    boxes: torch.Tensor
+    partner: torch.Tensor
+
+
+@mix_modes.register("cutmix")
+class CutMix(Augmentation):
+    """lam in the result is the exact share of the image that was kept, after the box was clipped."""
+
+    def __init__(self, spec: DatasetSpec, settings: MixSettings) -> None:
+        super().__init__(spec, settings)
+        self.start_epoch(1)
+
+    def start_epoch(self, epoch: int) -> None:
+        self.floor, self.ceiling = self.settings.floor.at(epoch), self.settings.ceiling.at(epoch)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> CutMixDraw:
+        lam = torch.rand(self.draws(batch_size), generator=generator, dtype=torch.float64)
+        lam = scale_lam(lam, self.floor, self.ceiling)
+        side = self.spec.img_size
+        boxes = draw_box[self.settings.box](lam, side, side, generator)
+        return CutMixDraw(boxes, derangement(batch_size, generator))
+
+    def apply(self, images: torch.Tensor, draw: CutMixDraw) -> Augmented:
+        height, width = images.shape[2:]
+        device = images.device
+        partner = draw.partner.to(device)
+        lam = kept_share(draw.boxes, height, width).float().expand(len(images)).to(device)  # (B,)
+        inside = box_mask(draw.boxes.to(device), height, width)  # (n, 1, H, W)
+        return Augmented(torch.where(inside, images[partner], images), partner, lam)
+
+
+def scale_lam(lam: torch.Tensor, floor: float, ceiling: float) -> torch.Tensor:
+    """Uniform draws from 0..1 moved to floor..ceiling."""
+    return floor + (ceiling - floor) * lam
+
+
+def derangement(count: int, generator: torch.Generator) -> torch.Tensor:
+    """A uniform permutation of 0..count-1 that leaves nothing in its place: (count,) int64.
+
+    Redrawn until it fits, e = 2.7 times on average. A batch of one has no other image: it is its own partner.
+    """
+    rows = torch.arange(count)
+    while True:
+        permutation = torch.randperm(count, generator=generator)
+        if count < 2 or not (permutation == rows).any():
+            return permutation

@@ -1,0 +1,125 @@
+"""Batches that never leave the device: gather, random crop and flip, normalise.
+
+The whole split lives on the device as bytes (CIFAR-100: 150 MB). An epoch's random draws are made at once on
+the CPU, from an explicit generator, so that the same seed gives the same batches on every device.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from dataset.spec import DatasetSpec, ImageSet
+
+
+@dataclass(frozen=True)
+class DefaultDA:
+    """The per-sample augmentation that every training image gets: crop out of a black margin, mirror."""
+
+    crop: bool = True
+    flip: bool = True
+
+
+def crop_and_flip(
+    images: torch.Tensor,
+    index: torch.Tensor,
+    *,
+    top: torch.Tensor,
+    left: torch.Tensor,
+    mirror: torch.Tensor,
+    fill: torch.Tensor | float = 0,
+) -> torch.Tensor:
+    """Gather images by index, shift each by its own offset and mirror it, in one pass.
+
+    images: (N, H, W, C), any dtype. index: (B,) rows. top, left: (B,) or (1,) offsets in pixels; pixel (i, j)
+    of the result comes from (i + top, j + left), or is `fill` where that lies outside. mirror: (B,) or (1,)
+    bool, applied after the shift. Returns (B, H, W, C).
+    """
+    height, width = images.shape[1:3]
+    rows = torch.arange(height, device=images.device) + top[:, None]  # (B, H)
+    columns = torch.arange(width, device=images.device)  # (W,)
+    columns = torch.where(mirror[:, None], columns.flip(0), columns) + left[:, None]  # (B, W)
+    inside_rows = (rows >= 0) & (rows < height)
+    inside_columns = (columns >= 0) & (columns < width)
+    gathered = images[
+        index[:, None, None],
+        rows.clamp(0, height - 1)[:, :, None],
+        columns.clamp(0, width - 1)[:, None, :],
+    ]  # (B, H, W, C)
+    inside = inside_rows[:, :, None, None] & inside_columns[:, None, :, None]  # (B, H, W, 1)
+    return torch.where(
+        inside, gathered, torch.as_tensor(fill, dtype=images.dtype, device=images.device)
+    )
+
+
+class Normalize:
+    """Bytes to what the networks read: (x / 255 - mean) / std, and back."""
+
+    def __init__(self, spec: DatasetSpec, device: torch.device | str = "cpu") -> None:
+        self.mean = torch.tensor(spec.mean, device=device)
+        self.std = torch.tensor(spec.std, device=device)
+        self.black = -self.mean / self.std
+        """(3,) the value of a black pixel."""
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, in channels_last memory."""
+        return ((images.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
+
+    def undo(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) normalised -> (B, 3, H, W) uint8, rounded: exact for unchanged pixels."""
+        scaled = images * self.std[:, None, None] + self.mean[:, None, None]
+        return (scaled * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+class Batches:
+    """An iterable over one split's batches: (images (B, 3, H, W) normalised float32, labels (B,)).
+
+    With a generator: shuffled, with the default DA, anew in each pass. Without: in order, untouched. The last
+    batch is short where the batch size does not divide the split.
+    """
+
+    def __init__(
+        self,
+        split: ImageSet,
+        spec: DatasetSpec,
+        batch_size: int,
+        *,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+        default_da: DefaultDA | None = None,
+    ) -> None:
+        self.images = split.images.to(device)
+        self.labels = split.labels.to(device)
+        self.batch_size = batch_size
+        self.normalize = Normalize(spec, device)
+        self.generator = generator
+        self.default_da = default_da or DefaultDA()
+        self.padding = spec.crop_padding
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        if self.generator is None:
+            for images, labels in zip(
+                self.images.split(self.batch_size), self.labels.split(self.batch_size)
+            ):
+                yield self.normalize(images), labels
+            return
+        draws = self._draw_epoch(self.generator)
+        for index, top, left, mirror in zip(*(draw.split(self.batch_size) for draw in draws)):
+            images = crop_and_flip(self.images, index, top=top, left=left, mirror=mirror)
+            yield self.normalize(images), self.labels[index]
+
+    def _draw_epoch(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        """One pass's order (N,), offsets (N,), (N,) and mirror flags (N,), on the device.
+
+        All are drawn whatever the default DA is, so switching a part off leaves the other draws as they are.
+        """
+        count, padding, device = len(self.labels), self.padding, self.labels.device
+        order = torch.randperm(count, generator=generator)
+        offsets = torch.randint(-padding, padding + 1, (2, count), generator=generator)
+        mirror = torch.rand(count, generator=generator) < 0.5
+        offsets *= self.default_da.crop
+        mirror &= self.default_da.flip
+        return tuple(draw.to(device) for draw in (order, offsets[0], offsets[1], mirror))

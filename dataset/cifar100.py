@@ -1,0 +1,79 @@
+"""CIFAR-100: 50,000 + 10,000 images of 32x32 pixels in 100 classes.
+
+A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of
+Toronto, 2009. Read from the public Python layout, `<root>/cifar-100-python/{train,test}`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataset.download import fetch_archive
+from dataset.registry import DataRequest, datasets
+from dataset.restricted_pickle import load_arrays
+from dataset.spec import Dataset, DatasetSpec, ImageSet
+from helper.errors import UserError
+
+FOLDER = "cifar-100-python"
+URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
+
+
+@datasets.register("cifar100")
+class Cifar100:
+    @staticmethod
+    def spec(request: DataRequest) -> DatasetSpec:
+        return DatasetSpec(
+            name="cifar100",
+            num_classes=100,
+            img_size=32,
+            mean=(0.5071, 0.4867, 0.4408),
+            std=(0.2675, 0.2565, 0.2761),
+            crop_padding=4,
+            cutout_size=8,
+            autoaugment_policy="cifar10",
+            light_student_lr=0.01,
+        )
+
+    @staticmethod
+    def load(request: DataRequest) -> Dataset:
+        """Both splits, downloaded first if they are absent.
+
+        Raises UserError if a file is absent and cannot be fetched, or is damaged.
+        """
+        folder = request.root / FOLDER
+        if not folder.exists():
+            if not request.download:
+                raise UserError(
+                    f"cifar100 is not in --data_root {request.root}: {folder}/ is absent "
+                    "(a training run downloads it)"
+                )
+            fetch_archive(URL, request.root, FOLDER, ("train", "test", "meta"), SHA256)
+        return Dataset(
+            spec=Cifar100.spec(request),
+            train=read_split(folder / "train", 100).first(request.limit_train),
+            test=read_split(folder / "test", 100).first(request.limit_test),
+        )
+
+
+def read_split(path: Path, num_classes: int) -> ImageSet:
+    """One file of the public layout. Raises UserError if it is absent or damaged."""
+    entry = load_arrays(path)
+    data, labels = entry.get("data"), entry.get("fine_labels")
+    if (
+        not isinstance(data, np.ndarray)
+        or data.dtype != np.uint8
+        or data.ndim != 2
+        or data.shape[1] != 3072
+    ):
+        raise UserError(f"{path} is damaged: 'data' is not an (N, 3072) array of bytes")
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise UserError(f"{path} is damaged: 'fine_labels' is not a list of whole numbers")
+    if len(labels) != len(data) or not labels:
+        raise UserError(f"{path} is damaged: {len(data)} images and {len(labels)} labels")
+    if min(labels) < 0 or max(labels) >= num_classes:
+        raise UserError(f"{path} is damaged: a label lies outside 0..{num_classes - 1}")
+    planes = data.reshape(-1, 3, 32, 32)  # (N, C, H, W): the red plane, then green, then blue
+    images = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))  # (N, H, W, C)
+    return ImageSet(torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64))

@@ -1,0 +1,38 @@
+"""Where data sets are filed: a name for `--dataset`, its facts, and how to load it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dataset.spec import Dataset, DatasetSpec
+from helper.registry import Registry
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """What the command line says about the data."""
+
+    root: Path = Path("data")
+    """The folder that holds, or will hold, the public files."""
+    limit_train: int | None = None
+    """Only the first N training examples."""
+    limit_test: int | None = None
+    num_classes: int = 20
+    """Of `synthetic` alone; the public sets have theirs."""
+    img_size: int = 32
+    """Of `synthetic` alone."""
+    download: bool = True
+    """Fetch what is absent."""
+
+
+class DataSource(Protocol):
+    """One data set."""
+
+    @staticmethod
+    def spec(request: DataRequest) -> DatasetSpec: ...
+
+    @staticmethod
+    def load(request: DataRequest) -> Dataset: ...
+
+
+datasets: Registry[DataSource] = Registry("data set")

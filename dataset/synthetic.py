@@ -1,0 +1,275 @@
+"""`synthetic`: an embedded data set, drawn on the fly, for the quickstart and the tests.
+
+Each image shows one shape, filled with one texture, on one background; the three together are the class.
+Position, size, rotation, stretch, all colours, light, the blobs that cover parts, and the noise are nuisance
+drawn at random. Classes that share a shape or a texture are alike, so a teacher has something to say beyond
+the label. Each shape equals its own mirror image and each pose is as likely as its mirror image: flipping an
+image keeps its label.
+
+Shapes and textures are signed distances: negative inside, in units of half the image's side.
+It does not try to look like photographs, and no number measured on it says anything about a real data set.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from dataset.spec import DatasetSpec, ImageSet
+from helper.errors import UserError
+
+SEED = 20201203
+SPLITS = ("train", "test")
+BLOCK_PIXELS = 2**18
+"""Pixels drawn at once (256 images of 32 x 32); bounds the memory to about 30 MB."""
+MIN_IMG_SIZE, MAX_IMG_SIZE = 16, 512
+
+Field = np.ndarray
+"""(B, H, W) float32, or what broadcasts to it."""
+
+
+def synthetic_spec(num_classes: int, img_size: int) -> DatasetSpec:
+    """The facts of the data set with `num_classes` classes at `img_size` pixels. Raises UserError."""
+    _check(num_classes, img_size)
+    return DatasetSpec(
+        name="synthetic",
+        num_classes=num_classes,
+        img_size=img_size,
+        mean=(0.50, 0.50, 0.50),
+        std=(0.25, 0.25, 0.25),
+        crop_padding=img_size // 8,
+        cutout_size=img_size // 4,
+        autoaugment_policy="cifar10",
+    )
+
+
+def synthetic_images(split: str, count: int, *, num_classes: int, img_size: int) -> ImageSet:
+    """The first `count` images of `split`, "train" or "test".
+
+    The same arguments give the same images, and a smaller `count` the first ones of a larger. Every class
+    is as frequent as any other, to within one image. Raises UserError.
+    """
+    _check(num_classes, img_size)
+    if split not in SPLITS:
+        raise UserError(f"unknown split {split!r}. Choices: {', '.join(SPLITS)}")
+    if count < 0:
+        raise UserError(f"the number of {split} images must be 0 or more, got {count}")
+    block_size = max(1, BLOCK_PIXELS // img_size**2)
+    seed = (SEED, SPLITS.index(split), num_classes, img_size)
+    num_blocks = -(-count // block_size)
+    labels = _labels(np.random.default_rng((*seed, 0)), num_blocks * block_size, num_classes)
+    images = np.empty((count, img_size, img_size, 3), dtype=np.uint8)
+    for block in range(num_blocks):
+        rows = slice(block * block_size, (block + 1) * block_size)
+        generator = np.random.default_rng((*seed, 1 + block))
+        drawn = _draw_block(labels[rows], generator, img_size)
+        images[rows] = drawn[: count - rows.start]
+    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels[:count].copy()))
+
+
+def _check(num_classes: int, img_size: int) -> None:
+    if not 2 <= num_classes <= MAX_CLASSES:
+        raise UserError(f"--num_classes of synthetic must be 2..{MAX_CLASSES}, got {num_classes}")
+    if not MIN_IMG_SIZE <= img_size <= MAX_IMG_SIZE:
+        raise UserError(f"--img_size of synthetic must be {MIN_IMG_SIZE}..{MAX_IMG_SIZE}, got {img_size}")
+
+
+def _labels(generator: np.random.Generator, count: int, num_classes: int) -> np.ndarray:
+    """(count,) int64: all classes in random order, then all in another order, and so on."""
+    rounds = -(-count // num_classes)
+    orders = [generator.permutation(num_classes) for _ in range(rounds)]
+    return np.concatenate([np.empty(0, np.int64), *orders])[:count]
+
+
+# --- Shapes: signed distance at (u, v), in units of the shape's radius -----------------------------------
+
+
+def _disc(u: Field, v: Field) -> Field:
+    return np.hypot(u, v) - 0.9
+
+
+def _ring(u: Field, v: Field) -> Field:
+    return np.abs(np.hypot(u, v) - 0.7) - 0.25
+
+
+def _crescent(u: Field, v: Field) -> Field:
+    return np.maximum(np.hypot(u, v) - 1, 0.8 - np.hypot(u, v - 0.5))
+
+
+def _box(u: Field, v: Field, half_width: float, half_height: float) -> Field:
+    return np.maximum(np.abs(u) - half_width, np.abs(v) - half_height)
+
+
+def _bar(u: Field, v: Field) -> Field:
+    return _box(u, v, 1.1, 0.4)
+
+
+def _cross(u: Field, v: Field) -> Field:
+    return np.minimum(_box(u, v, 1.0, 0.33), _box(u, v, 0.33, 1.0))
+
+
+def _corner(u: Field, v: Field) -> Field:
+    """An L with equal arms, standing on its corner."""
+    u, v = (u + v) * np.sqrt(0.5), (v - u) * np.sqrt(0.5)
+    return np.minimum(_box(u, v + 0.55, 0.9, 0.35), _box(u + 0.55, v, 0.35, 0.9))
+
+
+def _star(points: int, inner: float) -> Callable[[Field, Field], Field]:
+    """`points` corners at radius 1.1, and as many between them at 1.1 * `inner`."""
+    half = np.pi / points
+    # The edge from (1, 0) to inner * (cos half, sin half), as normal . position = offset.
+    normal_u, normal_v = inner * np.sin(half), 1 - inner * np.cos(half)
+    length = np.hypot(normal_u, normal_v)
+    normal_u, normal_v, offset = normal_u / length, normal_v / length, 1.1 * normal_u / length
+
+    def distance(u: Field, v: Field) -> Field:
+        radius, angle = np.hypot(u, v), np.arctan2(u, -v)
+        angle = np.abs((angle + half) % (2 * half) - half)  # fold onto half a corner
+        return radius * (normal_u * np.cos(angle) + normal_v * np.sin(angle)) - offset
+
+    return distance
+
+
+def _polygon(sides: int) -> Callable[[Field, Field], Field]:
+    return _star(sides, inner=np.cos(np.pi / sides))
+
+
+SHAPES = (_disc, _polygon(4), _star(5, 0.45), _ring, _polygon(3), _cross, _crescent, _bar, _star(4, 0.35), _corner)
+
+
+# --- Textures: signed distance at (p, q), in units of half the image's side ------------------------------
+
+
+def _wave(p: Field, period: float) -> Field:
+    """Distance to the edges of stripes across p, each half a period wide."""
+    return (np.abs(p / period % 1 - 0.5) - 0.25) * period
+
+
+def _plain(p: Field, q: Field) -> Field:
+    return np.full_like(p, -1)
+
+
+def _wide_stripes(p: Field, q: Field) -> Field:
+    return _wave(p, 0.56)
+
+
+def _narrow_stripes(p: Field, q: Field) -> Field:
+    return _wave(p, 0.28)
+
+
+def _checks(p: Field, q: Field) -> Field:
+    a, b = _wave(p, 0.6), _wave(q, 0.6)
+    return np.maximum(np.minimum(a, b), np.minimum(-a, -b))
+
+
+def _dots(p: Field, q: Field) -> Field:
+    return np.hypot(p % 0.4 - 0.2, q % 0.4 - 0.2) - 0.125
+
+
+def _grid(p: Field, q: Field) -> Field:
+    return np.minimum(_wave(p, 0.44), _wave(q, 0.44)) + 0.05
+
+
+def _zigzag(p: Field, q: Field) -> Field:
+    return 0.7 * _wave(q + 2 * _wave(p, 0.6), 0.4)
+
+
+def _rings(p: Field, q: Field) -> Field:
+    return _wave(np.hypot(p, q), 0.4)
+
+
+def _rays(p: Field, q: Field) -> Field:
+    return np.hypot(p, q) * _wave(np.arctan2(q, p), np.pi / 4)
+
+
+def _halves(p: Field, q: Field) -> Field:
+    return p
+
+
+TEXTURES = (_plain, _wide_stripes, _checks, _dots, _rings, _narrow_stripes, _zigzag, _grid, _rays, _halves)
+MAX_CLASSES = len(SHAPES) * len(TEXTURES) ** 2
+
+
+def class_parts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels (B,) -> indices of the shape, of its texture and of the background's texture, (B,) each.
+
+    Ten classes have ten shapes and ten textures. Beyond that, neither shape nor texture alone tells the
+    class; backgrounds other than plain start at class 100.
+    """
+    shape = labels % len(SHAPES)
+    shift = labels // len(SHAPES)
+    texture = (labels + shift) % len(TEXTURES)
+    background = shift // len(TEXTURES)
+    return shape, texture, background
+
+
+# --- Drawing ---------------------------------------------------------------------------------------------
+
+
+def _draw_block(labels: np.ndarray, generator: np.random.Generator, img_size: int) -> np.ndarray:
+    """Labels (B,) -> images (B, H, W, 3) uint8."""
+    batch, pixel = len(labels), 2 / img_size
+    shape, texture, background = class_parts(labels)
+    axis = ((np.arange(img_size) + 0.5) * pixel - 1).astype(np.float32)
+    x, y = axis[None, None, :], axis[None, :, None]
+
+    def uniform(low: float, high: float, *shape: int) -> np.ndarray:
+        return low + (high - low) * generator.random((batch, *shape), dtype=np.float32)
+
+    def per_image(low: float, high: float) -> Field:
+        return uniform(low, high, 1, 1)
+
+    def turned(x: Field, y: Field, most: float | Field) -> tuple[Field, Field]:
+        angle = per_image(-1, 1) * most
+        return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+
+    def two_colours(contrast: Field) -> tuple[np.ndarray, np.ndarray]:
+        """Two random colours (B, 1, 1, 3), one lighter than the other by `contrast` (B, 1, 1)."""
+        middle = uniform(0.15, 0.85, 1, 1, 3)
+        change = contrast[..., None] * uniform(0.5, 1, 1, 1, 3) * np.sign(uniform(-1, 1, 1, 1, 1)) / 2
+        return middle + change, middle - change
+
+    hard = per_image(0, 1)
+
+    # The background: a texture of low contrast.
+    p, q = turned(x, y, np.pi)
+    ground = _fill(two_colours(per_image(0.1, 0.3)), _select(TEXTURES, background, p, q) / pixel)
+
+    # The object.
+    shift = 0.4 * hard
+    u, v = turned(x + shift * per_image(-1, 1), y + shift * per_image(-1, 1), 1.0 * hard)
+    radius, stretch = per_image(0.5, 0.8), 1 + 0.3 * hard * per_image(-1, 1)
+    outline = radius * _select(SHAPES, shape, u / radius * stretch, v / radius / stretch)
+    p, q = turned(u + per_image(-0.1, 0.1), v + per_image(-0.1, 0.1), 0.6 * hard)
+    inside = _fill(two_colours(0.8 - 0.5 * hard), _select(TEXTURES, texture, p, q) / pixel)
+    images = _fill((inside, ground), outline / pixel)
+
+    # Blobs that cover parts of both.
+    for _ in range(4):
+        u, v = turned(x + per_image(-1, 1), y + per_image(-1, 1), np.pi)
+        outline = np.hypot(u, v * per_image(1, 3)) - hard * per_image(0.1, 0.4)
+        images = _fill((uniform(0, 1, 1, 1, 3), images), outline / pixel)
+
+    light, _ = turned(x, y, np.pi)
+    images *= (1 + per_image(0, 0.4) * light)[..., None]
+    images += (0.02 + 0.08 * hard[..., None]) * generator.standard_normal(images.shape, dtype=np.float32)
+    return (255 * np.clip(images, 0, 1) + 0.5).astype(np.uint8)
+
+
+def _select(functions: tuple[Callable, ...], index: np.ndarray, u: Field, v: Field) -> Field:
+    """The signed distance of image b by functions[index[b]]. index: (B,); u, v, result: (B, H, W)."""
+    distance = np.empty_like(u)
+    for i in np.unique(index):
+        rows = index == i
+        distance[rows] = functions[i](u[rows], v[rows])
+    return distance
+
+
+def _fill(colours: tuple[np.ndarray, np.ndarray], distance: Field) -> np.ndarray:
+    """The first colour where the distance, in pixels, is negative, else the second; smooth at the edge.
+
+    colours: two of (B, H or 1, W or 1, 3); distance: (B, H, W); result: (B, H, W, 3).
+    """
+    coverage = np.clip(0.5 - distance, 0, 1)[..., None]
+    inside, outside = colours
+    return outside + coverage * (inside - outside)

@@ -1,0 +1,151 @@
+"""Checkpoint files: written whole or not at all, read as data only (`weights_only=True`).
+
+Public layout: a dict with "model" (the state_dict) and usually "epoch", "accuracy", "optimizer". Ours add what
+the network is ("arch", "num_classes", "img_size", "dataset"), so that any of them can serve as a teacher.
+"""
+
+import datetime
+import os
+import pickle
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from helper.errors import UserError
+from models import model_dict
+
+
+def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write beside the file, flush to disk, then rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
+    """The dict in a checkpoint file, on the CPU. UserError naming `flag` if it is absent, damaged or no data."""
+    path = Path(path)
+    if not path.is_file():
+        problem = "is a folder, not a checkpoint" if path.is_dir() else "does not exist"
+        raise UserError(f"{flag} {path} {problem}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{flag} {path} is damaged or holds objects other than weights; such a file is never executed, "
+            "save its state_dict instead"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{flag} {path}: {error.strerror or error}") from None
+    except Exception as error:  # a damaged zip or pickle can raise nearly anything
+        raise UserError(f"{flag} {path} is damaged: {str(error).splitlines()[0]}") from None
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"{flag} {path} holds a {type(checkpoint).__name__}, not a checkpoint")
+    return checkpoint
+
+
+def weights_in(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The state_dict of a checkpoint in any public layout, without DataParallel's "module." prefix.
+
+    Empty if there is none.
+    """
+    for key in ("model", "state_dict"):
+        if isinstance(checkpoint.get(key), dict):
+            checkpoint = checkpoint[key]
+            break
+    return {
+        key.removeprefix("module."): value
+        for key, value in checkpoint.items()
+        if isinstance(key, str) and torch.is_tensor(value)
+    }
+
+
+def model_name_of(flag: str, path: str | Path, checkpoint: dict[str, Any]) -> str:
+    """Which zoo model a checkpoint is: what it says itself, else its folder's name before "_vanilla"."""
+    if isinstance(checkpoint.get("arch"), str):
+        name = checkpoint["arch"]
+    else:
+        name = Path(path).resolve().parent.name.split("_vanilla")[0]
+    if name not in model_dict:
+        raise UserError(
+            f"cannot tell the model in {flag} {path}: its folder should be called MODEL_vanilla, or give --model_t. "
+            f"Models: {', '.join(model_dict)}"
+        )
+    return name
+
+
+def load_weights(
+    model: nn.Module, name: str, checkpoint: dict[str, Any], *, flag: str, path: str | Path
+) -> None:
+    """Fill the model from a checkpoint; every key and shape must fit. UserError says what does not."""
+    weights, wanted = weights_in(checkpoint), model.state_dict()
+    if not weights:
+        raise UserError(f"{flag} {path} holds no weights")
+    differing = [
+        key for key in wanted if key in weights and weights[key].shape != wanted[key].shape
+    ]
+    missing, extra = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
+    if not (differing or missing or extra):
+        model.load_state_dict(weights)
+        return
+    classifier = list(wanted)[-1]  # the last entry is the classifier's bias: (K,)
+    if differing and classifier in differing and not (missing or extra):
+        classes = (len(weights[classifier]), len(wanted[classifier]))
+        raise UserError(f"{flag} {path} has {classes[0]} classes, the data set has {classes[1]}")
+    problems = [
+        f"{len(keys)} {word} ({', '.join(sorted(keys)[:3])}{', ...' if len(keys) > 3 else ''})"
+        for word, keys in (
+            ("keys missing", missing),
+            ("unknown keys", extra),
+            ("shapes differ", differing),
+        )
+        if keys
+    ]
+    fits = fitting_models(weights)
+    advice = f"it fits {', '.join(fits)}" if fits else "it fits no model of the zoo"
+    raise UserError(f"{flag} {path} is not a {name}: {'; '.join(problems)}; {advice}")
+
+
+def fitting_models(weights: dict[str, torch.Tensor]) -> list[str]:
+    """The zoo's models whose keys and shapes, the classifier's apart, are those of `weights`."""
+    names = []
+    for name in model_dict:
+        with torch.device("meta"):
+            wanted = model_dict[name]().state_dict()
+        shapes = {key: value.shape for key, value in wanted.items()}
+        if shapes.keys() == weights.keys() and all(
+            shapes[key][1:] == value.shape[1:] for key, value in weights.items()
+        ):
+            last_two = list(shapes)[-2:]
+            if all(shapes[key] == weights[key].shape for key in shapes if key not in last_two):
+                names.append(name)
+    return names
+
+
+def describe_model(name: str, num_classes: int, img_size: int, dataset: str) -> dict[str, Any]:
+    """What a checkpoint says of its network."""
+    return {"arch": name, "num_classes": num_classes, "img_size": img_size, "dataset": dataset}
+
+
+def save_keeping_old(path: Path, checkpoint: dict[str, Any]) -> Path | None:
+    """Write a checkpoint; a copy of what was at `path` before stays. Returns the copy's name, if any."""
+    kept = None
+    if path.exists():
+        moment = datetime.datetime.fromtimestamp(path.stat().st_mtime)
+        kept = path.with_name(f"{path.stem}.from-{moment:%Y%m%d-%H%M%S-%f}{path.suffix}")
+        shutil.copy2(path, kept)
+    save_checkpoint(path, checkpoint)
+    return kept

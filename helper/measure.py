@@ -1,0 +1,180 @@
+"""The T. stddev pass: the training batches and their second views, the teacher's forward, an accumulator.
+
+No student unless a pick criterion or check_ce_var_v3 asks for one, no validation, no weights written.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from dataset.batches import Batches
+from helper.engine import Observer, TwoViews, ViewMaker
+from helper.networks import logits_of
+from helper.run_folder import RunFolder
+from helper.teacher_stats import CovarianceMeans, CrossEntropyCovariance, TeacherStddev
+from helper.training import progress_bar
+
+COVARIANCE_PRINT_STEPS = 10
+
+
+@dataclass
+class TeacherProbe:
+    """Shows each step's views to the statistics asked for, and logs what they say when it is due.
+
+    Called once a step, in the pass and, with --utils.check_ce_var while training, in the training loop.
+    """
+
+    steps_per_epoch: int
+    stddev: TeacherStddev | None = None
+    covariance: CovarianceMeans | None = None
+    cross_entropy: CrossEntropyCovariance | None = None
+    student: nn.Module | None = None
+    """Of check_ce_var_v3 alone."""
+    amp: bool = False
+    run: RunFolder | None = None
+    """Set before the first step."""
+    total_step: int = -1
+    """The last step taken in, counted from 0 over all epochs."""
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor, seen: TwoViews) -> None:
+        self.total_step += 1
+        logits = [seen.teacher_clean] + ([] if seen.teacher_view is None else [seen.teacher_view])
+        probabilities = [view.detach().softmax(dim=1) for view in logits]
+        if self.stddev is not None and self.stddev.update(*probabilities):
+            self._log_stddev()
+        if self.covariance is not None:
+            self.covariance.update(*reversed(probabilities))  # the mixed view's rows come first
+            if self.total_step % COVARIANCE_PRINT_STEPS == 0:
+                self._log_covariance()
+        if self.cross_entropy is not None and not self.cross_entropy.full:
+            views = [images] + ([] if seen.view is None else [seen.view.images])
+            for view, teacher_logits in zip(views, logits):
+                self.cross_entropy.update(
+                    teacher_logits, logits_of(self.student, view, amp=self.amp)
+                )
+            if self.cross_entropy.full:
+                self.log_cross_entropy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far. (check_ce_var_v3 has its own pass, which is not resumed.)"""
+        parts = {"stddev": self.stddev, "covariance": self.covariance}
+        return {
+            "total_step": self.total_step,
+            **{name: part.state_dict() for name, part in parts.items() if part is not None},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.total_step = state["total_step"]
+        for name in ("stddev", "covariance"):
+            if getattr(self, name) is not None:
+                getattr(self, name).load_state_dict(state[name])
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more to learn: check_ce_var_v3 was the only question, and it is answered."""
+        return self.stddev is None and self.covariance is None and self.cross_entropy.full
+
+    def _where(self) -> str:
+        epoch, step = divmod(self.total_step, self.steps_per_epoch)
+        return f"Epoch {epoch + 1} Step {step} TotalStep {self.total_step}"
+
+    def _log_stddev(self) -> None:
+        value, entropy = self.stddev.value()
+        groups = self.stddev.groups
+        self.run.log(
+            f"Check T prob: NumOfSampledStd {groups} {self._where()} MeanStd {value:.6f} MeanEntropy {entropy:.6f}"
+        )
+        self.run.record(
+            "t_stddev", groups=groups, step=self.total_step, t_stddev=value, entropy=entropy
+        )
+        self.run.scalars(groups, {"t_stddev": value, "teacher_entropy": entropy})
+
+    def _log_covariance(self) -> None:
+        values = self.covariance.value()
+        for matrix in ("Cov", "Corr"):
+            shown = " ".join(
+                f"{name} {value:.8f}" for name, value in values.items() if name.startswith(matrix)
+            )
+            self.run.log(f"Check T prob V2: {self._where()} {shown}")
+        self.run.record("covariance", step=self.total_step, **values)
+
+    def log_cross_entropy(self) -> None:
+        exact, approximate = self.cross_entropy.value()
+        vectors = self.cross_entropy.count // self.cross_entropy.width
+        self.run.log(
+            f"Check Covariance: NumOfSamples {vectors} {self._where()} Cov {exact:.10f} Cov_approx {approximate:.10f}"
+        )
+        self.run.record("cross_entropy_covariance", vectors=vectors, step=self.total_step,
+                        covariance=exact, approximation=approximate)  # fmt: skip
+
+    def summary(self) -> dict[str, float]:
+        """The values at the end of a pass."""
+        values = {}
+        if self.stddev is not None:
+            values["t_stddev"], values["entropy"] = self.stddev.value()
+        if self.covariance is not None:
+            values.update(self.covariance.value())
+        if self.cross_entropy is not None:
+            values["covariance"], values["covariance_approx"] = self.cross_entropy.value()
+        return values
+
+
+def make_probe(
+    checks: set[str],
+    batches: Batches,
+    num_classes: int,
+    student: nn.Module | None,
+    amp: bool,
+) -> TeacherProbe | None:
+    """The statistics named in `checks`: "v1" is T. stddev. None if it names none."""
+    if not checks:
+        return None
+    device = batches.labels.device
+    return TeacherProbe(
+        len(batches),
+        stddev=TeacherStddev(num_classes, device) if "v1" in checks else None,
+        covariance=CovarianceMeans(device) if "v2" in checks else None,
+        cross_entropy=CrossEntropyCovariance() if "v3" in checks else None,
+        student=student,
+        amp=amp,
+    )
+
+
+def measure_teacher(
+    views: ViewMaker,
+    batches: Batches,
+    probe: TeacherProbe,
+    *,
+    epochs: int,
+    label: str,
+    observers: tuple[Observer, ...] = (),
+) -> None:
+    """Run the pass for `epochs` epochs and end with a summary line. `label` says what is measured."""
+    start = time.perf_counter()
+    for epoch in range(1, epochs + 1):
+        views.start_epoch(epoch)
+        for images, _ in progress_bar(batches, f"T. stddev, epoch {epoch}/{epochs}"):
+            seen = views(images)
+            for observe in (probe, *observers):
+                observe(images, seen)
+            if probe.finished:
+                break
+        if probe.finished:
+            break
+    if probe.cross_entropy is not None and not probe.cross_entropy.full:
+        probe.log_cross_entropy()
+    seconds = time.perf_counter() - start
+    values = probe.summary()
+    groups = "" if probe.stddev is None else f", {probe.stddev.groups} groups"
+    shown = ", ".join(
+        f"{'T. stddev' if name == 't_stddev' else name} {value:.6g}"
+        for name, value in values.items()
+    )
+    probe.run.log(
+        f"Summary: {label}: {shown} ({epoch} epochs{groups}, {probe.total_step + 1} steps, {seconds:.1f} s)"
+    )
+    probe.run.record("summary", **values, epochs=epoch, steps=probe.total_step + 1, seconds=seconds)

@@ -1,0 +1,130 @@
+"""argparse for this command line: one-line errors, old abbreviations, and the types of the arguments."""
+
+import argparse
+import difflib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from helper.errors import unknown_name
+
+
+class OptionParser(argparse.ArgumentParser):
+    """argparse with one-line errors, and flags that may be shortened wherever that was unambiguous before.
+
+    Flags marked `new=True` did not exist in the original system. A shortened flag means an old one if it can, so
+    adding flags never breaks a command that ran.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
+        )
+        self.flags: dict[str, bool] = {"--help": False}
+
+    def section(self, title: str, description: str | None = None) -> Callable[..., None]:
+        """A titled group in --help; returns its add_argument, which also takes `new=True`."""
+        group = self.add_argument_group(title, description)
+
+        def add(*flags: str, new: bool = False, **kwargs: Any) -> None:
+            self.flags.update({flag: new for flag in flags if flag.startswith("--")})
+            group.add_argument(*flags, **kwargs)
+
+        return add
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+    def full_flag(self, flag: str) -> str:
+        """The flag that `flag` abbreviates. Exits with the nearest name if there is none."""
+        if flag in self.flags:
+            return flag
+        candidates = [known for known in self.flags if known.startswith(flag)]
+        candidates = [known for known in candidates if not self.flags[known]] or candidates
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            self.error(f"{flag} could be {' or '.join(sorted(candidates))}")
+        nearest = difflib.get_close_matches(flag, self.flags, n=1, cutoff=0)
+        self.error(f"unknown option {flag}. The nearest one is {nearest[0]} (--help lists all)")
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Like parse_args, with abbreviations and one-line errors."""
+        expanded = []
+        for word in argv:
+            flag, equals, value = word.partition("=")
+            expanded.append(
+                self.full_flag(flag) + equals + value
+                if flag.startswith("--") and len(flag) > 2
+                else word
+            )
+        options, rest = self.parse_known_args(expanded)
+        if rest:
+            what = "unknown option" if rest[0].startswith("-") else "unexpected argument"
+            hint = "" if rest[0].startswith("-") else " (did a * in a path match several files?)"
+            self.error(f"{what} {rest[0]!r}{hint}")
+        return options
+
+
+def one_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
+    """An argparse type: a name among `choices`; a wrong one is told the nearest."""
+    choices = list(choices)
+
+    def convert(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(str(unknown_name(kind, text, choices)))
+        return text
+
+    return convert
+
+
+def number(kind: type = float, minimum: float = 0, *, above: bool = False) -> Callable[[str], Any]:
+    """An argparse type: a finite number of at least (or, with `above`, more than) `minimum`."""
+    bound = f"{'above' if above else 'of at least'} {minimum:g}"
+    word = "a whole number" if kind is int else "a number"
+
+    def convert(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < minimum or (above and value == minimum):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {word} {bound}")
+        return value
+
+    return convert
+
+
+def loss_weights_of_mix(text: str) -> tuple[float, float, float]:
+    """ "[1,0,1]" or "1,0,1" -> (1.0, 0.0, 1.0)."""
+    inner = text.strip().removeprefix("[").removesuffix("]")
+    try:
+        weights = tuple(float(part) for part in inner.split(","))
+    except ValueError:
+        weights = ()
+    if len(weights) != 3 or not all(math.isfinite(w) and w >= 0 for w in weights):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected three weights [LW1,LW2,LW3] of at least 0, without spaces, such as [1,0,1]"
+        )
+    return weights
+
+
+def epoch_list(text: str) -> list[int]:
+    """ "150,180,210" -> [150, 180, 210]."""
+    try:
+        return [
+            int(part)
+            for part in text.strip().removeprefix("[").removesuffix("]").split(",")
+            if part.strip()
+        ]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected epochs such as 150,180,210") from None
+
+
+def two_switches(text: str) -> str:
+    """ "11": crop, flip."""
+    if len(text) != 2 or set(text) - set("01"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected two digits, crop and flip: 11, 10, 01 or 00"
+        )
+    return text

@@ -1,0 +1,43 @@
+"""What changes with the epoch. Epochs count from 1."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from helper.errors import UserError
+
+
+@dataclass(frozen=True)
+class EpochSchedule:
+    """A value that steps at given epochs: `steps` are (epoch, value from there on), in ascending order."""
+
+    start: float
+    steps: tuple[tuple[int, float], ...] = ()
+
+    def at(self, epoch: int) -> float:
+        value = self.start
+        for first_epoch, new_value in self.steps:
+            if epoch >= first_epoch:
+                value = new_value
+        return value
+
+    @staticmethod
+    def parse(flag: str, text: str, default: float) -> "EpochSchedule":
+        """Read "0:0.75,150:1": 0.75 up to epoch 149, then 1; `default` before the first epoch named.
+
+        Raises UserError that names `flag` if the text is none.
+        """
+        steps = []
+        for part in filter(None, text.split(",")):
+            epoch, _, value = part.partition(":")
+            try:
+                steps.append((int(epoch), float(value)))
+            except ValueError:
+                raise UserError(
+                    f"{flag} {text!r}: expected EPOCH:VALUE,EPOCH:VALUE,... such as 0:0.75,150:1"
+                ) from None
+        return EpochSchedule(default, tuple(sorted(steps)))
+
+
+def learning_rate(epoch: int, base: float, decay_epochs: Sequence[int], decay_rate: float) -> float:
+    """The rate during `epoch`: `base`, times `decay_rate` for each decay epoch that is over."""
+    return base * decay_rate ** sum(epoch > decay_epoch for decay_epoch in decay_epochs)

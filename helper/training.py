@@ -1,0 +1,242 @@
+"""The training loop that teacher and student share, and what a checkpoint must hold to resume it."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from dataset.batches import Batches
+from helper.checkpoint import save_checkpoint
+from helper.engine import LossWeights, Losses
+from helper.errors import UserError
+from helper.metrics import MeanMeter, correct_topk, evaluate
+from helper.run_folder import RunFolder
+
+Step = Callable[[torch.Tensor, torch.Tensor], tuple[Losses, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How long, at what rate, and how often to say so."""
+
+    epochs: int
+    learning_rate: Callable[[int], float]
+    """Of the epoch, counted from 1."""
+    weight_decay: Callable[[int], float]
+    print_interval: int = 100
+    tb_freq: int = 500
+    save_freq: int = -1
+    amp: bool = False
+
+
+@dataclass
+class TrainingState:
+    """What changes while training; its state_dict is the checkpoint."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    generators: dict[str, torch.Generator]
+    description: dict[str, Any]
+    """What the network is, see checkpoint.describe_model."""
+    epoch: int = 0
+    """The last complete one."""
+    accuracy: float = float("nan")
+    """Top-1 on the test set after that epoch, in percent."""
+    best_acc1: float = -1.0
+    best_epoch: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further objects with state_dict and load_state_dict, by name."""
+
+    def weights(self) -> dict[str, Any]:
+        """The public layout: enough to use the network."""
+        return {
+            "model": self.model.state_dict(),
+            "epoch": self.epoch,
+            "accuracy": self.accuracy,
+            **self.description,
+        }
+
+    def checkpoint(self) -> dict[str, Any]:
+        """`weights`, and what resuming needs beyond them."""
+        return {
+            **self.weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "generators": {
+                name: generator.get_state() for name, generator in self.generators.items()
+            },
+            "best_acc1": self.best_acc1,
+            "best_epoch": self.best_epoch,
+            "extra": {name: part.state_dict() for name, part in self.extra.items()},
+        }
+
+    def restore(self, checkpoint: dict[str, Any], *, flag: str, path: str | Path) -> None:
+        """Continue from `checkpoint`, whose weights are in the model already. UserError if it holds no more."""
+        try:
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            for name, generator in self.generators.items():
+                generator.set_state(checkpoint["generators"][name])
+            for name, part in self.extra.items():
+                part.load_state_dict(checkpoint["extra"][name])
+            self.best_acc1, self.best_epoch = checkpoint["best_acc1"], checkpoint["best_epoch"]
+            self.epoch, self.accuracy = checkpoint["epoch"], checkpoint["accuracy"]
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise UserError(
+                f"{flag} {path} has weights but not what resuming needs ({error})"
+            ) from None
+
+
+def progress_bar(batches: Iterable, title: str) -> tqdm:
+    """A bar on a terminal (rate and time left); nothing where the output is a file."""
+    return tqdm(
+        batches,
+        desc=title,
+        unit="step",
+        leave=False,
+        dynamic_ncols=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def fit(
+    state: TrainingState,
+    step: Step,
+    weights: LossWeights,
+    *,
+    train: Batches,
+    test: Batches,
+    settings: LoopSettings,
+    run: RunFolder,
+    start_epoch: Callable[[int], None] = lambda epoch: None,
+) -> None:
+    """Train from the epoch after `state.epoch` to the last one; evaluate, log and save after each.
+
+    Writes weights/ckpt.pth (resumable) each epoch, weights/<arch>_best.pth at each new best test accuracy.
+    """
+    for epoch in range(state.epoch + 1, settings.epochs + 1):
+        for group in state.optimizer.param_groups:
+            group["lr"], group["weight_decay"] = (
+                settings.learning_rate(epoch),
+                settings.weight_decay(epoch),
+            )
+        start_epoch(epoch)
+        seconds = train_epoch(state, step, weights, train, settings, run, epoch)
+        result = evaluate(state.model, test, amp=settings.amp)
+        state.epoch, state.accuracy = epoch, result.acc1
+        if state.accuracy > state.best_acc1:
+            state.best_acc1, state.best_epoch = state.accuracy, epoch
+            save_checkpoint(run.weights / f"{state.description['arch']}_best.pth", state.weights())
+        save_checkpoint(run.weights / "ckpt.pth", state.checkpoint())
+        if settings.save_freq > 0 and epoch % settings.save_freq == 0:
+            save_checkpoint(run.weights / f"ckpt_epoch_{epoch}.pth", state.weights())
+        rate = settings.learning_rate(epoch)
+        run.log(
+            f"Acc1 {result.acc1:.4f} Acc5 {result.acc5:.4f} TestLoss {result.loss:.6f} Epoch {epoch} "
+            f"(after update) lr {rate:.6g} (Best_Acc1 {state.best_acc1:.4f} @ Epoch {state.best_epoch})"
+        )
+        run.record("epoch", epoch=epoch, acc1=result.acc1, acc5=result.acc5, test_loss=result.loss, lr=rate,
+                   best_acc1=state.best_acc1, best_epoch=state.best_epoch, seconds=seconds)  # fmt: skip
+        run.scalars(
+            epoch,
+            {
+                "test/acc1": result.acc1,
+                "test/acc5": result.acc5,
+                "test/loss": result.loss,
+                "lr": rate,
+            },
+        )
+
+
+def train_epoch(
+    state: TrainingState,
+    step: Step,
+    weights: LossWeights,
+    train: Batches,
+    settings: LoopSettings,
+    run: RunFolder,
+    epoch: int,
+) -> float:
+    """One pass over the training batches. Returns its seconds.
+
+    No value leaves the device between two log lines.
+    """
+    state.model.train()
+    meter, timer = MeanMeter(), StepTimer()
+    bar = progress_bar(train, f"epoch {epoch}/{settings.epochs}")
+    for index, (images, labels) in enumerate(bar):
+        timer.data_ready()
+        losses, logits = step(images, labels)
+        total = weights.total(losses)
+        state.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        state.optimizer.step()
+        acc1, acc5 = correct_topk(logits.detach(), labels) * (100 / len(labels))
+        meter.update({"loss": total, "acc1": acc1, "acc5": acc5, **losses}, len(labels))
+        timer.step_done()
+        total_step = (epoch - 1) * len(train) + index
+        if index % settings.print_interval == 0:
+            latest, means = meter.read()
+            bar.set_postfix(loss=f"{means['loss']:.3f}", acc1=f"{means['acc1']:.1f}")
+            run.log(
+                f"Epoch: [{epoch}][{index}/{len(train)}] {timer} {describe(weights, latest, means)}"
+            )
+        if total_step % settings.tb_freq == 0:
+            run.scalars(
+                total_step, {f"train/{name}": value for name, value in meter.read()[0].items()}
+            )
+    means = meter.read()[1]
+    run.record("train", epoch=epoch, **means)
+    return timer.total
+
+
+def describe(weights: LossWeights, latest: dict[str, float], means: dict[str, float]) -> str:
+    """The part of the progress line with losses and accuracies: latest (mean of the epoch)."""
+    shown = " ".join(
+        f"{title} {latest[key]:.4f} ({means[key]:.4f})"
+        for title, key in (("Loss", "loss"), ("Acc@1", "acc1"), ("Acc@5", "acc5"))
+    )
+    return f"{shown} | {describe_terms(weights, latest)}"
+
+
+def describe_terms(weights: LossWeights, losses: dict[str, float]) -> str:
+    """The loss terms, each with its factor: "loss_cls(*0.1) 3.1 loss_div-oriKLD(*1.0) 5.2 ..."."""
+    parts = [f"loss_cls(*{weights.gamma}) {losses['cls']:.6f}"]
+    terms = [name for name in losses if name.startswith("div-")]
+    parts += [f"loss_{name}(*{weights.within_div(name)}) {losses[name]:.6f}" for name in terms]
+    if terms:
+        parts.append(
+            f"loss_div(*{weights.alpha}) {sum(weights.within_div(n) * losses[n] for n in terms):.6f}"
+        )
+    elif "div" in losses:
+        parts.append(f"loss_div(*{weights.alpha}) {losses['div']:.6f}")
+    return " ".join(parts)
+
+
+class StepTimer:
+    """Seconds a step takes, and the share of it spent waiting for data: latest (mean of the epoch).
+
+    On a GPU the clock runs ahead of the device between log lines; the means are right.
+    """
+
+    def __init__(self) -> None:
+        self.last = time.perf_counter()
+        self.steps, self.total, self.data_total, self.step, self.data = 0, 0.0, 0.0, 0.0, 0.0
+
+    def data_ready(self) -> None:
+        self.data = time.perf_counter() - self.last
+        self.data_total += self.data
+
+    def step_done(self) -> None:
+        now = time.perf_counter()
+        self.step, self.last = now - self.last, now
+        self.steps += 1
+        self.total += self.step
+
+    def __str__(self) -> str:
+        mean, data = self.total / self.steps, self.data_total / self.steps
+        return f"Time {self.step:.3f} ({mean:.3f}) Data {self.data:.3f} ({data:.3f})"

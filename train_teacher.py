@@ -1,0 +1,82 @@
+"""Train a network on labels, for use as a teacher.
+
+    python train_teacher.py --model vgg13
+
+writes save/models/vgg13_vanilla/ckpt_epoch_240.pth, which train_student.py takes as --path_t. With
+`--mix_mode autoaugment`, `mixup` or `cutmix` it trains on that view of each batch.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from dataset import datasets
+from helper import build
+from helper.checkpoint import describe_model, save_keeping_old
+from helper.engine import LabelStep
+from helper.errors import one_line_errors
+from helper.listing import listing
+from helper.options import data_request, parse_teacher
+from helper.training import TrainingState, fit
+
+PROGRAM = "train_teacher.py"
+
+
+def main(argv: Sequence[str]) -> None:
+    if "--list" in argv:
+        print(listing())
+        return
+
+    # Build and check everything before anything is written.
+    options = parse_teacher(argv)
+    device = build.select_device(options.device)
+    generators = build.make_generators(options.seed)
+    data = datasets[options.dataset].load(data_request(options))
+    spec = data.spec
+    model = build.new_model(options.model, data, device, generators["weights"])
+    train, test = build.make_batches(data, options, device, generators["data"])
+    augment = build.make_augmentation(options, data)
+    state = TrainingState(
+        model,
+        build.make_optimizer(model, options),
+        {name: generators[name] for name in ("data", "views")},
+        describe_model(options.model, spec.num_classes, spec.img_size, spec.name),
+    )
+    resumed = build.resume(options, state, "--resume", options.resume)
+    target = build.teacher_path(options)
+    plan = [
+        build.describe_machine(device, options),
+        build.describe_data(data, options.batch_size),
+        build.describe_network("network", options.model, model, spec.img_size),
+        f"{options.epochs} epochs at learning rate {options.learning_rate:g}, "
+        f"trained on {options.mix_mode or 'plain'} batches; weights go to {target}",
+    ]
+    if options.dry_run:
+        print("\n".join(["dry run: everything checks out, nothing is written", *plan]))
+        return
+
+    run = build.open_run(options, resumed)
+    for line in plan:
+        run.log(line)
+    step = LabelStep(model, augment, generators["views"], amp=options.amp)
+    fit(
+        state,
+        step,
+        step.weights,
+        train=train,
+        test=test,
+        settings=build.loop_settings(options),
+        run=run,
+        start_epoch=step.start_epoch,
+    )
+    kept = save_keeping_old(target, state.weights())
+    run.log(
+        f"teacher written: {target}"
+        + (f" (the file that was there is now {kept.name})" if kept else "")
+    )
+    run.log(f"done, see {run.path}")
+    run.close()
+
+
+if __name__ == "__main__":
+    with one_line_errors(PROGRAM):
+        main(sys.argv[1:])
