@@ -76,9 +76,7 @@ def main(argv: Sequence[str]) -> None:
 
     if options.fix_student:
         label = f"{teacher_name} on {spec.name}, {scheme}"
-        measure_teacher(
-            views, train, probe, epochs=options.epochs, label=label, observers=(pictures,)
-        )
+        measure_teacher(views, train, probe, epochs=options.epochs, label=label, observers=(pictures,))
     else:
         weights = LossWeights(options.gamma, options.alpha, options.beta, options.lw_mix)
         step = DistillStep(

@@ -69,10 +69,7 @@ def main(argv: Sequence[str]) -> None:
         start_epoch=step.start_epoch,
     )
     kept = save_keeping_old(target, state.weights())
-    run.log(
-        f"teacher written: {target}"
-        + (f" (the file that was there is now {kept.name})" if kept else "")
-    )
+    run.log(f"teacher written: {target}" + (f" (the file that was there is now {kept.name})" if kept else ""))
     run.log(f"done, see {run.path}")
     run.close()
 

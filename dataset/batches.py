@@ -47,9 +47,7 @@ def crop_and_flip(
         columns.clamp(0, width - 1)[:, None, :],
     ]  # (B, H, W, C)
     inside = inside_rows[:, :, None, None] & inside_columns[:, None, :, None]  # (B, H, W, 1)
-    return torch.where(
-        inside, gathered, torch.as_tensor(fill, dtype=images.dtype, device=images.device)
-    )
+    return torch.where(inside, gathered, torch.as_tensor(fill, dtype=images.dtype, device=images.device))
 
 
 class Normalize:
@@ -101,9 +99,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         if self.generator is None:
-            for images, labels in zip(
-                self.images.split(self.batch_size), self.labels.split(self.batch_size)
-            ):
+            for images, labels in zip(self.images.split(self.batch_size), self.labels.split(self.batch_size)):
                 yield self.normalize(images), labels
             return
         draws = self._draw_epoch(self.generator)

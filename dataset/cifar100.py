@@ -61,12 +61,7 @@ def read_split(path: Path, num_classes: int) -> ImageSet:
     """One file of the public layout. Raises UserError if it is absent or damaged."""
     entry = load_arrays(path)
     data, labels = entry.get("data"), entry.get("fine_labels")
-    if (
-        not isinstance(data, np.ndarray)
-        or data.dtype != np.uint8
-        or data.ndim != 2
-        or data.shape[1] != 3072
-    ):
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         raise UserError(f"{path} is damaged: 'data' is not an (N, 3072) array of bytes")
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise UserError(f"{path} is damaged: 'fine_labels' is not a list of whole numbers")

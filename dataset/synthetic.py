@@ -236,23 +236,23 @@ def _draw_block(labels: np.ndarray, generator: np.random.Generator, img_size: in
     ground = _fill(two_colours(per_image(0.1, 0.3)), _select(TEXTURES, background, p, q) / pixel)
 
     # The object.
-    shift = 0.4 * hard
-    u, v = turned(x + shift * per_image(-1, 1), y + shift * per_image(-1, 1), 1.0 * hard)
-    radius, stretch = per_image(0.5, 0.8), 1 + 0.3 * hard * per_image(-1, 1)
+    shift = 0.5 * hard
+    u, v = turned(x + shift * per_image(-1, 1), y + shift * per_image(-1, 1), 1.5 * hard)
+    radius, stretch = per_image(0.45, 0.75), 1 + 0.35 * hard * per_image(-1, 1)
     outline = radius * _select(SHAPES, shape, u / radius * stretch, v / radius / stretch)
     p, q = turned(u + per_image(-0.1, 0.1), v + per_image(-0.1, 0.1), 0.6 * hard)
-    inside = _fill(two_colours(0.8 - 0.5 * hard), _select(TEXTURES, texture, p, q) / pixel)
+    inside = _fill(two_colours(0.8 - 0.55 * hard), _select(TEXTURES, texture, p, q) / pixel)
     images = _fill((inside, ground), outline / pixel)
 
     # Blobs that cover parts of both.
     for _ in range(4):
         u, v = turned(x + per_image(-1, 1), y + per_image(-1, 1), np.pi)
-        outline = np.hypot(u, v * per_image(1, 3)) - hard * per_image(0.1, 0.4)
+        outline = np.hypot(u, v * per_image(1, 3)) - hard * per_image(0.1, 0.5)
         images = _fill((uniform(0, 1, 1, 1, 3), images), outline / pixel)
 
     light, _ = turned(x, y, np.pi)
     images *= (1 + per_image(0, 0.4) * light)[..., None]
-    images += (0.02 + 0.08 * hard[..., None]) * generator.standard_normal(images.shape, dtype=np.float32)
+    images += (0.02 + 0.06 * hard[..., None]) * generator.standard_normal(images.shape, dtype=np.float32)
     return (255 * np.clip(images, 0, 1) + 0.5).astype(np.uint8)
 
 

@@ -44,9 +44,7 @@ def make_generators(seed: int) -> dict[str, torch.Generator]:
     """
     names = ("weights", "data", "views")
     states = np.random.SeedSequence(seed).generate_state(len(names), dtype=np.uint64)
-    return {
-        name: torch.Generator().manual_seed(int(state >> 1)) for name, state in zip(names, states)
-    }
+    return {name: torch.Generator().manual_seed(int(state >> 1)) for name, state in zip(names, states)}
 
 
 def make_batches(
@@ -65,16 +63,12 @@ def make_batches(
     return train, Batches(data.test, data.spec, EVALUATION_BATCH, device=device)
 
 
-def make_augmentation(
-    options: argparse.Namespace, data: Dataset, n_run: int = 1
-) -> Augmentation | None:
+def make_augmentation(options: argparse.Namespace, data: Dataset, n_run: int = 1) -> Augmentation | None:
     """The mix mode, or None where none is given."""
     if not options.mix_mode:
         return None
     ceiling, floor = schedule_bounds(options)
-    settings = MixSettings(
-        draw=options.mix_draw, n_run=n_run, box=options.bbox, ceiling=ceiling, floor=floor
-    )
+    settings = MixSettings(draw=options.mix_draw, n_run=n_run, box=options.bbox, ceiling=ceiling, floor=floor)
     return mix_modes[options.mix_mode](data.spec, settings)
 
 
@@ -112,9 +106,7 @@ def scheme_name(options: argparse.Namespace) -> str:
     return options.mix_mode + (f" by {options.cutmix_pick_criterion}" if picks else "")
 
 
-def load_teacher(
-    options: argparse.Namespace, data: Dataset, device: torch.device
-) -> tuple[str, nn.Module]:
+def load_teacher(options: argparse.Namespace, data: Dataset, device: torch.device) -> tuple[str, nn.Module]:
     """(model name, network in eval mode, frozen). UserError if the file is not that network."""
     flag = "--model_t_pretrained" if options.model_t_pretrained else "--path_t"
     checkpoint = read_checkpoint(flag, options.path_t)
@@ -124,14 +116,10 @@ def load_teacher(
     return name, to_device(freeze(model), device)
 
 
-def new_model(
-    name: str, data: Dataset, device: torch.device, generator: torch.Generator
-) -> nn.Module:
+def new_model(name: str, data: Dataset, device: torch.device, generator: torch.Generator) -> nn.Module:
     """A zoo model for this data set, its weights drawn from the generator."""
     spec = data.spec
-    model = build_model(
-        name, num_classes=spec.num_classes, img_size=spec.img_size, generator=generator
-    )
+    model = build_model(name, num_classes=spec.num_classes, img_size=spec.img_size, generator=generator)
     return to_device(model, device)
 
 
@@ -210,25 +198,17 @@ def find_checkpoint(exp_id: str, root: Path) -> Path:
         if exp_id == "latest" or exp_id in path.parent.parent.name
     ]
     if not found:
-        raise UserError(
-            f"--resume_ExpID {exp_id}: {root}/ has no run of that name with a checkpoint"
-        )
+        raise UserError(f"--resume_ExpID {exp_id}: {root}/ has no run of that name with a checkpoint")
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
 def teacher_path(options: argparse.Namespace) -> Path:
     """Where train_teacher.py puts the weights: the public layout, which --path_t reads."""
-    return (
-        Path(options.model_path) / f"{options.model}_vanilla" / f"ckpt_epoch_{options.epochs}.pth"
-    )
+    return Path(options.model_path) / f"{options.model}_vanilla" / f"ckpt_epoch_{options.epochs}.pth"
 
 
 def describe_machine(device: torch.device, options: argparse.Namespace) -> str:
-    name = (
-        torch.cuda.get_device_name()
-        if device.type == "cuda"
-        else f"{torch.get_num_threads()} threads"
-    )
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     return (
         f"device {device} ({name}), torch {torch.__version__}, seed {options.seed}, "
         f"{'bfloat16 autocast' if options.amp else 'float32'}"

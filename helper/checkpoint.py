@@ -94,9 +94,7 @@ def load_weights(
     weights, wanted = weights_in(checkpoint), model.state_dict()
     if not weights:
         raise UserError(f"{flag} {path} holds no weights")
-    differing = [
-        key for key in wanted if key in weights and weights[key].shape != wanted[key].shape
-    ]
+    differing = [key for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
     missing, extra = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
     if not (differing or missing or extra):
         model.load_state_dict(weights)

@@ -155,9 +155,7 @@ class LabelStep:
         return {"cls": mixed_cross_entropy(logits, labels, view)}, logits
 
 
-def mixed_cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, view: Augmented
-) -> torch.Tensor:
+def mixed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, view: Augmented) -> torch.Tensor:
     """Mean of lam * CE(own label) + (1 - lam) * CE(partner's label); plain CE where nothing is mixed.
 
     logits: (P, K) of the view, labels: (B,) of the batch it was made from.

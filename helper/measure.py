@@ -53,9 +53,7 @@ class TeacherProbe:
         if self.cross_entropy is not None and not self.cross_entropy.full:
             views = [images] + ([] if seen.view is None else [seen.view.images])
             for view, teacher_logits in zip(views, logits):
-                self.cross_entropy.update(
-                    teacher_logits, logits_of(self.student, view, amp=self.amp)
-                )
+                self.cross_entropy.update(teacher_logits, logits_of(self.student, view, amp=self.amp))
             if self.cross_entropy.full:
                 self.log_cross_entropy()
 
@@ -88,9 +86,7 @@ class TeacherProbe:
         self.run.log(
             f"Check T prob: NumOfSampledStd {groups} {self._where()} MeanStd {value:.6f} MeanEntropy {entropy:.6f}"
         )
-        self.run.record(
-            "t_stddev", groups=groups, step=self.total_step, t_stddev=value, entropy=entropy
-        )
+        self.run.record("t_stddev", groups=groups, step=self.total_step, t_stddev=value, entropy=entropy)
         self.run.scalars(groups, {"t_stddev": value, "teacher_entropy": entropy})
 
     def _log_covariance(self) -> None:
@@ -171,8 +167,7 @@ def measure_teacher(
     values = probe.summary()
     groups = "" if probe.stddev is None else f", {probe.stddev.groups} groups"
     shown = ", ".join(
-        f"{'T. stddev' if name == 't_stddev' else name} {value:.6g}"
-        for name, value in values.items()
+        f"{'T. stddev' if name == 't_stddev' else name} {value:.6g}" for name, value in values.items()
     )
     probe.run.log(
         f"Summary: {label}: {shown} ({epoch} epochs{groups}, {probe.total_step + 1} steps, {seconds:.1f} s)"

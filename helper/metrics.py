@@ -10,9 +10,7 @@ from torch import nn
 from helper.networks import logits_of
 
 
-def correct_topk(
-    logits: torch.Tensor, labels: torch.Tensor, ks: tuple[int, ...] = (1, 5)
-) -> torch.Tensor:
+def correct_topk(logits: torch.Tensor, labels: torch.Tensor, ks: tuple[int, ...] = (1, 5)) -> torch.Tensor:
     """How many labels are among the k largest logits, for each k: (B, K), (B,) -> (len(ks),) float.
 
     With fewer than k classes every label is.

@@ -17,9 +17,7 @@ class OptionParser(argparse.ArgumentParser):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
-        )
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
         self.flags: dict[str, bool] = {"--help": False}
 
     def section(self, title: str, description: str | None = None) -> Callable[..., None]:
@@ -54,9 +52,7 @@ class OptionParser(argparse.ArgumentParser):
         for word in argv:
             flag, equals, value = word.partition("=")
             expanded.append(
-                self.full_flag(flag) + equals + value
-                if flag.startswith("--") and len(flag) > 2
-                else word
+                self.full_flag(flag) + equals + value if flag.startswith("--") and len(flag) > 2 else word
             )
         options, rest = self.parse_known_args(expanded)
         if rest:
@@ -113,9 +109,7 @@ def epoch_list(text: str) -> list[int]:
     """ "150,180,210" -> [150, 180, 210]."""
     try:
         return [
-            int(part)
-            for part in text.strip().removeprefix("[").removesuffix("]").split(",")
-            if part.strip()
+            int(part) for part in text.strip().removeprefix("[").removesuffix("]").split(",") if part.strip()
         ]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected epochs such as 150,180,210") from None
@@ -124,7 +118,5 @@ def epoch_list(text: str) -> list[int]:
 def two_switches(text: str) -> str:
     """ "11": crop, flip."""
     if len(text) != 2 or set(text) - set("01"):
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: expected two digits, crop and flip: 11, 10, 01 or 00"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r}: expected two digits, crop and flip: 11, 10, 01 or 00")
     return text

@@ -69,16 +69,14 @@ class RunFolder:
         return run
 
     def _write_head(self, options: dict[str, Any]) -> None:
-        listed = " ".join(
-            f"({name!r}: {options[name]!r})" for name in sorted(options, key=str.casefold)
+        listed = " ".join(f"({name!r}: {options[name]!r})" for name in sorted(options, key=str.casefold))
+        head = (
+            f"hostname: {socket.gethostname()}  userip: {user_and_ip()}\ncd {os.getcwd()}\n{command_line()}\n"
         )
-        head = f"hostname: {socket.gethostname()}  userip: {user_and_ip()}\ncd {os.getcwd()}\n{command_line()}\n"
         self._log.write(f"{head}\n{listed}\n\n")
         self._log.flush()
         args = self.path / "log" / "args.json"
-        args.with_suffix(".tmp").write_text(
-            json.dumps(options, indent=1, sort_keys=True, default=str) + "\n"
-        )
+        args.with_suffix(".tmp").write_text(json.dumps(options, indent=1, sort_keys=True, default=str) + "\n")
         os.replace(args.with_suffix(".tmp"), args)
 
     def log(self, text: str) -> None:
@@ -92,10 +90,7 @@ class RunFolder:
 
     def record(self, kind: str, **values: Any) -> None:
         """One JSON object in metrics.jsonl: {"kind": kind, ...}. NaN and infinity become null."""
-        clean = {
-            k: None if isinstance(v, float) and not math.isfinite(v) else v
-            for k, v in values.items()
-        }
+        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         self._metrics.write(json.dumps({"kind": kind, **clean}) + "\n")
         self._metrics.flush()
 
@@ -120,9 +115,7 @@ class RunFolder:
         if as_png:
             from PIL import Image
 
-            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(
-                self.images / f"{name}_step{step}.png"
-            )
+            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(self.images / f"{name}_step{step}.png")
 
     def close(self) -> None:
         if self._board is not None:
@@ -156,9 +149,7 @@ def user_and_ip() -> str:
         user = str(os.getuid())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(
-                ("192.0.2.1", 9)
-            )  # a datagram socket: this looks up the route and sends nothing
+            probe.connect(("192.0.2.1", 9))  # a datagram socket: this looks up the route and sends nothing
             address = probe.getsockname()[0]
         except OSError:
             address = "127.0.0.1"

@@ -17,8 +17,7 @@ class _RunningSums:
 
     def state_dict(self) -> dict[str, torch.Tensor | int]:
         return {
-            name: value.clone() if torch.is_tensor(value) else value
-            for name, value in vars(self).items()
+            name: value.clone() if torch.is_tensor(value) else value for name, value in vars(self).items()
         }
 
     def load_state_dict(self, state: dict[str, torch.Tensor | int]) -> None:
@@ -136,9 +135,7 @@ class CrossEntropyCovariance:
     def value(self) -> tuple[float, float]:
         """(covariance, its approximation) over the whole vectors so far; NaN with fewer than two."""
         whole = self.count // self.width
-        return tuple(
-            sum_below_diagonal(v[: whole * self.width].view(whole, self.width)) for v in self.values
-        )
+        return tuple(sum_below_diagonal(v[: whole * self.width].view(whole, self.width)) for v in self.values)
 
 
 def sum_below_diagonal(vectors: torch.Tensor) -> float:

@@ -67,9 +67,7 @@ class TrainingState:
         return {
             **self.weights(),
             "optimizer": self.optimizer.state_dict(),
-            "generators": {
-                name: generator.get_state() for name, generator in self.generators.items()
-            },
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "best_acc1": self.best_acc1,
             "best_epoch": self.best_epoch,
             "extra": {name: part.state_dict() for name, part in self.extra.items()},
@@ -86,9 +84,7 @@ class TrainingState:
             self.best_acc1, self.best_epoch = checkpoint["best_acc1"], checkpoint["best_epoch"]
             self.epoch, self.accuracy = checkpoint["epoch"], checkpoint["accuracy"]
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise UserError(
-                f"{flag} {path} has weights but not what resuming needs ({error})"
-            ) from None
+            raise UserError(f"{flag} {path} has weights but not what resuming needs ({error})") from None
 
 
 def progress_bar(batches: Iterable, title: str) -> tqdm:
@@ -182,13 +178,9 @@ def train_epoch(
         if index % settings.print_interval == 0:
             latest, means = meter.read()
             bar.set_postfix(loss=f"{means['loss']:.3f}", acc1=f"{means['acc1']:.1f}")
-            run.log(
-                f"Epoch: [{epoch}][{index}/{len(train)}] {timer} {describe(weights, latest, means)}"
-            )
+            run.log(f"Epoch: [{epoch}][{index}/{len(train)}] {timer} {describe(weights, latest, means)}")
         if total_step % settings.tb_freq == 0:
-            run.scalars(
-                total_step, {f"train/{name}": value for name, value in meter.read()[0].items()}
-            )
+            run.scalars(total_step, {f"train/{name}": value for name, value in meter.read()[0].items()})
     means = meter.read()[1]
     run.record("train", epoch=epoch, **means)
     return timer.total

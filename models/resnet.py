@@ -96,9 +96,7 @@ class ResNet(nn.Module):
         init_linear_uniform(self.fc, generator)
 
     def get_feat_modules(self) -> nn.ModuleList:
-        return nn.ModuleList(
-            [self.conv1, self.bn1, self.relu, self.layer1, self.layer2, self.layer3]
-        )
+        return nn.ModuleList([self.conv1, self.bn1, self.relu, self.layer1, self.layer2, self.layer3])
 
     def get_bn_before_relu(self) -> list[nn.Module]:
         return [stage[-1].bn2 for stage in (self.layer1, self.layer2, self.layer3)]

@@ -67,9 +67,7 @@ class WideResNet(nn.Module):
     ReLU sees. In train mode their statistics are then updated twice, as in the original.
     """
 
-    def __init__(
-        self, depth: int, width: int, *, num_classes: int = 100, img_size: int = 32
-    ) -> None:
+    def __init__(self, depth: int, width: int, *, num_classes: int = 100, img_size: int = 32) -> None:
         """`img_size` changes nothing here."""
         super().__init__()
         assert (depth - 4) % 6 == 0, depth
