@@ -60,4 +60,5 @@ class AutoAugment(Augmentation):
         for one, group in zip(draw, pixels.split(len(pixels) // len(draw))):
             self.operations.draw = one
             changed.append(self.operations(group))
-        return Augmented(self.normalize(torch.cat(changed).permute(0, 2, 3, 1)))
+        pixels = torch.cat(changed).permute(0, 2, 3, 1).contiguous()  # (B, H, W, 3)
+        return Augmented(self.normalize(pixels))

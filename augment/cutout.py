@@ -32,4 +32,5 @@ class Cutout(Augmentation):
         half = torch.full_like(draw.center_x, self.spec.cutout_size // 2)
         holes = centred_boxes(draw.center_x, draw.center_y, half, half, height=height, width=width)
         hole = box_mask(holes.to(images.device), height, width)  # (n, 1, H, W)
-        return Augmented(images.masked_fill(hole, 0.0))  # 0 is the mean colour of a normalised image
+        mean_color = images.new_zeros(())  # what 0 is after normalisation
+        return Augmented(torch.where(hole, mean_color, images))

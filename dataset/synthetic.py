@@ -1,31 +1,55 @@
 """`synthetic`: an embedded data set, drawn on the fly, for the quickstart and the tests.
 
 Each image shows one shape, filled with one texture, on one background; the three together are the class.
-Position, size, rotation, stretch, all colours, light, the blobs that cover parts, and the noise are nuisance
-drawn at random. Classes that share a shape or a texture are alike, so a teacher has something to say beyond
-the label. Each shape equals its own mirror image and each pose is as likely as its mirror image: flipping an
-image keeps its label.
+Position, size, rotation, stretch, all colours, light, the blobs that cover parts, and the noise are drawn at
+random. Classes that share a shape or a texture are alike, so a teacher has something to say beyond
+the label. Each shape equals its mirror image and each pose is as likely as its mirror image, so that a
+flipped image keeps its label.
 
 Shapes and textures are signed distances: negative inside, in units of half the image's side.
 It does not try to look like photographs, and no number measured on it says anything about a real data set.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from dataset.spec import DatasetSpec, ImageSet
+from dataset.registry import DataRequest, datasets
+from dataset.spec import Dataset, DatasetSpec, ImageSet
 from helper.errors import UserError
 
 SEED = 20201203
 SPLITS = ("train", "test")
+TRAIN_SIZE, TEST_SIZE = 5000, 1000
 BLOCK_PIXELS = 2**18
-"""Pixels drawn at once (256 images of 32 x 32); bounds the memory to about 30 MB."""
+"""Pixels drawn at once (256 images of 32 x 32); bounds the memory beside the images to about 50 MB."""
 MIN_IMG_SIZE, MAX_IMG_SIZE = 16, 512
 
 Field = np.ndarray
 """(B, H, W) float32, or what broadcasts to it."""
+
+
+@datasets.register("synthetic")
+class Synthetic:
+    @staticmethod
+    def spec(request: DataRequest) -> DatasetSpec:
+        return synthetic_spec(request.num_classes, request.img_size)
+
+    @staticmethod
+    def load(request: DataRequest) -> Dataset:
+        """Both splits; what the limits cut off is not drawn. Raises UserError."""
+
+        def images(split: str, size: int, limit: int | None) -> ImageSet:
+            count = size if limit is None else min(size, limit)
+            return synthetic_images(split, count, num_classes=request.num_classes, img_size=request.img_size)
+
+        return Dataset(
+            spec=Synthetic.spec(request),
+            train=images("train", TRAIN_SIZE, request.limit_train),
+            test=images("test", TEST_SIZE, request.limit_test),
+        )
 
 
 def synthetic_spec(num_classes: int, img_size: int) -> DatasetSpec:
@@ -46,8 +70,9 @@ def synthetic_spec(num_classes: int, img_size: int) -> DatasetSpec:
 def synthetic_images(split: str, count: int, *, num_classes: int, img_size: int) -> ImageSet:
     """The first `count` images of `split`, "train" or "test".
 
-    The same arguments give the same images, and a smaller `count` the first ones of a larger. Every class
-    is as frequent as any other, to within one image. Raises UserError.
+    The same arguments give the same images (on another processor or version of NumPy a byte may differ by a
+    rounding), and a smaller `count` the first ones of a larger. The classes come in random order, each as
+    often as any other to within one image. Raises UserError.
     """
     _check(num_classes, img_size)
     if split not in SPLITS:
@@ -110,16 +135,16 @@ def _cross(u: Field, v: Field) -> Field:
 
 def _corner(u: Field, v: Field) -> Field:
     """An L with equal arms, standing on its corner."""
-    u, v = (u + v) * np.sqrt(0.5), (v - u) * np.sqrt(0.5)
+    u, v = (u + v) * math.sqrt(0.5), (v - u) * math.sqrt(0.5)
     return np.minimum(_box(u, v + 0.55, 0.9, 0.35), _box(u + 0.55, v, 0.35, 0.9))
 
 
 def _star(points: int, inner: float) -> Callable[[Field, Field], Field]:
     """`points` corners at radius 1.1, and as many between them at 1.1 * `inner`."""
-    half = np.pi / points
+    half = math.pi / points
     # The edge from (1, 0) to inner * (cos half, sin half), as normal . position = offset.
-    normal_u, normal_v = inner * np.sin(half), 1 - inner * np.cos(half)
-    length = np.hypot(normal_u, normal_v)
+    normal_u, normal_v = inner * math.sin(half), 1 - inner * math.cos(half)
+    length = math.hypot(normal_u, normal_v)
     normal_u, normal_v, offset = normal_u / length, normal_v / length, 1.1 * normal_u / length
 
     def distance(u: Field, v: Field) -> Field:
@@ -131,7 +156,7 @@ def _star(points: int, inner: float) -> Callable[[Field, Field], Field]:
 
 
 def _polygon(sides: int) -> Callable[[Field, Field], Field]:
-    return _star(sides, inner=np.cos(np.pi / sides))
+    return _star(sides, inner=math.cos(math.pi / sides))
 
 
 SHAPES = (_disc, _polygon(4), _star(5, 0.45), _ring, _polygon(3), _cross, _crescent, _bar, _star(4, 0.35), _corner)
@@ -179,7 +204,7 @@ def _rings(p: Field, q: Field) -> Field:
 
 
 def _rays(p: Field, q: Field) -> Field:
-    return np.hypot(p, q) * _wave(np.arctan2(q, p), np.pi / 4)
+    return np.hypot(p, q) * _wave(np.arctan2(q, p), math.pi / 4)
 
 
 def _halves(p: Field, q: Field) -> Field:
@@ -206,53 +231,58 @@ def class_parts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 # --- Drawing ---------------------------------------------------------------------------------------------
 
 
-def _draw_block(labels: np.ndarray, generator: np.random.Generator, img_size: int) -> np.ndarray:
-    """Labels (B,) -> images (B, H, W, 3) uint8."""
-    batch, pixel = len(labels), 2 / img_size
-    shape, texture, background = class_parts(labels)
-    axis = ((np.arange(img_size) + 0.5) * pixel - 1).astype(np.float32)
-    x, y = axis[None, None, :], axis[None, :, None]
+class _Draws:
+    """The random draws of one block: every method gives each of its B images a value of its own."""
 
-    def uniform(low: float, high: float, *shape: int) -> np.ndarray:
-        return low + (high - low) * generator.random((batch, *shape), dtype=np.float32)
+    def __init__(self, batch: int, generator: np.random.Generator) -> None:
+        self.batch, self.generator = batch, generator
 
-    def per_image(low: float, high: float) -> Field:
-        return uniform(low, high, 1, 1)
+    def uniform(self, low: float, high: float, channels: int | None = None) -> np.ndarray:
+        """(B, 1, 1), or (B, 1, 1, channels)."""
+        shape = (self.batch, 1, 1) if channels is None else (self.batch, 1, 1, channels)
+        return low + (high - low) * self.generator.random(shape, dtype=np.float32)
 
-    def turned(x: Field, y: Field, most: float | Field) -> tuple[Field, Field]:
-        angle = per_image(-1, 1) * most
+    def turned(self, x: Field, y: Field, most: float | Field = math.pi) -> tuple[Field, Field]:
+        """(x, y) rotated by up to `most` radians either way."""
+        angle = self.uniform(-1, 1) * most
         return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
-    def two_colours(contrast: Field) -> tuple[np.ndarray, np.ndarray]:
-        """Two random colours (B, 1, 1, 3), one lighter than the other by `contrast` (B, 1, 1)."""
-        middle = uniform(0.15, 0.85, 1, 1, 3)
-        change = contrast[..., None] * uniform(0.5, 1, 1, 1, 3) * np.sign(uniform(-1, 1, 1, 1, 1)) / 2
+    def two_colours(self, contrast: Field) -> tuple[np.ndarray, np.ndarray]:
+        """Two colours (B, 1, 1, 3), either of them the lighter, by `contrast` (B, 1, 1) at most."""
+        middle = self.uniform(0.15, 0.85, 3)
+        change = contrast[..., None] * self.uniform(0.5, 1, 3) * np.sign(self.uniform(-1, 1, 1)) / 2
         return middle + change, middle - change
 
-    hard = per_image(0, 1)
 
-    # The background: a texture of low contrast.
-    p, q = turned(x, y, np.pi)
-    ground = _fill(two_colours(per_image(0.1, 0.3)), _select(TEXTURES, background, p, q) / pixel)
+def _draw_block(labels: np.ndarray, generator: np.random.Generator, img_size: int) -> np.ndarray:
+    """Labels (B,) -> images (B, H, W, 3) uint8."""
+    shape, texture, background = class_parts(labels)
+    draw = _Draws(len(labels), generator)
+    pixel = 2 / img_size
+    axis = ((np.arange(img_size) + 0.5) * pixel - 1).astype(np.float32)
+    x, y = axis[None, None, :], axis[None, :, None]
+    hard = draw.uniform(0, 1)  # scales most of the nuisance: easy images teach first, hard ones last
 
-    # The object.
+    p, q = draw.turned(x, y)
+    ground = _fill(draw.two_colours(draw.uniform(0.2, 0.4)), _select(TEXTURES, background, p, q) / pixel)
+
     shift = 0.5 * hard
-    u, v = turned(x + shift * per_image(-1, 1), y + shift * per_image(-1, 1), 1.5 * hard)
-    radius, stretch = per_image(0.45, 0.75), 1 + 0.35 * hard * per_image(-1, 1)
+    u, v = draw.turned(x + shift * draw.uniform(-1, 1), y + shift * draw.uniform(-1, 1), 1.5 * hard)
+    radius, stretch = draw.uniform(0.45, 0.75), 1 + 0.35 * hard * draw.uniform(-1, 1)
     outline = radius * _select(SHAPES, shape, u / radius * stretch, v / radius / stretch)
-    p, q = turned(u + per_image(-0.1, 0.1), v + per_image(-0.1, 0.1), 0.6 * hard)
-    inside = _fill(two_colours(0.8 - 0.55 * hard), _select(TEXTURES, texture, p, q) / pixel)
+    p, q = draw.turned(u + draw.uniform(-0.1, 0.1), v + draw.uniform(-0.1, 0.1), 0.6 * hard)
+    inside = _fill(draw.two_colours(0.8 - 0.55 * hard), _select(TEXTURES, texture, p, q) / pixel)
     images = _fill((inside, ground), outline / pixel)
 
-    # Blobs that cover parts of both.
-    for _ in range(4):
-        u, v = turned(x + per_image(-1, 1), y + per_image(-1, 1), np.pi)
-        outline = np.hypot(u, v * per_image(1, 3)) - hard * per_image(0.1, 0.5)
-        images = _fill((uniform(0, 1, 1, 1, 3), images), outline / pixel)
+    for _ in range(4):  # blobs, which cover parts of both
+        u, v = draw.turned(x + draw.uniform(-1, 1), y + draw.uniform(-1, 1))
+        outline = np.hypot(u, v * draw.uniform(1, 3)) - hard * draw.uniform(0.1, 0.5)
+        images = _fill((draw.uniform(0, 1, 3), images), outline / pixel)
 
-    light, _ = turned(x, y, np.pi)
-    images *= (1 + per_image(0, 0.4) * light)[..., None]
-    images += (0.02 + 0.06 * hard[..., None]) * generator.standard_normal(images.shape, dtype=np.float32)
+    slope, _ = draw.turned(x, y)
+    images *= (1 + draw.uniform(0, 0.4) * slope)[..., None]  # light from one side
+    noise = generator.standard_normal(images.shape, dtype=np.float32)
+    images += (0.02 + 0.06 * hard)[..., None] * noise
     return (255 * np.clip(images, 0, 1) + 0.5).astype(np.uint8)
 
 

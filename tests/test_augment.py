@@ -1,0 +1,358 @@
+"""The mix modes: golden boxes, mixes, holes, crops and policies; and what must hold for each of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from augment import MixSettings, Pick, PoolLogits, mix_modes, pick_criteria
+from augment.autoaugment import PolicyDraw
+from augment.boxes import box_mask, centred_boxes, cut_side, draw_box, kept_share
+from augment.cutmix import CutMixDraw, derangement, scale_lam
+from augment.cutout import HoleDraw
+from augment.geometric import ShiftDraw
+from augment.mixup import MixUpDraw
+from augment.pick import entropy
+from dataset.batches import Normalize
+from dataset.spec import DatasetSpec
+from helper.schedule import EpochSchedule
+
+GOLDEN = Path(__file__).parent / "golden"
+FACTS = json.loads((GOLDEN / "da.json").read_text())
+ARRAYS = np.load(GOLDEN / "da.npz")
+
+CIFAR = DatasetSpec("cifar100", 100, 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), 4, 8, "cifar10")
+TINY = DatasetSpec("tinyimagenet", 200, 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 8, 16, "imagenet")
+SPECS = {"cifar100": CIFAR, "tinyimagenet": TINY}
+MIXING = ("mixup", "cutmix", "cutmix_pick")
+
+
+def images_of(seed, count, side):
+    return torch.from_numpy(
+        np.random.RandomState(seed).standard_normal((count, 3, side, side)).astype(np.float32)
+    )
+
+
+def make(mode, spec=CIFAR, **settings):
+    return mix_modes[mode](spec, MixSettings(**settings))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# --- golden values -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_boxes_of_every_centre(side):
+    lams = torch.from_numpy(ARRAYS[f"bbox/{side}/lam"])
+    for index, lam in enumerate(lams):
+        center_x, center_y = (c.flatten() for c in torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"))
+        half = (cut_side(lam[None], side) // 2).expand(side * side)
+        boxes = centred_boxes(center_x, center_y, half, half, height=side, width=side)
+        expected = ARRAYS[f"bbox/{side}/box_x1y1x2y2"][index].reshape(-1, 4)
+        np.testing.assert_array_equal(boxes.numpy(), expected)
+        adjusted = ARRAYS[f"bbox/{side}/lam_adjusted"][index].flatten()
+        np.testing.assert_allclose(kept_share(boxes, side, side).numpy(), adjusted, rtol=0, atol=1e-15)
+
+
+def test_box_of_an_oblong_image():
+    lam = torch.tensor([0.5], dtype=torch.float64)
+    halves = cut_side(lam, 64) // 2, cut_side(lam, 32) // 2
+    box = centred_boxes(torch.tensor([20]), torch.tensor([3]), *halves, height=32, width=64)
+    assert box[0].tolist() == FACTS["bbox"]["nonsquare_H32_W64_lam0.5_cx20_cy3"]
+
+
+def cutmix_case(case):
+    lam = torch.tensor([case["lam_drawn"]], dtype=torch.float64)
+    if case["ceiling_ratio"] >= 0:
+        lam = scale_lam(lam, case["floor_ratio"], case["ceiling_ratio"])
+    side = case["S"]
+    half = cut_side(lam, side) // 2
+    center = torch.tensor([case["cx"]]), torch.tensor([case["cy"]])
+    return CutMixDraw(
+        centred_boxes(*center, half, half, height=side, width=side), torch.tensor(case["perm"])
+    )
+
+
+@pytest.mark.parametrize("case", FACTS["cutmix"]["cases"], ids=lambda case: case["tag"])
+def test_cutmix_images_labels_and_logits(case):
+    images = images_of(11, 6, case["S"])
+    view = make("cutmix", CIFAR if case["S"] == 32 else TINY).apply(images, cutmix_case(case))
+    stored = ARRAYS[f"{case['tag']}/image"]
+    np.testing.assert_array_equal(view.images[: len(stored)].numpy(), stored)
+    assert view.lam.tolist() == [pytest.approx(case["lam_adjusted"], abs=1e-7)] * 6
+    one_hot = torch.nn.functional.one_hot(torch.tensor([3, 1, 4, 1, 5, 9]), 10).float()
+    logits_t = torch.from_numpy(np.random.RandomState(12).standard_normal((6, 10)).astype(np.float32) * 5)
+    logits_s = torch.from_numpy(np.random.RandomState(13).standard_normal((6, 10)).astype(np.float32) * 3)
+    for rows, key in ((one_hot, "target"), (logits_t, "logit_t"), (logits_s, "logit_s")):
+        np.testing.assert_allclose(view.mix(rows).numpy(), ARRAYS[f"{case['tag']}/{key}"], atol=2e-6)
+
+
+@pytest.mark.parametrize("case", FACTS["mixup"]["cases"], ids=lambda case: case["tag"])
+def test_mixup_images(case):
+    draw = MixUpDraw(torch.tensor([case["lam"]], dtype=torch.float64), torch.tensor(case["perm"]))
+    view = make("mixup").apply(images_of(11, 6, 32), draw)
+    np.testing.assert_allclose(view.images.numpy(), ARRAYS[f"{case['tag']}/image"], atol=1e-6)
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_cutout_holes_of_every_centre(spec):
+    side = spec.img_size
+    expected = ARRAYS[f"cutout/{side}/y1y2x1x2_by_center_yx"]
+    ones = torch.ones(1, 3, side, side)
+    cutout = make("cutout", spec)
+    for y in range(0, side, 3):
+        for x in range(0, side, 5):
+            hole = cutout.apply(ones, HoleDraw(torch.tensor([y]), torch.tensor([x]))).images[0] == 0
+            y1, y2, x1, x2 = expected[y, x]
+            wanted = torch.zeros(side, side, dtype=torch.bool)
+            wanted[y1:y2, x1:x2] = True
+            assert torch.equal(hole, wanted.expand(3, -1, -1))
+
+
+def test_cutout_image():
+    draw = HoleDraw(torch.tensor([9]), torch.tensor([30]))
+    view = make("cutout").apply(images_of(11, 6, 32), draw)
+    np.testing.assert_array_equal(view.images.numpy(), ARRAYS["cutout/example_image_y9_x30"])
+
+
+def lowered(dataset, pixels):
+    """The original's way through uint8 lowers some bytes by one. Ours does not, so the tests start there."""
+    return ARRAYS[f"uint8_roundtrip/{dataset}"][np.arange(3)[None, :, None, None], pixels]
+
+
+@pytest.mark.parametrize("case", FACTS["cropflip"], ids=lambda case: case["tag"])
+def test_crop_and_flip_pixels(case):
+    _, dataset, mode, _, _ = case["tag"].split("/")
+    spec = SPECS[dataset]
+    side = spec.img_size
+    pixels = np.random.RandomState(21).randint(0, 256, (3, 3, side, side)).astype(np.uint8)
+    images = Normalize(spec)(torch.from_numpy(lowered(dataset, pixels)).permute(0, 2, 3, 1))
+    top, left = (torch.tensor([offset - case["padding"]]) for offset in case["offset_ij"])
+    if mode == "flip":
+        top = left = torch.zeros(1, dtype=torch.long)
+    view = make(mode, spec).apply(images, ShiftDraw(top, left, torch.tensor([case["flip"]])))
+    np.testing.assert_array_equal(Normalize(spec).undo(view.images).numpy(), ARRAYS[f"{case['tag']}/uint8"])
+    assert case["padding"] == spec.crop_padding
+
+
+@pytest.mark.parametrize(
+    "case", FACTS["autoaugment"]["cases"], ids=lambda case: f"{case['dataset']}-{case['torch_seed']}"
+)
+def test_autoaugment_pixels(case):
+    dataset = case["dataset"]
+    spec, seeds = SPECS[dataset], FACTS["autoaugment"][f"seeds_{dataset}"]
+    side, step = spec.img_size, 1 if dataset == "cifar100" else 2
+    y, x = np.mgrid[:side, :side]
+    ramp = np.stack([y * 255 // (side - 1), x * 255 // (side - 1), (y + x) * 255 // (2 * side - 2)])
+    noise = np.random.RandomState(22).randint(0, 256, (3, side, side))
+    pixels = torch.from_numpy(lowered(dataset, np.stack([ramp, 255 - ramp, noise])))
+    auto = make("autoaugment", spec)
+    draw = PolicyDraw(case["policy_id"], torch.tensor(case["probs"]), torch.tensor(case["signs"]))
+    view = auto.apply(Normalize(spec)(pixels.permute(0, 2, 3, 1)), [draw])
+    stored = ARRAYS[f"autoaugment/{dataset}/tv0.29.2+cu132/uint8_by_seed"][seeds.index(case["torch_seed"])]
+    ours = Normalize(spec).undo(view.images)[:, :, ::step, ::step].numpy()
+    np.testing.assert_array_equal(ours, stored)
+
+
+def pick_logits():
+    def rows(seed, count, scale):
+        values = np.random.RandomState(seed).standard_normal((count, 10)).astype(np.float32)
+        return torch.from_numpy(values * np.float32(scale))
+
+    return PoolLogits(teacher=rows(32, 16, 4), student=rows(33, 16, 2), teacher_clean=rows(34, 8, 4))
+
+
+@pytest.mark.parametrize("case", FACTS["cutmix_pick"]["cases"], ids=lambda case: case["tag"])
+def test_pick_scores_and_order(case):
+    criterion, logits = pick_criteria[case["criterion"]], pick_logits()
+    scores = criterion.score(logits, 4.0).numpy()
+    np.testing.assert_allclose(scores, ARRAYS[f"{case['tag']}/score"], rtol=2e-6, atol=1e-6)
+    kept = Pick(criterion, case["n_pick"], temperature=4.0)(logits)
+    assert kept.tolist() == case["picked_in_order"] == ARRAYS[f"{case['tag']}/picked_pool_index"].tolist()
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in FACTS["cutmix_pick"]["cases"] if c["draw_log"]], ids=lambda case: case["tag"]
+)
+def test_pick_mixes_labels_and_logits_of_the_picked(case):
+    log, draws = list(case["draw_log"]), []
+    while log:
+        lam = torch.tensor([log.pop(0)[2]], dtype=torch.float64)
+        center_x, center_y = (torch.tensor([log.pop(0)[2]]) for _ in range(2))
+        partner = torch.tensor(log.pop(0)[2])
+        while (partner == torch.arange(8)).any():
+            partner = torch.tensor(log.pop(0)[2])
+        half = cut_side(lam, 32) // 2
+        draws.append(CutMixDraw(centred_boxes(center_x, center_y, half, half, height=32, width=32), partner))
+    pool = make("cutmix_pick", n_run=2).apply(images_of(31, 8, 32), draws)
+    view = pool.take(torch.tensor(case["picked_in_order"]))
+    clean_t = torch.from_numpy(np.random.RandomState(34).standard_normal((8, 10)).astype(np.float32) * 4)
+    clean_s = torch.from_numpy(np.random.RandomState(35).standard_normal((8, 10)).astype(np.float32) * 2)
+    one_hot = torch.nn.functional.one_hot(torch.arange(8), 10).float()
+    for rows, key in ((one_hot, "target_mix"), (clean_t, "logit_t_mix"), (clean_s, "logit_s_mix")):
+        np.testing.assert_allclose(view.mix(rows).numpy(), ARRAYS[f"{case['tag']}/{key}"], atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["square_rand_bbox", "simpler_rand_bbox"])
+def test_other_boxes_lie_inside_and_reach_their_bounds(kind):
+    lam = torch.full((20000,), 0.3, dtype=torch.float64)
+    boxes = draw_box[kind](lam, 32, 32, generator())
+    x1, y1, x2, y2 = boxes.T
+    assert ((boxes >= 0) & (boxes <= 32)).all() and (x1 < x2).all() and (y1 < y2).all()
+    if kind == "square_rand_bbox":
+        side = int(32 * 0.7**0.5)  # the recorded case: 26 pixels, corners drawn from 0..6
+        assert (x2 - x1 == side).all() and (y2 - y1 == side).all()
+        assert sorted(set(x1.tolist())) == list(range(7)) == sorted(set(y1.tolist()))
+    else:
+        assert set(x1.tolist()) == set(range(32)) and x2.max() == 32
+        at_five = x2[x1 == 5]  # recorded: drawn from 6..32
+        assert set(at_five.tolist()) == set(range(6, 33))
+
+
+# --- what holds for every mode --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draw", ["batch", "sample"])
+@pytest.mark.parametrize("mode", mix_modes)
+class TestEveryMode:
+    def test_result(self, mode, draw):
+        images = images_of(1, 6, 32)
+        before = images.clone()
+        view = make(mode, draw=draw, n_run=2)(images, generator())
+        count = 12 if mode == "cutmix_pick" else 6
+        assert view.images.shape == (count, 3, 32, 32) and view.images.dtype == torch.float32
+        assert torch.equal(images, before), "the batch must stay as it is"
+        assert torch.isfinite(view.images).all()
+        if mode in MIXING:
+            assert view.partner.shape == view.lam.shape == (count,)
+            assert ((view.lam >= 0) & (view.lam <= 1)).all()
+            assert (len(set(view.lam.tolist())) > (2 if draw == "sample" else 0)) and (
+                draw == "sample" or len(set(view.lam.tolist())) <= 2
+            )
+        else:
+            assert view.partner is None and view.lam is None and view.source is None
+
+    def test_one_generator_state_one_view(self, mode, draw):
+        images = images_of(1, 6, 32)
+        augment = make(mode, draw=draw, n_run=2)
+        first, second = augment(images, generator(3)), augment(images, generator(3))
+        assert torch.equal(first.images, second.images)
+        if mode != "identity":
+            others = [augment(images, generator(seed)).images for seed in range(4, 10)]
+            assert any(not torch.equal(first.images, other) for other in others)
+
+    def test_the_global_generator_is_not_read(self, mode, draw):
+        torch.random.manual_seed(5)
+        state = torch.random.get_rng_state()
+        make(mode, draw=draw, n_run=2)(images_of(1, 6, 32), generator())
+        assert torch.equal(torch.random.get_rng_state(), state)
+
+    def test_mixing_is_what_partner_and_lam_say(self, mode, draw):
+        if mode not in MIXING:
+            pytest.skip("nothing is mixed")
+        # Images of one constant value each: the share of a view's pixels that are its own is lam.
+        values = torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0])
+        images = values[:, None, None, None].expand(-1, 3, 32, 32)
+        view = make(mode, draw=draw, n_run=2)(images, generator(1))
+        expected = view.lam * view.own(values) + (1 - view.lam) * values[view.partner]
+        torch.testing.assert_close(view.images.mean(dim=(1, 2, 3)), expected, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(view.mix(values[:, None])[:, 0], expected, rtol=1e-5, atol=1e-4)
+
+    def test_batch_of_one(self, mode, draw):
+        view = make(mode, draw=draw, n_run=2)(images_of(1, 1, 32), generator())
+        assert len(view.images) == (2 if mode == "cutmix_pick" else 1)
+
+    def test_channels_last_stays_fast(self, mode, draw):
+        images = images_of(1, 6, 32).to(memory_format=torch.channels_last)
+        plain = make(mode, draw=draw, n_run=2)(images.contiguous(), generator())
+        view = make(mode, draw=draw, n_run=2)(images, generator())
+        assert view.images.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(view.images, plain.images)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in mix_modes if mode not in (*MIXING, "identity")])
+def test_one_draw_per_batch_changes_every_image_alike(mode):
+    one = images_of(2, 1, 32)
+    images = one.repeat(8, 1, 1, 1)
+    for seed in range(5):
+        view = make(mode)(images, generator(seed))
+        assert torch.equal(view.images, view.images[:1].expand(8, -1, -1, -1))
+    different = [make(mode, draw="sample")(images, generator(seed)).images for seed in range(5)]
+    assert any(not torch.equal(each, each[:1].expand(8, -1, -1, -1)) for each in different)
+
+
+def test_derangement_is_uniform_and_has_no_fixed_point():
+    rows, seen, random = torch.arange(4), {}, generator()
+    for _ in range(9000):
+        permutation = derangement(4, random)
+        assert not (permutation == rows).any()
+        seen[tuple(permutation.tolist())] = seen.get(tuple(permutation.tolist()), 0) + 1
+    assert len(seen) == 9  # the derangements of 4
+    assert all(abs(count - 1000) < 5 * 31 for count in seen.values())
+
+
+def test_lam_schedule_bounds_the_box():
+    schedule = EpochSchedule(1.0, ((0, 0.75), (150, 1.0)))
+    cutmix = make("cutmix", ceiling=schedule, floor=EpochSchedule(0.5))
+    cutmix.start_epoch(149)
+    # lam in 0.5..0.75: a box side of at least 32 * sqrt(0.25) = 16 (15 or more after halving) unless clipped
+    boxes = torch.cat([cutmix.sample(2, generator(seed)).boxes for seed in range(300)])
+    assert (boxes[:, 2:] - boxes[:, :2]).max() <= 22
+    cutmix.start_epoch(150)
+    boxes = torch.cat([cutmix.sample(2, generator(seed)).boxes for seed in range(300)])
+    assert (boxes[:, 2:] - boxes[:, :2]).min() < 8
+
+
+def test_lam_is_uniform():
+    lams = torch.cat([make("mixup", draw="sample").sample(1000, generator(s)).lam for s in range(10)])
+    counts = torch.histc(lams.float(), bins=10, min=0, max=1)
+    assert (counts - 1000).abs().max() < 5 * 30
+
+
+def test_flip_happens_half_the_time_and_crop_reaches_all_offsets():
+    mirrored = [bool(make("flip").sample(8, generator(seed)).mirror) for seed in range(400)]
+    assert 150 < sum(mirrored) < 250
+    draw = make("crop", draw="sample").sample(5000, generator())
+    for offsets in (draw.top, draw.left):
+        assert set(offsets.tolist()) == set(range(-4, 5))
+
+
+# --- picking -------------------------------------------------------------------------------------
+
+
+def test_entropy_of_a_one_hot_output_is_zero_not_nan():
+    logits = torch.tensor([[0.0, 200.0, -200.0], [0.0, 0.0, 0.0]])
+    values = entropy(logits)
+    assert values.tolist() == pytest.approx([0.0, np.log(3)], abs=1e-6)
+
+
+def test_pick_keeps_the_whole_pool_if_it_is_small():
+    logits = pick_logits()
+    assert len(Pick(pick_criteria["teacher_entropy"], 64, 4.0)(logits)) == 16
+
+
+@pytest.mark.parametrize("name", pick_criteria)
+def test_criteria_say_which_networks_they_read(name):
+    criterion, logits = pick_criteria[name], pick_logits()
+    reduced = PoolLogits(
+        teacher=logits.teacher if criterion.needs_teacher else None,
+        student=logits.student if criterion.needs_student else None,
+        teacher_clean=logits.teacher_clean,
+    )
+    assert torch.equal(criterion.score(reduced, 4.0), criterion.score(logits, 4.0))
+    for network, needed in (("teacher", criterion.needs_teacher), ("student", criterion.needs_student)):
+        if needed:
+            with pytest.raises((AttributeError, TypeError)):
+                criterion.score(logits._replace(**{network: None}), 4.0)
+
+
+def test_box_mask_marks_half_open_boxes():
+    mask = box_mask(torch.tensor([[1, 2, 4, 3], [0, 0, 0, 5]]), 5, 6)
+    wanted = torch.zeros(2, 1, 5, 6, dtype=torch.bool)
+    wanted[0, 0, 2, 1:4] = True
+    assert torch.equal(mask, wanted)
