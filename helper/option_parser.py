@@ -9,6 +9,13 @@ from typing import Any, NoReturn
 from helper.errors import unknown_name
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Descriptions as they are written, and room for our long flags."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=38, width=110)
+
+
 class OptionParser(argparse.ArgumentParser):
     """argparse with one-line errors, and flags that may be shortened wherever that was unambiguous before.
 
@@ -17,7 +24,7 @@ class OptionParser(argparse.ArgumentParser):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+        super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
         self.flags: dict[str, bool] = {"--help": False}
 
     def section(self, title: str, description: str | None = None) -> Callable[..., None]:

@@ -6,7 +6,7 @@ builders: nothing hangs state on it.
 
 import argparse
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from augment import mix_modes, pick_criteria
@@ -108,8 +108,8 @@ def add_common_sections(parser: OptionParser) -> None:
          help="print the models, mix modes, distillers and data sets")
 
 
-def add_mix_sections(parser: OptionParser, modes: Sequence[str], text: str) -> None:
-    """The flags of the second view."""
+def add_mix_section(parser: OptionParser, modes: Sequence[str], text: str) -> Callable[..., None]:
+    """The flags of the second view. Returns the section, to add more to it."""
     mix = parser.section("second view", text)
     mix("--mix_mode", type=one_of("mix mode", modes), metavar="MODE",
         help=f"one of {', '.join(modes)}")
@@ -126,6 +126,7 @@ def add_mix_sections(parser: OptionParser, modes: Sequence[str], text: str) -> N
 def student_parser() -> OptionParser:
     parser = OptionParser(
         prog="train_student.py",
+        usage="python train_student.py --path_t FILE --model_s NAME --distill NAME [options]",
         description=(
             "Distil a teacher into a student with a second, stronger view of each batch, or measure\n"
             "from the teacher alone how good that view will be (T. stddev).\n\n"
@@ -169,12 +170,8 @@ def student_parser() -> OptionParser:
     kd("--kd_S", default=4.0, type=number(above=True), metavar="T",
        help="temperature of the student's logits (default: 4)")
 
-    add_mix_sections(
-        parser,
-        list(mix_modes),
-        "x', made on the device from each batch x. It needs --lw_mix and --mix_mode.",
-    )
-    mix = parser.section("second view in the loss")
+    view = "x', made on the device from each batch x: needs --lw_mix and --mix_mode."
+    mix = add_mix_section(parser, list(mix_modes), view)
     mix("--lw_mix", type=loss_weights_of_mix, metavar="[W,W,W]",
         help="weights of KD on x, mixed-label CE on x', KD on x'; the paper: [1,0,1]; absent: no second view")
     mix("--t_output_as_target_for_input_mix", action="store_true",
@@ -206,13 +203,14 @@ def student_parser() -> OptionParser:
           help=argparse.SUPPRESS)
 
     add_common_sections(parser)
-    resume = parser.section("resuming and pictures")
+    pictures = parser.section("pictures")
+    pictures("--save_img_interval", default=10 ** 9, type=number(int, 1), metavar="N",
+             help="steps between PNGs of the second view in gen_img/ (default: never)")
+    resume = parser.section("resuming")
     resume("--resume_student", default="", metavar="FILE",
            help="continue from a run's weights/ckpt.pth, in the same run folder")
     resume("--resume_ExpID", default="", metavar="ID",
            help="the same by the run folder's name or a part of it; latest: the newest run")
-    resume("--save_img_interval", default=10 ** 9, type=number(int, 1), metavar="N",
-           help="steps between PNGs of the second view in gen_img/ (default: never)")
     resume("--model_path",
            help=argparse.SUPPRESS)
     resume("--tb_path",
@@ -223,6 +221,7 @@ def student_parser() -> OptionParser:
 def teacher_parser() -> OptionParser:
     parser = OptionParser(
         prog="train_teacher.py",
+        usage="python train_teacher.py --model NAME [options]",
         description="Train a network on labels, for use as a teacher.",
         epilog="example:\n  python train_teacher.py --model vgg13      writes save/models/vgg13_vanilla/ckpt_epoch_240.pth",
     )
@@ -232,7 +231,7 @@ def teacher_parser() -> OptionParser:
     networks("--model_path", default="save/models", metavar="DIR",
              help="folder of MODEL_vanilla/ckpt_epoch_N.pth (default: save/models)")
     modes = [mode for mode in mix_modes if mode != "cutmix_pick"]
-    add_mix_sections(
+    add_mix_section(
         parser,
         modes,
         "With --mix_mode the network trains on that view of each batch, with mixed labels where images are mixed.",
