@@ -121,6 +121,7 @@ def add_mix_section(parser: OptionParser, modes: Sequence[str], text: str) -> Ca
         help="cutmix: upper bound of lam by epoch, such as 0:0.75,150:1")
     mix("--floor_ratio_schedule", default="", metavar="E:V,E:V",
         help="cutmix: lower bound of lam by epoch")
+    return mix
 
 
 def student_parser() -> OptionParser:
