@@ -159,7 +159,18 @@ def _polygon(sides: int) -> Callable[[Field, Field], Field]:
     return _star(sides, inner=math.cos(math.pi / sides))
 
 
-SHAPES = (_disc, _polygon(4), _star(5, 0.45), _ring, _polygon(3), _cross, _crescent, _bar, _star(4, 0.35), _corner)
+SHAPES = (
+    _disc,
+    _polygon(4),
+    _star(5, 0.45),
+    _ring,
+    _polygon(3),
+    _cross,
+    _crescent,
+    _bar,
+    _star(4, 0.35),
+    _corner,
+)
 
 
 # --- Textures: signed distance at (p, q), in units of half the image's side ------------------------------
