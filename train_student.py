@@ -52,6 +52,7 @@ def main(argv: Sequence[str]) -> None:
             extra={} if probe is None else {"probe": probe},
         )
         resumed = build.resume(options, state, "--resume_student", options.resume_student)
+    settings = build.loop_settings(options)
     plan = [
         build.describe_machine(device, options),
         build.describe_data(data, options.batch_size),
@@ -64,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
         print("\n".join(["dry run: everything checks out, nothing is written", *plan]))
         return
 
-    run = build.open_run(options, resumed)
+    run = build.open_run(options, resumed, model_t=teacher_name)
     for line in plan:
         run.log(line)
     if options.test_teacher:
@@ -94,7 +95,7 @@ def main(argv: Sequence[str]) -> None:
             weights,
             train=train,
             test=test,
-            settings=build.loop_settings(options),
+            settings=settings,
             run=run,
             start_epoch=views.start_epoch,
         )

@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
     )
     resumed = build.resume(options, state, "--resume", options.resume)
     target = build.teacher_path(options)
+    settings = build.loop_settings(options)
     plan = [
         build.describe_machine(device, options),
         build.describe_data(data, options.batch_size),
@@ -64,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
         step.weights,
         train=train,
         test=test,
-        settings=build.loop_settings(options),
+        settings=settings,
         run=run,
         start_epoch=step.start_epoch,
     )

@@ -22,7 +22,9 @@ from helper.errors import UserError
 
 SEED = 20201203
 SPLITS = ("train", "test")
-TRAIN_SIZE, TEST_SIZE = 5000, 1000
+TRAIN_PER_CLASS, TEST_PER_CLASS = 250, 50
+MAX_TRAIN, MAX_TEST = 50_000, 10_000
+"""How many images `load` draws: so many for each class, up to a total."""
 BLOCK_PIXELS = 2**18
 """Pixels drawn at once (256 images of 32 x 32); bounds the memory beside the images to about 50 MB."""
 MIN_IMG_SIZE, MAX_IMG_SIZE = 16, 512
@@ -41,14 +43,15 @@ class Synthetic:
     def load(request: DataRequest) -> Dataset:
         """Both splits; what the limits cut off is not drawn. Raises UserError."""
 
-        def images(split: str, size: int, limit: int | None) -> ImageSet:
-            count = size if limit is None else min(size, limit)
+        def images(split: str, per_class: int, most: int, limit: int | None) -> ImageSet:
+            count = min(per_class * request.num_classes, most)
+            count = count if limit is None else min(count, limit)
             return synthetic_images(split, count, num_classes=request.num_classes, img_size=request.img_size)
 
         return Dataset(
             spec=Synthetic.spec(request),
-            train=images("train", TRAIN_SIZE, request.limit_train),
-            test=images("test", TEST_SIZE, request.limit_test),
+            train=images("train", TRAIN_PER_CLASS, MAX_TRAIN, request.limit_train),
+            test=images("test", TEST_PER_CLASS, MAX_TEST, request.limit_test),
         )
 
 

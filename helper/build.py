@@ -148,11 +148,11 @@ def resume(options: argparse.Namespace, state: TrainingState, flag: str, path: s
     return Path(path).resolve().parent.parent
 
 
-def open_run(options: argparse.Namespace, resumed: Path | None) -> RunFolder:
-    """A new run folder, or the one that is continued."""
+def open_run(options: argparse.Namespace, resumed: Path | None, **found_out: str) -> RunFolder:
+    """A new run folder, or the one that is continued. `found_out` is listed with the options."""
     if resumed is not None:
         return RunFolder.reopen(resumed)
-    return RunFolder.create(run_root(options), options.project_name, vars(options))
+    return RunFolder.create(run_root(options), options.project_name, vars(options) | found_out)
 
 
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:

@@ -51,7 +51,8 @@ def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{flag} {path}: {error.strerror or error}") from None
     except Exception as error:  # a damaged zip or pickle can raise nearly anything
-        raise UserError(f"{flag} {path} is damaged: {str(error).splitlines()[0]}") from None
+        reason = next(filter(None, str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{flag} {path} is damaged: {reason}") from None
     if not isinstance(checkpoint, dict):
         raise UserError(f"{flag} {path} holds a {type(checkpoint).__name__}, not a checkpoint")
     return checkpoint

@@ -21,9 +21,15 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
 
 @contextlib.contextmanager
 def one_line_errors(program: str) -> Iterator[None]:
-    """Turn a UserError into `program: error: ...` on stderr and exit status 2, without a traceback."""
+    """Turn a UserError into `program: error: ...` on stderr and exit status 2, Ctrl-C into status 130.
+
+    Neither shows a traceback; any other exception is a defect of ours and does.
+    """
     try:
         yield
     except UserError as error:
         sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{program}: interrupted (--resume_ExpID latest continues after the last epoch)\n")
+        raise SystemExit(130) from None

@@ -50,6 +50,9 @@ class OptionParser(argparse.ArgumentParser):
             return candidates[0]
         if candidates:
             self.error(f"{flag} could be {' or '.join(sorted(candidates))}")
+        self.unknown_flag(flag)
+
+    def unknown_flag(self, flag: str) -> NoReturn:
         nearest = difflib.get_close_matches(flag, self.flags, n=1, cutoff=0)
         self.error(f"unknown option {flag}. The nearest one is {nearest[0]} (--help lists all)")
 
@@ -62,10 +65,10 @@ class OptionParser(argparse.ArgumentParser):
                 self.full_flag(flag) + equals + value if flag.startswith("--") and len(flag) > 2 else word
             )
         options, rest = self.parse_known_args(expanded)
+        if rest and rest[0].startswith("-"):
+            self.unknown_flag(rest[0])
         if rest:
-            what = "unknown option" if rest[0].startswith("-") else "unexpected argument"
-            hint = "" if rest[0].startswith("-") else " (did a * in a path match several files?)"
-            self.error(f"{what} {rest[0]!r}{hint}")
+            self.error(f"unexpected argument {rest[0]!r} (did a * in a path match several files?)")
         return options
 
 

@@ -90,10 +90,8 @@ def add_common_sections(parser: OptionParser) -> None:
          help="free text, kept in log.txt")
     logs("--trial", default="1", metavar="ID",
          help="label of a repetition, kept in log.txt (default: 1)")
-    logs("--print_interval", default=100, type=number(int, 1), metavar="N",
+    logs("--print_interval", "--print_freq", dest="print_interval", default=100, type=number(int, 1), metavar="N",
          help="steps between progress lines (default: 100)")
-    logs("--print_freq", type=number(int, 1), metavar="N",
-         help="the same, by another of its names")
     logs("--tb_freq", default=500, type=number(int, 1), metavar="N",
          help="steps between points of TensorBoard's training curves (default: 500)")
     logs("--save_freq", default=-1, type=number(int, -1), metavar="N",
@@ -272,13 +270,9 @@ def finish_common(options: argparse.Namespace, model_name: str) -> None:
             raise UserError(f"--epoch_factor {options.epoch_factor:g} leaves no epoch")
     if options.no_DA:
         options.use_DA = "00"
-    if options.print_freq is None:
-        options.print_freq = options.print_interval
-    options.print_interval = options.print_freq
     if options.seed is None:
         options.seed = secrets.randbelow(2**31)
-    for flag, default in (("weight_decay_schedule", options.weight_decay), ("ceiling_ratio_schedule", 1), ("floor_ratio_schedule", 0)):  # fmt: skip
-        EpochSchedule.parse(f"--{flag}", getattr(options, flag) or "", default)
+    schedule_bounds(options)
 
 
 def parse_teacher(argv: Sequence[str]) -> argparse.Namespace:
@@ -326,7 +320,6 @@ def check_student(options: argparse.Namespace) -> None:
         raise UserError("--resume_student and --resume_ExpID both name a run to resume: give one")
     if options.fix_student and (options.resume_student or options.resume_ExpID):
         raise UserError("a T. stddev pass (--fix_student) cannot be resumed: it is short, run it again")
-    schedule_bounds(options)
 
 
 def schedule_bounds(options: argparse.Namespace) -> tuple[EpochSchedule, EpochSchedule]:

@@ -38,8 +38,7 @@ def new_run(program, *words, root="Experiments"):
 
 def log_lines(path):
     """The lines of log.txt after its head, without their stamps."""
-    head, options, body = (path / "log" / "log.txt").read_text().split("\n\n", 2)
-    lines = body.splitlines()
+    lines = (path / "log" / "log.txt").read_text().split("\n\n", 2)[2].splitlines()
     assert lines and all(STAMP.match(line) for line in lines), lines
     return [STAMP.sub("", line) for line in lines]
 

@@ -3,14 +3,15 @@
 import io
 import pickle
 import struct
+from typing import ClassVar
 
 import numpy as np
 
 
-class Python2Pickler(pickle._Pickler):
+class _Python2Pickler(pickle._Pickler):
     """Writes bytes as Python 2 strings (the BINSTRING opcode), protocol 2."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
     def save_bytes(self, text):
         self.write(b"T" + struct.pack("<i", len(text)) + text)
@@ -25,7 +26,7 @@ OLD_NAME, NEW_NAME = b"cnumpy.core.multiarray\n", b"cnumpy._core.multiarray\n"
 def write_pickle(path, entry, module=OLD_NAME):
     """`entry` as Python 2 wrote it; `module` is what it calls NumPy's array module."""
     buffer = io.BytesIO()
-    Python2Pickler(buffer, protocol=2).dump(entry)
+    _Python2Pickler(buffer, protocol=2).dump(entry)
     content = buffer.getvalue()
     assert (OLD_NAME in content) + (NEW_NAME in content) <= 1
     path.write_bytes(content.replace(NEW_NAME, module).replace(OLD_NAME, module))

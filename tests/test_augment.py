@@ -50,7 +50,9 @@ def generator(seed=0):
 def test_boxes_of_every_centre(side):
     lams = torch.from_numpy(ARRAYS[f"bbox/{side}/lam"])
     for index, lam in enumerate(lams):
-        center_x, center_y = (c.flatten() for c in torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"))
+        center_x, center_y = (
+            c.flatten() for c in torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        )
         half = (cut_side(lam[None], side) // 2).expand(side * side)
         boxes = centred_boxes(center_x, center_y, half, half, height=side, width=side)
         expected = ARRAYS[f"bbox/{side}/box_x1y1x2y2"][index].reshape(-1, 4)
@@ -73,9 +75,7 @@ def cutmix_case(case):
     side = case["S"]
     half = cut_side(lam, side) // 2
     center = torch.tensor([case["cx"]]), torch.tensor([case["cy"]])
-    return CutMixDraw(
-        centred_boxes(*center, half, half, height=side, width=side), torch.tensor(case["perm"])
-    )
+    return CutMixDraw(centred_boxes(*center, half, half, height=side, width=side), torch.tensor(case["perm"]))
 
 
 @pytest.mark.parametrize("case", FACTS["cutmix"]["cases"], ids=lambda case: case["tag"])

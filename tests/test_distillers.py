@@ -67,9 +67,7 @@ def test_perfect_student_has_no_loss(name):
 def test_mixed_cross_entropy_is_the_formula():
     logits, labels = normal(5, (4, 6)), [3, 0, 5, 1]
     partner, lam, source = [1, 2, 0, 1], [0.25, 1.0, 0.5, 0.75], [0, 1, 3, 3]
-    view = Augmented(
-        torch.zeros(4, 3, 2, 2), torch.tensor(partner), torch.tensor(lam), torch.tensor(source)
-    )
+    view = Augmented(torch.zeros(4, 3, 2, 2), torch.tensor(partner), torch.tensor(lam), torch.tensor(source))
     expected = 0.0
     for row in range(4):
         log_p = logits[row] - np.log(np.exp(logits[row]).sum())

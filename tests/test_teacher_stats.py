@@ -57,7 +57,9 @@ def test_recorded_sequence(name, precision):
     np.testing.assert_allclose(np.array(lines), expected, rtol=tolerance, atol=tolerance * 1e-2)
     printed = [f"MeanStd {line[4]:.6f} MeanEntropy {line[5]:.6f}" for line in lines]
     if precision == "f64":
-        assert [line.split("MeanStd")[1] for line in case["printed_lines"]] == [p.split("MeanStd")[1] for p in printed]
+        assert [line.split("MeanStd")[1] for line in case["printed_lines"]] == [
+            p.split("MeanStd")[1] for p in printed
+        ]
 
 
 def test_value_is_what_numpy_says():
