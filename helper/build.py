@@ -143,9 +143,12 @@ def resume(options: argparse.Namespace, state: TrainingState, flag: str, path: s
     if not path:
         flag, path = "--resume_ExpID", find_checkpoint(options.resume_ExpID, run_root(options))
     checkpoint = read_checkpoint(flag, path)
+    run = Path(path).resolve().parent.parent
+    if not (run / "log" / "log.txt").is_file():
+        raise UserError(f"{flag} {path} lies in no run folder; expected RUN/weights/ckpt.pth beside RUN/log/")
     load_weights(state.model, state.description["arch"], checkpoint, flag=flag, path=path)
     state.restore(checkpoint, flag=flag, path=path)
-    return Path(path).resolve().parent.parent
+    return run
 
 
 def open_run(options: argparse.Namespace, resumed: Path | None, **found_out: str) -> RunFolder:

@@ -48,8 +48,8 @@ def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
             f"{flag} {path} is damaged or holds objects other than weights; such a file is never executed, "
             "save its state_dict instead"
         ) from None
-    except OSError as error:
-        raise UserError(f"{flag} {path}: {error.strerror or error}") from None
+    except PermissionError as error:
+        raise UserError(f"{flag} {path}: {error.strerror}") from None
     except Exception as error:  # a damaged zip or pickle can raise nearly anything
         reason = next(filter(None, str(error).splitlines()), type(error).__name__)
         raise UserError(f"{flag} {path} is damaged: {reason}") from None

@@ -14,7 +14,7 @@ from dataset.batches import Batches
 from helper.engine import Observer, TwoViews, ViewMaker
 from helper.networks import logits_of
 from helper.run_folder import RunFolder
-from helper.teacher_stats import CovarianceMeans, CrossEntropyCovariance, TeacherStddev
+from helper.teacher_stats import GROUP_STEPS, CovarianceMeans, CrossEntropyCovariance, TeacherStddev
 from helper.training import progress_bar
 
 COVARIANCE_PRINT_STEPS = 10
@@ -172,4 +172,6 @@ def measure_teacher(
     probe.run.log(
         f"Summary: {label}: {shown} ({epoch} epochs{groups}, {probe.total_step + 1} steps, {seconds:.1f} s)"
     )
+    if probe.stddev is not None and probe.stddev.groups < 2:
+        probe.run.log(f"T. stddev needs two groups of {GROUP_STEPS} steps: give more images or --epochs")
     probe.run.record("summary", **values, epochs=epoch, steps=probe.total_step + 1, seconds=seconds)
