@@ -129,7 +129,7 @@ def tile(images: torch.Tensor, columns: int = 8) -> torch.Tensor:
     images = images[: columns**2]
     columns = min(columns, len(images))
     images = images[: len(images) // columns * columns]
-    channels, height, width = images.shape[1:]
+    channels, _, width = images.shape[1:]
     grid = images.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)  # (C, rows, H, columns, W)
     return grid.reshape(channels, -1, columns * width)
 
