@@ -30,11 +30,12 @@ def main(argv: Sequence[str]) -> None:
     options = parse_teacher(argv)
     device = build.select_device(options.device)
     generators = build.make_generators(options.seed)
-    data = datasets[options.dataset].load(data_request(options))
-    spec = data.spec
-    model = build.new_model(options.model, data, device, generators["weights"])
+    source, request = datasets[options.dataset], data_request(options)
+    spec = source.spec(request)
+    model = build.new_model(options.model, spec, device, generators["weights"])
+    augment = build.make_augmentation(options, spec)
+    data = source.load(request)
     train, test = build.make_batches(data, options, device, generators["data"])
-    augment = build.make_augmentation(options, data)
     state = TrainingState(
         model,
         build.make_optimizer(model, options),

@@ -33,6 +33,7 @@ def fetch_archive(url: str, root: Path, folder: str, members: Sequence[str], sha
     All or nothing: the folder appears only when it is complete. Raises UserError if there is no network,
     the checksum differs or the disk refuses.
     """
+    is_new = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as scratch:
@@ -43,6 +44,9 @@ def fetch_archive(url: str, root: Path, folder: str, members: Sequence[str], sha
             _unpack(archive, Path(scratch), folder, members)
             os.replace(Path(scratch) / folder, root / folder)
     except (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError, KeyError) as error:
+        if is_new:
+            with contextlib.suppress(OSError):
+                root.rmdir()
         raise UserError(
             f"could not download {url} ({error}). With no network, fetch it elsewhere and unpack it so that "
             f"{root / folder}/ holds {', '.join(members)} (--data_root names the folder above)"

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from augment import Augmentation, MixSettings, Pick, mix_modes, pick_criteria
-from dataset import Dataset
+from dataset import Dataset, DatasetSpec
 from dataset.batches import Batches, DefaultDA
 from helper.checkpoint import load_weights, model_name_of, read_checkpoint
 from helper.engine import ViewMaker
@@ -63,13 +64,13 @@ def make_batches(
     return train, Batches(data.test, data.spec, EVALUATION_BATCH, device=device)
 
 
-def make_augmentation(options: argparse.Namespace, data: Dataset, n_run: int = 1) -> Augmentation | None:
+def make_augmentation(options: argparse.Namespace, spec: DatasetSpec, n_run: int = 1) -> Augmentation | None:
     """The mix mode, or None where none is given."""
     if not options.mix_mode:
         return None
     ceiling, floor = schedule_bounds(options)
     settings = MixSettings(draw=options.mix_draw, n_run=n_run, box=options.bbox, ceiling=ceiling, floor=floor)
-    return mix_modes[options.mix_mode](data.spec, settings)
+    return mix_modes[options.mix_mode](spec, settings)
 
 
 def make_pick(options: argparse.Namespace) -> Pick | None:
@@ -80,7 +81,7 @@ def make_pick(options: argparse.Namespace) -> Pick | None:
 
 def make_views(
     options: argparse.Namespace,
-    data: Dataset,
+    spec: DatasetSpec,
     teacher: nn.Module,
     student: nn.Module | None,
     generator: torch.Generator,
@@ -89,7 +90,7 @@ def make_views(
     wanted = options.lw_mix is not None
     return ViewMaker(
         teacher,
-        make_augmentation(options, data, options.mix_n_run) if wanted else None,
+        make_augmentation(options, spec, options.mix_n_run) if wanted else None,
         generator,
         pick=make_pick(options) if wanted else None,
         student=student,
@@ -106,30 +107,31 @@ def scheme_name(options: argparse.Namespace) -> str:
     return options.mix_mode + (f" by {options.cutmix_pick_criterion}" if picks else "")
 
 
-def load_teacher(options: argparse.Namespace, data: Dataset, device: torch.device) -> tuple[str, nn.Module]:
+def load_teacher(
+    options: argparse.Namespace, spec: DatasetSpec, device: torch.device
+) -> tuple[str, nn.Module]:
     """(model name, network in eval mode, frozen). UserError if the file is not that network."""
     flag = "--model_t_pretrained" if options.model_t_pretrained else "--path_t"
     checkpoint = read_checkpoint(flag, options.path_t)
     name = options.model_t or model_name_of(flag, options.path_t, checkpoint)
-    model = model_dict[name](num_classes=data.spec.num_classes, img_size=data.spec.img_size)
+    model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
     load_weights(model, name, checkpoint, flag=flag, path=options.path_t)
     return name, to_device(freeze(model), device)
 
 
-def new_model(name: str, data: Dataset, device: torch.device, generator: torch.Generator) -> nn.Module:
+def new_model(name: str, spec: DatasetSpec, device: torch.device, generator: torch.Generator) -> nn.Module:
     """A zoo model for this data set, its weights drawn from the generator."""
-    spec = data.spec
     model = build_model(name, num_classes=spec.num_classes, img_size=spec.img_size, generator=generator)
     return to_device(model, device)
 
 
 def make_student(
-    options: argparse.Namespace, data: Dataset, device: torch.device, generator: torch.Generator
+    options: argparse.Namespace, spec: DatasetSpec, device: torch.device, generator: torch.Generator
 ) -> nn.Module | None:
     """The student, from its weights file if one is given; None in a T. stddev pass that needs none."""
     if options.fix_student and not needs_student(options):
         return None
-    student = new_model(options.model_s, data, device, generator)
+    student = new_model(options.model_s, spec, device, generator)
     if given := student_weights(options):
         flag, path = given
         load_weights(student, options.model_s, read_checkpoint(flag, path), flag=flag, path=path)
@@ -206,8 +208,15 @@ def find_checkpoint(exp_id: str, root: Path) -> Path:
 
 
 def teacher_path(options: argparse.Namespace) -> Path:
-    """Where train_teacher.py puts the weights: the public layout, which --path_t reads."""
-    return Path(options.model_path) / f"{options.model}_vanilla" / f"ckpt_epoch_{options.epochs}.pth"
+    """Where train_teacher.py puts the weights: the public layout, which --path_t reads.
+
+    UserError if that folder can be neither written nor made: better now than after the training.
+    """
+    target = Path(options.model_path) / f"{options.model}_vanilla" / f"ckpt_epoch_{options.epochs}.pth"
+    there = next(folder for folder in target.absolute().parents if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(f"--model_path {options.model_path}: {there} is not a folder that can be written")
+    return target
 
 
 def describe_machine(device: torch.device, options: argparse.Namespace) -> str:

@@ -53,8 +53,9 @@ class OptionParser(argparse.ArgumentParser):
         self.unknown_flag(flag)
 
     def unknown_flag(self, flag: str) -> NoReturn:
-        nearest = difflib.get_close_matches(flag, self.flags, n=1, cutoff=0)
-        self.error(f"unknown option {flag}. The nearest one is {nearest[0]} (--help lists all)")
+        folded = {known.casefold(): known for known in self.flags}
+        nearest = difflib.get_close_matches(flag.casefold(), folded, n=1, cutoff=0)
+        self.error(f"unknown option {flag}. The nearest one is {folded[nearest[0]]} (--help lists all)")
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Like parse_args, with abbreviations and one-line errors."""

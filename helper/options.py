@@ -259,6 +259,8 @@ def data_request(options: argparse.Namespace) -> DataRequest:
 
 def finish_common(options: argparse.Namespace, model_name: str) -> None:
     """Fill in what depends on other options."""
+    if Path(options.project_name).name != options.project_name:
+        raise UserError(f"--project_name {options.project_name!r} cannot be a folder's name: it holds a path")
     if options.learning_rate is None:
         spec = datasets[options.dataset].spec(data_request(options))
         light = spec.light_student_lr if model_name in LIGHT_STUDENTS else None
@@ -279,6 +281,8 @@ def parse_teacher(argv: Sequence[str]) -> argparse.Namespace:
     """Options of train_teacher.py. Raises UserError, or exits with status 2, on bad input."""
     options = teacher_parser().parse(argv)
     finish_common(options, options.model)
+    if options.resume and options.resume_ExpID:
+        raise UserError("--resume and --resume_ExpID both name a run to resume: give one")
     options.project_name = options.project_name or f"teacher__{options.model}__{options.dataset}"
     return options
 

@@ -1,5 +1,6 @@
 """What changes with the epoch. Epochs count from 1."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,9 +32,11 @@ class EpochSchedule:
             epoch, _, value = part.partition(":")
             try:
                 steps.append((int(epoch), float(value)))
+                if not 0 <= steps[-1][1] < math.inf:
+                    raise ValueError
             except ValueError:
                 raise UserError(
-                    f"{flag} {text!r}: expected EPOCH:VALUE,EPOCH:VALUE,... such as 0:0.75,150:1"
+                    f"{flag} {text!r}: expected EPOCH:VALUE,EPOCH:VALUE,... such as 0:0.75,150:1, values of at least 0"
                 ) from None
         return EpochSchedule(default, tuple(sorted(steps)))
 
