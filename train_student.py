@@ -15,7 +15,6 @@ from helper import build
 from helper.checkpoint import describe_model
 from helper.engine import DistillStep, LossWeights
 from helper.errors import one_line_errors
-from helper.listing import listing
 from helper.measure import make_probe, measure_teacher
 from helper.metrics import evaluate
 from helper.options import checks_of, data_request, parse_student
@@ -26,10 +25,6 @@ PROGRAM = "train_student.py"
 
 
 def main(argv: Sequence[str]) -> None:
-    if "--list" in argv:
-        print(listing())
-        return
-
     # Build and check everything before anything is written.
     options = parse_student(argv)
     device = build.select_device(options.device)

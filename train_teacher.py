@@ -14,7 +14,6 @@ from helper import build
 from helper.checkpoint import describe_model, save_keeping_old
 from helper.engine import LabelStep
 from helper.errors import one_line_errors
-from helper.listing import listing
 from helper.options import data_request, parse_teacher
 from helper.training import TrainingState, fit
 
@@ -22,10 +21,6 @@ PROGRAM = "train_teacher.py"
 
 
 def main(argv: Sequence[str]) -> None:
-    if "--list" in argv:
-        print(listing())
-        return
-
     # Build and check everything before anything is written.
     options = parse_teacher(argv)
     device = build.select_device(options.device)

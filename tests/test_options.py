@@ -8,7 +8,8 @@ import pytest
 from dataset import DatasetSpec, datasets
 from helper.build import loop_settings, scheme_name
 from helper.errors import UserError
-from helper.options import parse_student, parse_teacher, student_parser, teacher_parser
+from helper.option_tables import student_parser, teacher_parser
+from helper.options import parse_student, parse_teacher
 from helper.schedule import EpochSchedule, learning_rate
 from models import model_dict
 
