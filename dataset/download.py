@@ -7,6 +7,7 @@ import shutil
 import socket
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch.hub
 from helper.errors import UserError
 
 TIMEOUT_S = 30.0
+_BROKEN_ARCHIVE = (tarfile.TarError, EOFError, zlib.error)
 
 
 @contextlib.contextmanager
@@ -43,7 +45,7 @@ def fetch_archive(url: str, root: Path, folder: str, members: Sequence[str], sha
                 torch.hub.download_url_to_file(url, str(archive), hash_prefix=sha256)
             _unpack(archive, Path(scratch), folder, members)
             os.replace(Path(scratch) / folder, root / folder)
-    except (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError, KeyError) as error:
+    except (OSError, RuntimeError, http.client.HTTPException, KeyError, *_BROKEN_ARCHIVE) as error:
         if is_new:
             with contextlib.suppress(OSError):
                 root.rmdir()

@@ -137,8 +137,8 @@ def test_only_the_prefix_module_is_cut():
 
 def load_teacher(path, model_t=None):
     options = SimpleNamespace(model_t_pretrained=None, path_t=str(path), model_t=model_t)
-    data = SimpleNamespace(spec=SimpleNamespace(num_classes=CLASSES, img_size=32))
-    return build.load_teacher(options, data, torch.device("cpu"))
+    spec = SimpleNamespace(num_classes=CLASSES, img_size=32)
+    return build.load_teacher(options, spec, torch.device("cpu"))
 
 
 def test_our_checkpoint_is_a_teacher_wherever_it_lies(tmp_path, weights):

@@ -3,6 +3,8 @@
 import io
 import os
 import pickle
+import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,75 @@ def test_the_real_cifar100_test_set():
     mean, std = pixels.mean(dim=(0, 1, 2)), pixels.std(dim=(0, 1, 2))
     assert (mean - torch.tensor(SPEC.mean)).abs().max() < 0.005
     assert (std - torch.tensor(SPEC.std)).abs().max() < 0.005
+
+
+# --- The download ------------------------------------------------------------------------------------------
+
+
+def write_archive(path, root, extra=()):
+    """A tar.gz of root/cifar-100-python with further members: (TarInfo, content)."""
+    with tarfile.open(path, "w:gz") as tar:
+        for info, content in extra:
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        tar.add(root / "cifar-100-python", "cifar-100-python")
+
+
+@pytest.fixture
+def offered(tmp_path, monkeypatch):
+    """What the downloader will bring is put here."""
+    archive = tmp_path / "offered.tar.gz"
+
+    def bring(url, destination, hash_prefix=None, progress=True):
+        assert url.startswith("https://www.cs.toronto.edu/") and len(hash_prefix) == 64
+        shutil.copy(archive, destination)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", bring)
+    return archive
+
+
+def test_absent_data_are_downloaded_once(tmp_path, monkeypatch, offered):
+    content = write_cifar(tmp_path / "source", train=9, test=4)
+    stray = tarfile.TarInfo("../stray"), tarfile.TarInfo("cifar-100-python/file.txt~")
+    write_archive(offered, tmp_path / "source", [(info, b"?") for info in stray])
+    root = tmp_path / "new" / "data"
+    data = datasets["cifar100"].load(DataRequest(root=root))
+    assert np.array_equal(data.train.images.numpy(), content["train"][0])
+    assert [path.name for path in root.iterdir()] == ["cifar-100-python"]
+    assert {path.name for path in (root / "cifar-100-python").iterdir()} == {"train", "test", "meta"}
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "offered.tar.gz", "new"}
+    monkeypatch.setattr(torch.hub, "download_url_to_file", None)
+    assert len(datasets["cifar100"].load(DataRequest(root=root)).test) == 4
+
+
+@pytest.mark.parametrize("damage", ["no archive", "cut off", "file missing", "link", "checksum"])
+def test_a_bad_archive_leaves_nothing(tmp_path, monkeypatch, offered, damage):
+    source = tmp_path / "source"
+    write_cifar(source, train=9, test=4)
+    secret = tmp_path / "secret"
+    secret.write_text("private")
+    if damage == "file missing":
+        (source / "cifar-100-python" / "test").unlink()
+    if damage == "link":
+        (source / "cifar-100-python" / "test").unlink()
+        (source / "cifar-100-python" / "test").symlink_to(secret)
+    write_archive(offered, source)
+    if damage == "no archive":
+        offered.write_bytes(b"<html>moved</html>")
+    if damage == "cut off":
+        offered.write_bytes(offered.read_bytes()[:-2000])
+    if damage == "checksum":
+
+        def wrong(url, destination, hash_prefix):
+            raise RuntimeError(f'invalid hash value (expected "{hash_prefix}", got "0")')
+
+        monkeypatch.setattr(torch.hub, "download_url_to_file", wrong)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(
+        UserError, match=r"(?s)^could not download https://.*unpack it so that .*cifar-100-python/ holds"
+    ):
+        datasets["cifar100"].load(DataRequest(root=tmp_path / "data"))
+    assert not list((tmp_path / "data").iterdir())
 
 
 # --- Nothing in a pickle is executed -----------------------------------------------------------------------
