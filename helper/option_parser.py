@@ -104,7 +104,9 @@ def number(kind: type = float, minimum: float = 0, *, above: bool = False) -> Ca
 
 def loss_weights_of_mix(text: str) -> tuple[float, float, float]:
     """ "[1,0,1]" or "1,0,1" -> (1.0, 0.0, 1.0)."""
-    inner = text.strip().removeprefix("[").removesuffix("]")
+    inner = text.strip()
+    if inner.startswith("[") and inner.endswith("]"):
+        inner = inner[1:-1]
     try:
         weights = tuple(float(part) for part in inner.split(","))
     except ValueError:

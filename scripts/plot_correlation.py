@@ -39,6 +39,8 @@ STYLES = {
     "cutmix_pick_teacher_entropy": ("#d55e00", "*"),
 }
 """Colour and marker of the paper's schemes, in the order of its tables."""
+SIZES = {"*": 120, "X": 65, "P": 65}
+"""Area of the markers that look small, in square points."""
 OTHER_COLOURS = ("#7b3294", "#a6761d", "#1b7837", "#c51b7d")
 
 
@@ -106,12 +108,25 @@ def correlations(points: Sequence[Point]) -> dict[str, dict[str, float]]:
     return {name: {"r": float(found[0]), "p": float(found[1])} for name, found in results.items()}
 
 
-def shown(found: dict[str, dict[str, float]], points: int, *, separator: str = ", ") -> str:
-    """The coefficients in words."""
+def shown(found: dict[str, dict[str, float]], points: int) -> str:
+    """The coefficients, or why there are none, in a line."""
+    if found:
+        return ", ".join(f"{name.capitalize()} {c['r']:.4f} (p = {c['p']:.2g})" for name, c in found.items())
+    if points < FEWEST_POINTS:
+        return f"too few points for a correlation: {points}, at least {FEWEST_POINTS} are needed"
+    return "no correlation: all points are alike in one coordinate"
+
+
+def caption(found: dict[str, dict[str, float]], points: int) -> str:
+    """The same in two short lines, for a panel."""
     if not found:
-        few = f"only {points} point{'s' * (points != 1)}, at least {FEWEST_POINTS} are needed"
-        return f"no correlation: {few if points < FEWEST_POINTS else 'all points are alike in one coordinate'}"
-    return separator.join(f"{name.capitalize()} {c['r']:.4f} (p = {c['p']:.2g})" for name, c in found.items())
+        return shown(found, points)
+    return "\n".join(
+        (
+            "    ".join(f"{name.capitalize()} {c['r']:.3f}" for name, c in found.items()),
+            "    ".join(f"p = {c['p']:.1g}" for c in found.values()),
+        )
+    )
 
 
 def ordered(augmentations: Iterable[str]) -> list[str]:
@@ -167,24 +182,17 @@ def draw(pairs: dict[Pair, list[Point]], path: Path) -> None:
 def _draw_panel(axis: Any, pair: Pair, points: Sequence[Point], styles: dict[str, tuple[str, str]]) -> None:
     dataset, teacher, student = pair
     found = correlations(points)
-    axis.set_title(f"{teacher} / {student} ({dataset})\n", fontweight="bold")
-    lines = shown(found, len(points), separator="\n").split("\n")
-    caption = "   ".join(lines)
+    axis.set_title(f"{teacher} / {student} ({dataset})", fontweight="bold", pad=32)
+    axis.text(0.5, 1.03, caption(found, len(points)), transform=axis.transAxes, ha="center", va="bottom",
+              fontsize=8.5, linespacing=1.4)  # fmt: skip
     if found:
-        caption = "\n".join(
-            (
-                "    ".join(f"{name.capitalize()} {c['r']:.3f}" for name, c in found.items()),
-                "    ".join(f"p = {c['p']:.1g}" for c in found.values()),
-            )
-        )
-        slope, intercept = stats.linregress(*zip(*((p.t_stddev, p.s_test_loss) for p in points)))[:2]
+        fit = stats.linregress(*zip(*((p.t_stddev, p.s_test_loss) for p in points)))
         ends = [min(p.t_stddev for p in points), max(p.t_stddev for p in points)]
-        axis.plot(ends, [slope * x + intercept for x in ends], color="0.75", linewidth=1, zorder=1)
-    axis.text(0.5, 1.02, caption, transform=axis.transAxes, ha="center", va="bottom", fontsize=8.5)
+        axis.plot(ends, [fit.slope * x + fit.intercept for x in ends], color="0.75", linewidth=1, zorder=1)
     for point in points:
         colour, marker = styles[point.augmentation]
-        axis.scatter(point.t_stddev, point.s_test_loss, color=colour, marker=marker, s=48, zorder=3,
-                     edgecolor="white", linewidth=0.5)  # fmt: skip
+        axis.scatter(point.t_stddev, point.s_test_loss, color=colour, marker=marker, zorder=3,
+                     s=SIZES.get(marker, 52), edgecolor="white", linewidth=0.5)  # fmt: skip
     axis.margins(0.08)
     axis.locator_params(nbins=5)
     axis.grid(color="0.93", zorder=0)

@@ -192,6 +192,8 @@ def test_a_student_trains(teacher, scheme):
     total = 0.1 * entry["cls"] + 0.9 * (entry["div-oriKLD"] + entry["div-mixKLD"])
     assert entry["loss"] == pytest.approx(total, rel=1e-5)
     assert {path.name for path in (folder / "weights").iterdir()} == {"ckpt.pth", "resnet8_best.pth"}
+    student = load(folder / "weights" / "ckpt.pth")["model"]
+    assert student["bn1.num_batches_tracked"] == 2 * STEPS  # scoring a pool leaves no trace
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -160,6 +160,7 @@ STUDENT_ROWS = [
     ("--mix_mode cutmix --lw_mix [1,0,1,0]", "--lw_mix", "'[1,0,1,0]'"),
     ("--mix_mode cutmix --lw_mix [a,b,c]", "--lw_mix", "'[a,b,c]'"),
     ("--mix_mode cutmix --lw_mix 1;0;1", "--lw_mix", "'1;0;1'"),
+    ("--mix_mode cutmix --lw_mix [1,0,1", "--lw_mix", "'[1,0,1'"),
     ("--mix_mode cutmix --lw_mix [1,0,nan]", "--lw_mix", "nan"),
     ("--mix_mode cutmix --lw_mix [1,0,inf]", "--lw_mix", "inf"),
     ("--mix_mode cutmix --lw_mix [1,0,-1]", "--lw_mix", "-1"),
