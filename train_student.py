@@ -62,6 +62,7 @@ def main(argv: Sequence[str]) -> None:
         return
 
     run = build.open_run(options, resumed, model_t=teacher_name)
+    run.record("job", teacher=teacher_name, scheme=scheme, epochs=options.epochs)
     for line in plan:
         run.log(line)
     if options.test_teacher:
