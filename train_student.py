@@ -10,8 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from dataset import datasets
-from distiller_zoo import distillers
-from helper import build
+from helper import build, plan
 from helper.checkpoint import describe_model
 from helper.engine import DistillStep, LossWeights
 from helper.errors import one_line_errors
@@ -19,83 +18,79 @@ from helper.measure import make_probe, measure_teacher
 from helper.metrics import evaluate
 from helper.options import checks_of, data_request, parse_student
 from helper.pictures import ViewPictures
+from helper.resume import open_run, resume
 from helper.training import TrainingState, fit
 
 PROGRAM = "train_student.py"
 
 
 def main(argv: Sequence[str]) -> None:
-    # Build and check everything before anything is written.
+    # Build and check everything before anything is written; networks before data: a download is not cheap.
     options = parse_student(argv)
     device = build.select_device(options.device)
     generators = build.make_generators(options.seed)
     source, request = datasets[options.dataset], data_request(options)
     spec = source.spec(request)
-    teacher_name, teacher = build.load_teacher(options, spec, device)
+    teacher = build.load_teacher(options, spec, device)
     student = build.make_student(options, spec, device, generators["weights"])
-    views = build.make_views(options, spec, teacher, student, generators["views"])
-    data = source.load(request)  # after the networks: a wrong teacher should not cost a download
+    views = build.make_views(options, spec, teacher.network, student, generators["views"])
+    distiller = build.make_distiller(options, device)
+    data = source.load(request)
     train, test = build.make_batches(data, options, device, generators["data"])
     probe = make_probe(checks_of(options), train, spec.num_classes, student, options.amp)
-    scheme = build.scheme_name(options)
+    settings = build.loop_settings(options)
     state, resumed = None, None
     if not options.fix_student:
         state = TrainingState(
             student,
-            build.make_optimizer(student, options),
+            build.make_optimizer(options, student, distiller),
             {name: generators[name] for name in ("data", "views")},
             describe_model(options.model_s, spec.num_classes, spec.img_size, spec.name),
-            extra={} if probe is None else {"probe": probe},
+            extra={"distiller": distiller} | ({} if probe is None else {"probe": probe}),
         )
-        resumed = build.resume(options, state, "--resume_student", options.resume_student)
-    settings = build.loop_settings(options)
-    plan = [
-        build.describe_machine(device, options),
-        build.describe_data(data, options.batch_size),
-        build.describe_network("teacher", teacher_name, teacher, spec.img_size, options.path_t),
+        resumed = resume(options, state, PROGRAM, "--resume_student", options.resume_student)
+
+    scheme = plan.scheme_name(options)
+    lines = [
+        plan.describe_machine(device, options, resumed),
+        plan.describe_data(data, options.batch_size),
+        plan.describe_network("teacher", teacher.name, teacher.network, spec.img_size, options.path_t),
+        *plan.warn_of_other_data(teacher.trained_on, spec),
     ]
     if student is not None:
-        plan.append(build.describe_network("student", options.model_s, student, spec.img_size))
-    plan += build.describe_student_job(options, scheme)
+        lines.append(plan.describe_network("student", options.model_s, student, spec.img_size))
+    lines += plan.describe_student_job(options, scheme) + plan.describe_vain_options(options)
     if options.dry_run:
-        print("\n".join(["dry run: everything checks out, nothing is written", *plan]))
+        print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
 
-    run = build.open_run(options, resumed, model_t=teacher_name)
-    run.record("job", teacher=teacher_name, scheme=scheme, epochs=options.epochs)
-    for line in plan:
+    run = open_run(options, resumed, PROGRAM, model_t=teacher.name)
+    run.record("job", teacher=teacher.name, scheme=scheme, epochs=options.epochs)
+    for line in lines:
         run.log(line)
     if options.test_teacher:
-        result = evaluate(teacher, test, amp=options.amp)
+        result = evaluate(teacher.network, test, amp=options.amp)
         run.log(f"Teacher Acc1 {result.acc1:.4f} Acc5 {result.acc5:.4f} TestLoss {result.loss:.6f}")
+    steps_before = 0 if state is None else state.epoch * len(train)
+    observers = [ViewPictures(run, spec, options.save_img_interval, step=steps_before)]
     if probe is not None:
         probe.run = run
-    pictures = ViewPictures(run, spec, options.save_img_interval)
+        observers.append(probe)
 
     if options.fix_student:
-        label = f"{teacher_name} on {spec.name}, {scheme}"
-        measure_teacher(views, train, probe, epochs=options.epochs, label=label, observers=(pictures,))
+        label = f"{teacher.name} on {spec.name}, {scheme}"
+        measure_teacher(views, train, probe, observers, epochs=options.epochs, label=label)
     else:
-        weights = LossWeights(options.gamma, options.alpha, options.beta, options.lw_mix)
         step = DistillStep(
             views,
             student,
-            distillers[options.distill](options.kd_S, options.kd_T),
-            weights,
+            distiller,
+            LossWeights(options.gamma, options.alpha, options.beta, options.lw_mix),
             teacher_target=options.t_output_as_target_for_input_mix,
             amp=options.amp,
-            observers=(pictures,) if probe is None else (pictures, probe),
+            observers=observers,
         )
-        fit(
-            state,
-            step,
-            weights,
-            train=train,
-            test=test,
-            settings=settings,
-            run=run,
-            start_epoch=views.start_epoch,
-        )
+        fit(state, step, train=train, test=test, settings=settings, run=run)
     run.log(f"done, see {run.path}")
     run.close()
 

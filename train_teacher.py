@@ -10,18 +10,19 @@ import sys
 from collections.abc import Sequence
 
 from dataset import datasets
-from helper import build
+from helper import build, plan
 from helper.checkpoint import describe_model, save_keeping_old
 from helper.engine import LabelStep
 from helper.errors import one_line_errors
 from helper.options import data_request, parse_teacher
+from helper.resume import open_run, resume, teacher_path
 from helper.training import TrainingState, fit
 
 PROGRAM = "train_teacher.py"
 
 
 def main(argv: Sequence[str]) -> None:
-    # Build and check everything before anything is written.
+    # Build and check everything before anything is written; the network before the data: a download is not cheap.
     options = parse_teacher(argv)
     device = build.select_device(options.device)
     generators = build.make_generators(options.seed)
@@ -29,44 +30,39 @@ def main(argv: Sequence[str]) -> None:
     spec = source.spec(request)
     model = build.new_model(options.model, spec, device, generators["weights"])
     augment = build.make_augmentation(options, spec)
+    target = teacher_path(options)
     data = source.load(request)
     train, test = build.make_batches(data, options, device, generators["data"])
+    settings = build.loop_settings(options)
     state = TrainingState(
         model,
-        build.make_optimizer(model, options),
+        build.make_optimizer(options, model),
         {name: generators[name] for name in ("data", "views")},
         describe_model(options.model, spec.num_classes, spec.img_size, spec.name),
     )
-    resumed = build.resume(options, state, "--resume", options.resume)
-    target = build.teacher_path(options)
-    settings = build.loop_settings(options)
-    plan = [
-        build.describe_machine(device, options),
-        build.describe_data(data, options.batch_size),
-        build.describe_network("network", options.model, model, spec.img_size),
+    resumed = resume(options, state, PROGRAM, "--resume", options.resume)
+    # A run may have been killed between its last epoch and the writing of the teacher.
+    has_work = state.epoch < options.epochs or not target.exists()
+
+    lines = [
+        plan.describe_machine(device, options, resumed),
+        plan.describe_data(data, options.batch_size),
+        plan.describe_network("network", options.model, model, spec.img_size),
         f"{options.epochs} epochs at learning rate {options.learning_rate:g}, "
         f"trained on {options.mix_mode or 'plain'} batches; weights go to {target}",
     ]
     if options.dry_run:
-        print("\n".join(["dry run: everything checks out, nothing is written", *plan]))
+        print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
 
-    run = build.open_run(options, resumed)
-    for line in plan:
+    run = open_run(options, resumed, PROGRAM)
+    for line in lines:
         run.log(line)
     step = LabelStep(model, augment, generators["views"], amp=options.amp)
-    fit(
-        state,
-        step,
-        step.weights,
-        train=train,
-        test=test,
-        settings=settings,
-        run=run,
-        start_epoch=step.start_epoch,
-    )
-    kept = save_keeping_old(target, state.weights())
-    run.log(f"teacher written: {target}" + (f" (the file that was there is now {kept.name})" if kept else ""))
+    fit(state, step, train=train, test=test, settings=settings, run=run)
+    if has_work:
+        kept = save_keeping_old(target, state.weights())
+        run.log(f"teacher written: {target}" + (f" (what was there is now {kept.name})" if kept else ""))
     run.log(f"done, see {run.path}")
     run.close()
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, mix_modes
-from dataset.batches import Normalize
+from dataset.batches import normalize_for
 from dataset.spec import DatasetSpec
 
 
@@ -40,7 +40,6 @@ class AutoAugment(Augmentation):
                 return self.draw
 
         self.operations = WithGivenDraw(AutoAugmentPolicy(spec.autoaugment_policy))
-        self.normalize = Normalize(spec)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> list[PolicyDraw]:
         return [
@@ -53,12 +52,11 @@ class AutoAugment(Augmentation):
         ]
 
     def apply(self, images: torch.Tensor, draw: list[PolicyDraw]) -> Augmented:
-        if self.normalize.mean.device != images.device:
-            self.normalize = Normalize(self.spec, images.device)
-        pixels = self.normalize.undo(images)  # (B, 3, H, W) uint8
+        normalize = normalize_for(self.spec, images.device)
+        pixels = normalize.undo(images)  # (B, 3, H, W) uint8
         changed = []
         for one, group in zip(draw, pixels.split(len(pixels) // len(draw))):
             self.operations.draw = one
             changed.append(self.operations(group))
         pixels = torch.cat(changed).permute(0, 2, 3, 1).contiguous()  # (B, H, W, 3)
-        return Augmented(self.normalize(pixels))
+        return Augmented(normalize(pixels))

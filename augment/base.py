@@ -1,6 +1,6 @@
 """What every second view has in common: its settings, its result, and the split of drawing from applying."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -46,7 +46,7 @@ class Augmented:
 
     def mix(self, values: torch.Tensor) -> torch.Tensor:
         """Per-image rows (B, K) mixed as the images were: (P, K)."""
-        if self.partner is None or self.lam is None:
+        if self.partner is None:
             return self.own(values)
         lam = self.lam[:, None].to(values.dtype)  # (P, 1)
         return lam * self.own(values) + (1 - lam) * values[self.partner]
@@ -89,8 +89,7 @@ def concatenate(views: list[Augmented]) -> Augmented:
     """Several mixed views of one batch of B images as one pool: view 0's images first."""
     count = len(views[0].images)
     source = torch.arange(count, device=views[0].images.device).repeat(len(views))
-    return replace(
-        views[0],
+    return Augmented(
         images=torch.cat([view.images for view in views]),
         partner=torch.cat([view.partner for view in views]),
         lam=torch.cat([view.lam for view in views]),

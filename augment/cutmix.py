@@ -42,9 +42,11 @@ class CutMix(Augmentation):
     def apply(self, images: torch.Tensor, draw: CutMixDraw) -> Augmented:
         height, width = images.shape[2:]
         device = images.device
-        partner = draw.partner.to(device)
-        lam = kept_share(draw.boxes, height, width).float().expand(len(images)).to(device)  # (B,)
-        inside = box_mask(draw.boxes.to(device), height, width)  # (n, 1, H, W)
+        partner = draw.partner.to(device, non_blocking=True)
+        lam = (
+            kept_share(draw.boxes, height, width).float().expand(len(images)).to(device, non_blocking=True)
+        )  # (B,)
+        inside = box_mask(draw.boxes.to(device, non_blocking=True), height, width)  # (n, 1, H, W)
         return Augmented(torch.where(inside, images[partner], images), partner, lam)
 
 

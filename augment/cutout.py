@@ -31,6 +31,6 @@ class Cutout(Augmentation):
         height, width = images.shape[2:]
         half = torch.full_like(draw.center_x, self.spec.cutout_size // 2)
         holes = centred_boxes(draw.center_x, draw.center_y, half, half, height=height, width=width)
-        hole = box_mask(holes.to(images.device), height, width)  # (n, 1, H, W)
+        hole = box_mask(holes.to(images.device, non_blocking=True), height, width)  # (n, 1, H, W)
         mean_color = images.new_zeros(())  # what 0 is after normalisation
         return Augmented(torch.where(hole, mean_color, images))

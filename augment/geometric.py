@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, mix_modes
-from dataset.batches import Normalize, crop_and_flip
+from dataset.batches import crop_and_flip, normalize_for
 from dataset.spec import DatasetSpec
 
 
@@ -27,7 +27,6 @@ class Geometric(Augmentation):
     def __init__(self, spec: DatasetSpec, settings: MixSettings, *, crop: bool, flip: bool) -> None:
         super().__init__(spec, settings)
         self.crop, self.flip = crop, flip
-        self.black = Normalize(spec).black
 
     def sample(self, batch_size: int, generator: torch.Generator) -> ShiftDraw:
         count, padding = self.draws(batch_size), self.spec.crop_padding
@@ -46,10 +45,10 @@ class Geometric(Augmentation):
         moved = crop_and_flip(
             images.permute(0, 2, 3, 1),  # (B, H, W, 3)
             torch.arange(len(images), device=device),
-            top=draw.top.to(device),
-            left=draw.left.to(device),
-            mirror=draw.mirror.to(device),
-            fill=self.black,
+            top=draw.top.to(device, non_blocking=True),
+            left=draw.left.to(device, non_blocking=True),
+            mirror=draw.mirror.to(device, non_blocking=True),
+            fill=normalize_for(self.spec, device).black,
         )
         return Augmented(moved.permute(0, 3, 1, 2))
 

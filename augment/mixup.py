@@ -25,7 +25,7 @@ class MixUp(Augmentation):
         return MixUpDraw(lam, torch.randperm(batch_size, generator=generator))
 
     def apply(self, images: torch.Tensor, draw: MixUpDraw) -> Augmented:
-        partner = draw.partner.to(images.device)
-        lam = draw.lam.float().expand(len(images)).to(images.device)  # (B,)
+        partner = draw.partner.to(images.device, non_blocking=True)
+        lam = draw.lam.float().expand(len(images)).to(images.device, non_blocking=True)  # (B,)
         weight = lam[:, None, None, None]
         return Augmented(weight * images + (1 - weight) * images[partner], partner, lam)

@@ -4,6 +4,7 @@ The whole split lives on the device as bytes (CIFAR-100: 150 MB). An epoch's ran
 the CPU, from an explicit generator, so that the same seed gives the same batches on every device.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,7 +34,8 @@ def crop_and_flip(
 
     images: (N, H, W, C), any dtype. index: (B,) rows. top, left: (B,) or (1,) offsets in pixels; pixel (i, j)
     of the result comes from (i + top, j + left), or is `fill` where that lies outside. mirror: (B,) or (1,)
-    bool, applied after the shift. Returns (B, H, W, C).
+    bool, applied after the shift. A `fill` per channel is a (C,) tensor on the images' device. Returns
+    (B, H, W, C).
     """
     height, width = images.shape[1:3]
     rows = torch.arange(height, device=images.device) + top[:, None]  # (B, H)
@@ -47,7 +49,14 @@ def crop_and_flip(
         columns.clamp(0, width - 1)[:, None, :],
     ]  # (B, H, W, C)
     inside = inside_rows[:, :, None, None] & inside_columns[:, None, :, None]  # (B, H, W, 1)
-    return torch.where(inside, gathered, torch.as_tensor(fill, dtype=images.dtype, device=images.device))
+    fill = fill.to(images.dtype) if torch.is_tensor(fill) else images.new_full((), fill)
+    return torch.where(inside, gathered, fill)
+
+
+@functools.cache
+def normalize_for(spec: DatasetSpec, device: torch.device) -> "Normalize":
+    """The one Normalize of a data set on a device, so that its constants are copied there once."""
+    return Normalize(spec, device)
 
 
 class Normalize:
@@ -118,4 +127,4 @@ class Batches:
         mirror = torch.rand(count, generator=generator) < 0.5
         offsets *= self.default_da.crop
         mirror &= self.default_da.flip
-        return tuple(draw.to(device) for draw in (order, offsets[0], offsets[1], mirror))
+        return tuple(draw.to(device, non_blocking=True) for draw in (order, offsets[0], offsets[1], mirror))

@@ -4,6 +4,7 @@ A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technica
 Toronto, 2009. Read from the public Python layout, `<root>/cifar-100-python/{train,test}`.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ class Cifar100:
         Raises UserError if a file is absent and cannot be fetched, or is damaged.
         """
         folder = request.root / FOLDER
-        if not folder.exists():
+        if not os.path.exists(folder):
             if not request.download:
                 raise UserError(
                     f"cifar100 is not in --data_root {request.root}: {folder}/ is absent "

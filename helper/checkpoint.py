@@ -38,9 +38,8 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
     """The dict in a checkpoint file, on the CPU. UserError naming `flag` if it is absent, damaged or no data."""
     path = Path(path)
-    if not path.is_file():
-        problem = "is a folder, not a checkpoint" if path.is_dir() else "does not exist"
-        raise UserError(f"{flag} {path} {problem}")
+    if os.path.isdir(path):
+        raise UserError(f"{flag} {path} is a folder, not a checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -48,6 +47,8 @@ def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
             f"{flag} {path} is damaged or holds objects other than weights; such a file is never executed, "
             "save its state_dict instead"
         ) from None
+    except FileNotFoundError:
+        raise UserError(f"{flag} {path} does not exist") from None
     except PermissionError as error:
         raise UserError(f"{flag} {path}: {error.strerror}") from None
     except Exception as error:  # a damaged zip or pickle can raise nearly anything
@@ -76,10 +77,10 @@ def weights_in(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 def model_name_of(flag: str, path: str | Path, checkpoint: dict[str, Any]) -> str:
     """Which zoo model a checkpoint is: what it says itself, else its folder's name before "_vanilla"."""
-    if isinstance(checkpoint.get("arch"), str):
+    if checkpoint.get("arch") in tuple(model_dict):
         name = checkpoint["arch"]
     else:
-        name = Path(path).resolve().parent.name.split("_vanilla")[0]
+        name = Path(path).absolute().parent.name.split("_vanilla")[0]
     if name not in model_dict:
         raise UserError(
             f"cannot tell the model in {flag} {path}: its folder should be called MODEL_vanilla, or give --model_t. "

@@ -3,8 +3,9 @@
 The step holds no option and writes no log: images and labels in, named losses out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -99,6 +100,18 @@ class ViewMaker:
             return logits_of(self.student, pool.images, amp=self.amp)
 
 
+class Step(Protocol):
+    """What the training loop asks of a step."""
+
+    weights: LossWeights
+
+    def start_epoch(self, epoch: int) -> None:
+        """Told before each epoch, counted from 1."""
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[Losses, torch.Tensor]:
+        """images: (B, 3, H, W), labels: (B,). Returns the named losses and the logits (B, K)."""
+
+
 @dataclass
 class DistillStep:
     """Knowledge distillation on a batch and its second view."""
@@ -110,7 +123,10 @@ class DistillStep:
     teacher_target: bool
     """The teacher's own output on the second view is its target; else its outputs on the originals, mixed."""
     amp: bool = False
-    observers: tuple[Observer, ...] = ()
+    observers: Sequence[Observer] = ()
+
+    def start_epoch(self, epoch: int) -> None:
+        self.views.start_epoch(epoch)
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[Losses, torch.Tensor]:
         """images: (B, 3, H, W), labels: (B,). Returns the named losses and the student's logits (B, K).

@@ -31,5 +31,5 @@ def one_line_errors(program: str) -> Iterator[None]:
         sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        sys.stderr.write(f"\n{program}: interrupted (--resume_ExpID latest continues after the last epoch)\n")
+        sys.stderr.write(f"\n{program}: interrupted\n")
         raise SystemExit(130) from None

@@ -4,6 +4,7 @@ No student unless a pick criterion or check_ce_var_v3 asks for one, no validatio
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class TeacherProbe:
     def __call__(self, images: torch.Tensor, seen: TwoViews) -> None:
         self.total_step += 1
         logits = [seen.teacher_clean] + ([] if seen.teacher_view is None else [seen.teacher_view])
-        probabilities = [view.detach().softmax(dim=1) for view in logits]
+        probabilities = [view.softmax(dim=1) for view in logits]
         if self.stddev is not None and self.stddev.update(*probabilities):
             self._log_stddev()
         if self.covariance is not None:
@@ -144,23 +145,27 @@ def measure_teacher(
     views: ViewMaker,
     batches: Batches,
     probe: TeacherProbe,
+    observers: Sequence[Observer],
     *,
     epochs: int,
     label: str,
-    observers: tuple[Observer, ...] = (),
 ) -> None:
-    """Run the pass for `epochs` epochs and end with a summary line. `label` says what is measured."""
+    """Run the pass for `epochs` epochs and end with a summary line. `label` says what is measured.
+
+    The probe is one of the observers; when it has seen enough, the pass ends.
+    """
     start = time.perf_counter()
     for epoch in range(1, epochs + 1):
         views.start_epoch(epoch)
         for images, _ in progress_bar(batches, f"T. stddev, epoch {epoch}/{epochs}"):
             seen = views(images)
-            for observe in (probe, *observers):
+            for observe in observers:
                 observe(images, seen)
             if probe.finished:
                 break
-        if probe.finished:
-            break
+        else:
+            continue
+        break
     if probe.cross_entropy is not None and not probe.cross_entropy.full:
         probe.log_cross_entropy()
     seconds = time.perf_counter() - start

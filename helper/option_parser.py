@@ -120,12 +120,13 @@ def loss_weights_of_mix(text: str) -> tuple[float, float, float]:
 
 def epoch_list(text: str) -> list[int]:
     """ "150,180,210" -> [150, 180, 210]."""
-    try:
-        return [
-            int(part) for part in text.strip().removeprefix("[").removesuffix("]").split(",") if part.strip()
-        ]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected epochs such as 150,180,210") from None
+    inner = text.strip()
+    if inner.startswith("[") and inner.endswith("]"):
+        inner = inner[1:-1]
+    parts = [part.strip() for part in inner.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected epochs such as 150,180,210")
+    return [int(part) for part in parts]
 
 
 def two_switches(text: str) -> str:

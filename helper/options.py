@@ -33,6 +33,8 @@ def finish_common(options: argparse.Namespace, model_name: str) -> None:
     """Fill in what depends on other options."""
     if Path(options.project_name).name != options.project_name:
         raise UserError(f"--project_name {options.project_name!r} cannot be a folder's name: it holds a path")
+    if len(options.project_name.encode()) > 200:
+        raise UserError(f"--project_name {options.project_name[:20]}...: a folder's name has no room for it")
     if options.learning_rate is None:
         spec = datasets[options.dataset].spec(data_request(options))
         light = spec.light_student_lr if model_name in LIGHT_STUDENTS else None
@@ -47,6 +49,7 @@ def finish_common(options: argparse.Namespace, model_name: str) -> None:
     if options.seed is None:
         options.seed = secrets.randbelow(2**31)
     schedule_bounds(options)
+    weight_decay_schedule(options)
 
 
 def parse_teacher(argv: Sequence[str]) -> argparse.Namespace:
@@ -112,7 +115,16 @@ def schedule_bounds(options: argparse.Namespace) -> tuple[EpochSchedule, EpochSc
         for _, value in schedule.steps:
             if not 0 <= value <= 1:
                 raise UserError(f"{flag}: {value:g} is not between 0 and 1")
+    for epoch, _ in (*ceiling.steps, *floor.steps):
+        if floor.at(epoch) > ceiling.at(epoch):
+            raise UserError(f"--floor_ratio_schedule lies above --ceiling_ratio_schedule from epoch {epoch}")
     return ceiling, floor
+
+
+def weight_decay_schedule(options: argparse.Namespace) -> EpochSchedule:
+    """Weight decay by epoch; --weight_decay where the schedule says nothing."""
+    text = options.weight_decay_schedule or ""
+    return EpochSchedule.parse("--weight_decay_schedule", text, options.weight_decay)
 
 
 def checks_of(options: argparse.Namespace) -> set[str]:

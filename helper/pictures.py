@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dataset.batches import Normalize
+from dataset.batches import normalize_for
 from dataset.spec import DatasetSpec
 from helper.engine import TwoViews
 from helper.run_folder import RunFolder
@@ -12,17 +12,18 @@ from helper.run_folder import RunFolder
 
 @dataclass
 class ViewPictures:
-    """An observer: the first batch and its second view on TensorBoard, and every `interval` steps a PNG too."""
+    """An observer: a run's first batch and its second view on TensorBoard; every `interval` steps a PNG too."""
 
     run: RunFolder
     spec: DatasetSpec
     interval: int
     step: int = 0
+    """The run's steps so far."""
 
     def __call__(self, images: torch.Tensor, seen: TwoViews) -> None:
         due = self.step > 0 and self.step % self.interval == 0
         if self.step == 0 or due:
-            undo = Normalize(self.spec, images.device).undo
+            undo = normalize_for(self.spec, images.device).undo
             self.run.picture("batch", undo(images), self.step, as_png=due)
             if seen.view is not None:
                 self.run.picture("second_view", undo(seen.view.images), self.step, as_png=due)

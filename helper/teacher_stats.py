@@ -84,6 +84,7 @@ class CovarianceMeans(_RunningSums):
     Of one step's (rows, K) matrix of probabilities: the covariance and correlation matrices between samples
     (rows x rows) and between classes (K x K); of each, the mean of the entries and of their absolute values.
     Reported as running means over the steps. (The classes' covariances sum to 0, since rows sum to 1.)
+    What does not vary has no correlation: it counts as 0. A step of one row says nothing and is left out.
     """
 
     NAMES = ("Cov1_mean", "Cov1_abs_mean", "Cov2_mean", "Cov2_abs_mean",
@@ -96,7 +97,9 @@ class CovarianceMeans(_RunningSums):
     def update(self, *probabilities: torch.Tensor) -> None:
         """Take in one step's probabilities, a (rows, K) tensor for each view."""
         rows = torch.cat(probabilities).double()
-        matrices = (rows.cov(), rows.T.cov(), rows.corrcoef(), rows.T.corrcoef())
+        if len(rows) < 2:
+            return
+        matrices = (rows.cov(), rows.T.cov(), rows.corrcoef().nan_to_num(0), rows.T.corrcoef().nan_to_num(0))
         self.sums += torch.stack([mean for m in matrices for mean in (m.mean(), m.abs().mean())])
         self.steps += 1
 

@@ -13,12 +13,10 @@ from tqdm import tqdm
 
 from dataset.batches import Batches
 from helper.checkpoint import save_checkpoint
-from helper.engine import LossWeights, Losses
+from helper.engine import LossWeights, Step
 from helper.errors import UserError
 from helper.metrics import MeanMeter, correct_topk, evaluate
 from helper.run_folder import RunFolder
-
-Step = Callable[[torch.Tensor, torch.Tensor], tuple[Losses, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,10 @@ class TrainingState:
 
     def restore(self, checkpoint: dict[str, Any], *, flag: str, path: str | Path) -> None:
         """Continue from `checkpoint`, whose weights are in the model already. UserError if it holds no more."""
+        if "optimizer" not in checkpoint:
+            raise UserError(
+                f"{flag} {path} holds weights alone; only a run's weights/ckpt.pth can be resumed"
+            )
         try:
             self.optimizer.load_state_dict(checkpoint["optimizer"])
             for name, generator in self.generators.items():
@@ -102,13 +104,11 @@ def progress_bar(batches: Iterable, title: str) -> tqdm:
 def fit(
     state: TrainingState,
     step: Step,
-    weights: LossWeights,
     *,
     train: Batches,
     test: Batches,
     settings: LoopSettings,
     run: RunFolder,
-    start_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> None:
     """Train from the epoch after `state.epoch` to the last one; evaluate, log and save after each.
 
@@ -120,16 +120,13 @@ def fit(
                 settings.learning_rate(epoch),
                 settings.weight_decay(epoch),
             )
-        start_epoch(epoch)
-        seconds = train_epoch(state, step, weights, train, settings, run, epoch)
+        step.start_epoch(epoch)
+        seconds = train_epoch(state, step, train, settings, run, epoch)
         result = evaluate(state.model, test, amp=settings.amp)
         state.epoch, state.accuracy = epoch, result.acc1
-        if state.accuracy > state.best_acc1:
+        is_best = state.accuracy > state.best_acc1
+        if is_best:
             state.best_acc1, state.best_epoch = state.accuracy, epoch
-            save_checkpoint(run.weights / f"{state.description['arch']}_best.pth", state.weights())
-        save_checkpoint(run.weights / "ckpt.pth", state.checkpoint())
-        if settings.save_freq > 0 and epoch % settings.save_freq == 0:
-            save_checkpoint(run.weights / f"ckpt_epoch_{epoch}.pth", state.weights())
         rate = settings.learning_rate(epoch)
         run.log(
             f"Acc1 {result.acc1:.4f} Acc5 {result.acc5:.4f} TestLoss {result.loss:.6f} Epoch {epoch} "
@@ -146,12 +143,17 @@ def fit(
                 "lr": rate,
             },
         )
+        # Saved after it was logged: a run killed in between repeats a line, it does not lose one.
+        if is_best:
+            save_checkpoint(run.weights / f"{state.description['arch']}_best.pth", state.weights())
+        save_checkpoint(run.weights / "ckpt.pth", state.checkpoint())
+        if settings.save_freq > 0 and epoch % settings.save_freq == 0:
+            save_checkpoint(run.weights / f"ckpt_epoch_{epoch}.pth", state.weights())
 
 
 def train_epoch(
     state: TrainingState,
     step: Step,
-    weights: LossWeights,
     train: Batches,
     settings: LoopSettings,
     run: RunFolder,
@@ -167,7 +169,7 @@ def train_epoch(
     for index, (images, labels) in enumerate(bar):
         timer.data_ready()
         losses, logits = step(images, labels)
-        total = weights.total(losses)
+        total = step.weights.total(losses)
         state.optimizer.zero_grad(set_to_none=True)
         total.backward()
         state.optimizer.step()
@@ -178,9 +180,10 @@ def train_epoch(
         if index % settings.print_interval == 0:
             latest, means = meter.read()
             bar.set_postfix(loss=f"{means['loss']:.3f}", acc1=f"{means['acc1']:.1f}")
-            run.log(f"Epoch: [{epoch}][{index}/{len(train)}] {timer} {describe(weights, latest, means)}")
+            run.log(f"Epoch: [{epoch}][{index}/{len(train)}] {timer} {describe(step.weights, latest, means)}")
         if total_step % settings.tb_freq == 0:
             run.scalars(total_step, {f"train/{name}": value for name, value in meter.read()[0].items()})
+        timer.resume()
     means = meter.read()[1]
     run.record("train", epoch=epoch, **means)
     return timer.total
@@ -212,7 +215,7 @@ def describe_terms(weights: LossWeights, losses: dict[str, float]) -> str:
 class StepTimer:
     """Seconds a step takes, and the share of it spent waiting for data: latest (mean of the epoch).
 
-    On a GPU the clock runs ahead of the device between log lines; the means are right.
+    On a GPU the clock runs ahead of the device: between two log lines steps look shorter than they are.
     """
 
     def __init__(self) -> None:
@@ -224,10 +227,13 @@ class StepTimer:
         self.data_total += self.data
 
     def step_done(self) -> None:
-        now = time.perf_counter()
-        self.step, self.last = now - self.last, now
+        self.step = time.perf_counter() - self.last
         self.steps += 1
         self.total += self.step
+
+    def resume(self) -> None:
+        """The next step begins; what was written since the last one counts for neither."""
+        self.last = time.perf_counter()
 
     def __str__(self) -> str:
         mean, data = self.total / self.steps, self.data_total / self.steps

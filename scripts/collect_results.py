@@ -172,7 +172,9 @@ def disagreements(rows: Sequence[Row]) -> list[str]:
     warnings = []
     for row in rows:
         for runs in (row.distilled, row.measured):
-            names = [name for name in SETTINGS if len({json.dumps(run.options.get(name)) for run in runs}) > 1]
+            names = [
+                name for name in SETTINGS if len({json.dumps(run.options.get(name)) for run in runs}) > 1
+            ]
             if names:
                 what = "T. stddev passes" if runs is row.measured else "distillation runs"
                 warnings.append(f"{' '.join(row.key)}: the {what} differ in {', '.join(names)}")
@@ -197,7 +199,9 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="run folders, or folders of them")
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="run folders, or folders of them"
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help=f"write {','.join(COLUMNS)}")
     options = parser.parse_args(argv)
 

@@ -132,7 +132,9 @@ def caption(found: dict[str, dict[str, float]], points: int) -> str:
 def ordered(augmentations: Iterable[str]) -> list[str]:
     """Without repetition: the paper's schemes in its order, then others by name."""
     known = list(STYLES)
-    return sorted(set(augmentations), key=lambda name: (known.index(name) if name in known else len(known), name))
+    return sorted(
+        set(augmentations), key=lambda name: (known.index(name) if name in known else len(known), name)
+    )
 
 
 def styles_of(augmentations: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -165,7 +167,9 @@ def draw(pairs: dict[Pair, list[Point]], path: Path) -> None:
         for axis in axes.flat[len(pairs) :]:
             axis.set_axis_off()
         handles = [
-            plt.Line2D([], [], linestyle="", color=styles[name][0], marker=styles[name][1], markersize=7, label=name)
+            plt.Line2D(
+                [], [], linestyle="", color=styles[name][0], marker=styles[name][1], markersize=7, label=name
+            )
             for name in names
         ]
         figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False, fontsize=9,
@@ -217,7 +221,9 @@ def main(argv: Sequence[str]) -> None:
     found = {pair: correlations(points) for pair, points in pairs.items()}
     if options.json:
         keys = COLUMNS[:3]
-        print(json.dumps([{**dict(zip(keys, p)), "points": len(pairs[p]), **found[p]} for p in pairs], indent=1))
+        print(
+            json.dumps([{**dict(zip(keys, p)), "points": len(pairs[p]), **found[p]} for p in pairs], indent=1)
+        )
     else:
         for (dataset, teacher, student), points in pairs.items():
             text = shown(found[dataset, teacher, student], len(points))

@@ -18,7 +18,7 @@ python=${PYTHON:-python3}
 requirements=$root/requirements.txt
 stamp=$venv/.installed-requirements
 
-if cmp -s "$requirements" "$stamp" && "$venv/bin/python" -c 'import torch' 2>/dev/null; then
+if [[ -x $venv/bin/python ]] && cmp -s "$requirements" "$stamp"; then
     exit 0
 fi
 

@@ -145,7 +145,7 @@ def test_our_checkpoint_is_a_teacher_wherever_it_lies(tmp_path, weights):
     """A run's weights/ckpt.pth says itself what it is."""
     path = tmp_path / "weights" / "ckpt.pth"
     save_checkpoint(path, LAYOUTS["ours"](weights))
-    name, model = load_teacher(path)
+    name, model, _ = load_teacher(path)
     assert name == "resnet8" and identical(dict(model.state_dict()), dict(weights))
     assert not model.training and not any(p.requires_grad for p in model.parameters())
 

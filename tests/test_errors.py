@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -96,8 +97,14 @@ def material(tmp_path_factory):
     run_folder = root / "run"  # a run whose ckpt.pth holds weights only
     (run_folder / "log").mkdir(parents=True)
     (run_folder / "weights").mkdir()
-    (run_folder / "log" / "log.txt").write_text("hostname: H\n")
+    (run_folder / "log" / "args.json").write_text("{}")
     (run_folder / "weights" / "ckpt.pth").write_bytes(good.read_bytes())
+    for name, args in (
+        ("of_teacher", '{"program": "train_teacher.py"}'),
+        ("of_cutmix", '{"mix_mode": "cutmix"}'),
+    ):
+        shutil.copytree(run_folder, root / name)
+        (root / name / "log" / "args.json").write_text(args)
     return root
 
 
@@ -238,8 +245,10 @@ STUDENT_ROWS = [
     ("--path_t *.pth", "--path_t *.pth does not exist"),
     # Resuming.
     ("--resume_student none.pth", "--resume_student none.pth does not exist"),
-    ("--resume_student {m}/run/weights/ckpt.pth", "--resume_student", "not what resuming needs"),
-    ("--resume_student {m}/resnet8_vanilla/ours.pth", "--resume_student", "lies in no run folder"),
+    ("--resume_student {m}/run/weights/ckpt.pth", "--resume_student", "holds weights alone"),
+    ("--resume_student {m}/resnet8_vanilla/ours.pth", "--resume_student", "is no run folder"),
+    ("--resume_student {m}/of_teacher/weights/ckpt.pth", "--resume_student", "is a run of train_teacher.py"),
+    ("--resume_student {m}/of_cutmix/weights/ckpt.pth --mix_mode mixup", "--mix_mode cutmix, not mixup"),
     ("--resume_student {m}/run/weights/ckpt.pth --model_s vgg8", "--resume_student", "it fits resnet8"),
     ("--resume_ExpID 141344", "--resume_ExpID 141344", "no run of that name"),
     ("--resume_ExpID latest --debug", "--resume_ExpID latest", "Debug_Dir"),
@@ -287,7 +296,7 @@ TEACHER_ROWS = [
     ("--data_root there --dry_run", "cifar100 is not in --data_root there"),
     ("--resume none.pth", "--resume none.pth does not exist"),
     ("--resume {m}/resnet8_vanilla/noise.pth", "--resume", "is damaged"),
-    ("--resume {m}/run/weights/ckpt.pth", "--resume", "not what resuming needs"),
+    ("--resume {m}/run/weights/ckpt.pth", "--resume", "holds weights alone"),
     ("--resume {m}/run/weights/ckpt.pth --model vgg8", "--resume", "it fits resnet8"),
     ("--resume_ExpID latest", "--resume_ExpID latest", "no run of that name"),
     ("--resume none.pth --resume_ExpID latest", "--resume", "--resume_ExpID"),

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dataset import DatasetSpec, datasets
-from helper.build import loop_settings, scheme_name
+from helper.build import loop_settings
+from helper.plan import scheme_name
 from helper.errors import UserError
 from helper.option_tables import student_parser, teacher_parser
 from helper.options import parse_student, parse_teacher

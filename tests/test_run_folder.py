@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from helper import run_folder
-from helper.build import run_root
+from helper.resume import run_root
 from helper.errors import UserError
 from helper.options import parse_student
 from helper.run_folder import RunFolder, command_line, tile, user_and_ip

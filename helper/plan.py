@@ -1,0 +1,95 @@
+"""What a run is about to do, in words: the first lines of log.txt, and what --dry_run prints."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dataset import Dataset, DatasetSpec
+from helper.model_info import count_flops, count_parameters
+from helper.options import checks_of, needs_student, student_weights
+
+
+def scheme_name(options: argparse.Namespace) -> str:
+    """The second view in a few words."""
+    if options.lw_mix is None:
+        return "no second view"
+    picks = options.mix_mode == "cutmix_pick"
+    return options.mix_mode + (f" by {options.cutmix_pick_criterion}" if picks else "")
+
+
+def describe_machine(device: torch.device, options: argparse.Namespace, resumed: Path | None) -> str:
+    """Device, versions, precision, and where the random draws come from."""
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
+    precision = "float32 with TF32 convolutions" if on_gpu and torch.backends.cudnn.allow_tf32 else "float32"
+    random = f"seed {options.seed}" if resumed is None else "random state of the checkpoint"
+    return (
+        f"device {device} ({name}), torch {torch.__version__}, {random}, "
+        f"{'bfloat16 autocast' if options.amp else precision}"
+    )
+
+
+def describe_data(data: Dataset, batch_size: int) -> str:
+    spec = data.spec
+    return (
+        f"data {spec.name}: {len(data.train)} training and {len(data.test)} test images, "
+        f"{spec.num_classes} classes, {spec.img_size}x{spec.img_size} pixels, "
+        f"{math.ceil(len(data.train) / batch_size)} steps an epoch"
+    )
+
+
+def describe_network(role: str, name: str, model: nn.Module, img_size: int, path: str = "") -> str:
+    """Role, name, parameters, FLOPs of one image, and where the weights are from."""
+    parameters, flops = count_parameters(model), count_flops(model, img_size)
+    source = f", from {path}" if path else ""
+    return f"{role} {name}: {parameters / 1e6:.2f} M parameters, {flops / 1e6:.1f} MFLOPs an image{source}"
+
+
+def warn_of_other_data(checkpoint_says: dict[str, Any], spec: DatasetSpec) -> list[str]:
+    """A warning if the teacher's checkpoint says that it was trained on other data."""
+    pairs = (("dataset", spec.name), ("img_size", spec.img_size))
+    return [
+        f"warning: the teacher was trained with {name} {checkpoint_says[name]}, this run has {ours}"
+        for name, ours in pairs
+        if checkpoint_says.get(name, ours) != ours
+    ]
+
+
+def describe_student_job(options: argparse.Namespace, scheme: str) -> list[str]:
+    """What will be done."""
+    draw = f", one draw per {options.mix_draw}" if options.lw_mix else ""
+    if options.fix_student:
+        return [f"T. stddev pass: {options.epochs} epochs, second view: {scheme}{draw}"]
+    return [
+        f"distilling by {options.distill}: {options.epochs} epochs at learning rate "
+        f"{options.learning_rate:g}, second view: {scheme}{draw}"
+    ]
+
+
+def describe_vain_options(options: argparse.Namespace) -> list[str]:
+    """What the command line asks for without effect."""
+    lines = []
+    picks = options.mix_mode == "cutmix_pick"
+    if options.mix_mode and options.lw_mix is None:
+        lines.append(
+            f"warning: --mix_mode {options.mix_mode} has no effect without --lw_mix, such as [1,0,1]"
+        )
+    if options.mix_n_run > 1 and not picks:
+        lines.append(f"warning: --mix_n_run {options.mix_n_run} has no effect without --mix_mode cutmix_pick")
+    if options.beta:
+        lines.append(f"warning: --beta {options.beta:g} has no effect: {options.distill} has no feature loss")
+    if checks_of(options) and not getattr(options, "utils.ON"):
+        lines.append("warning: --utils.check_ce_var without --utils.ON: switched on all the same")
+    if getattr(options, "utils.ON") and not checks_of(options):
+        lines.append("warning: --utils.ON alone has no effect: give --utils.check_ce_var too")
+    if options.fix_student and student_weights(options) and not needs_student(options):
+        lines.append(f"{student_weights(options)[0]} is not read: this pass needs no student")
+    if options.finetune_student and options.model_s_pretrained:
+        lines.append("warning: --model_s_pretrained is not read: --finetune_student goes first")
+    if options.model_path or options.tb_path:
+        lines.append("--model_path and --tb_path have no effect: the run folder holds weights and tb/")
+    return lines

@@ -1,0 +1,98 @@
+"""Run folders by name, and continuing a run where it stopped."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from helper.checkpoint import load_weights, read_checkpoint
+from helper.errors import UserError
+from helper.run_folder import RunFolder
+from helper.training import TrainingState
+
+MAY_CHANGE = frozenset(
+    "epochs epoch_factor lr_decay_epochs seed device num_workers data_root path_t model_t_pretrained "
+    "finetune_student model_s_pretrained model_path tb_path project_name debug note print_interval tb_freq "
+    "save_freq save_img_interval screen_print test_teacher dry_run resume resume_student resume_ExpID".split()
+)
+"""Options that a resumed run need not repeat; any other must be what it was."""
+
+
+def resume(
+    options: argparse.Namespace,
+    state: TrainingState,
+    program: str,
+    flag: str,
+    path: str,
+) -> Path | None:
+    """Continue `state` from the run that `flag` or --resume_ExpID names. Returns that run's folder, if any.
+
+    UserError if there is no such run, if it is another job, or if it is past the epochs asked for. A run that
+    has just those is left as it is: nothing remains to be done.
+    """
+    if not path and not options.resume_ExpID:
+        return None
+    if not path:
+        flag = f"--resume_ExpID {options.resume_ExpID}:"
+        path = str(find_checkpoint(options.resume_ExpID, run_root(options)))
+    checkpoint = read_checkpoint(flag, path)
+    run = Path(path).resolve().parent.parent
+    check_same_job(options, program, flag, run)
+    load_weights(state.model, state.description["arch"], checkpoint, flag=flag, path=path)
+    state.restore(checkpoint, flag=flag, path=path)
+    if state.epoch > options.epochs:
+        raise UserError(f"{flag} {path}: {state.epoch} epochs are done, more than --epochs {options.epochs}")
+    return run
+
+
+def check_same_job(options: argparse.Namespace, program: str, flag: str, run: Path) -> None:
+    """UserError unless `run` is a run folder of `program` with these options, those of MAY_CHANGE apart."""
+    try:
+        before = json.loads((run / "log" / "args.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{flag} {run} is no run folder: it has no log/args.json") from None
+    if before.get("program", program) != program:
+        raise UserError(f"{flag} {run} is a run of {before['program']}")
+    now = json.loads(json.dumps(vars(options), default=str))
+    for name, value in now.items():
+        # What the run found out itself, as the teacher's model, was not on its command line.
+        given_before = before.get(name, value)
+        if name not in MAY_CHANGE | {"model_t"} and given_before != value:
+            raise UserError(f"{flag} {run}: that run had --{name} {given_before}, not {value}")
+
+
+def find_checkpoint(exp_id: str, root: Path) -> Path:
+    """The checkpoint of the run whose name holds `exp_id`; "latest": of the newest run of all."""
+    found = sorted(root.glob("*/weights/ckpt.pth"), key=lambda path: path.stat().st_mtime)
+    if exp_id != "latest":
+        found = [path for path in found if exp_id in path.parent.parent.name]
+        if len(found) > 1:
+            names = ", ".join(path.parent.parent.name for path in found)
+            raise UserError(f"--resume_ExpID {exp_id} could be any of {names}")
+    if not found:
+        raise UserError(f"--resume_ExpID {exp_id}: {root}/ has no run of that name with a checkpoint")
+    return found[-1]
+
+
+def open_run(options: argparse.Namespace, resumed: Path | None, program: str, **found_out: str) -> RunFolder:
+    """A new run folder, or the one that is continued. `found_out` is listed with the options."""
+    if resumed is not None:
+        return RunFolder.reopen(resumed)
+    listed = vars(options) | found_out | {"program": program}
+    return RunFolder.create(run_root(options), options.project_name, listed)
+
+
+def run_root(options: argparse.Namespace) -> Path:
+    return Path("Debug_Dir" if options.debug else "Experiments")
+
+
+def teacher_path(options: argparse.Namespace) -> Path:
+    """Where train_teacher.py puts the weights: the public layout, which --path_t reads.
+
+    UserError if that folder can be neither written nor made: better now than after the training.
+    """
+    target = Path(options.model_path) / f"{options.model}_vanilla" / f"ckpt_epoch_{options.epochs}.pth"
+    there = next(folder for folder in target.absolute().parents if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(f"--model_path {options.model_path}: {there} is not a folder that can be written")
+    return target
