@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# From nothing to a table and a plot: trains a small teacher, distils a student under each of nine augmentations,
+# measures T. stddev of each, and shows how well it predicts the students.
+#
+#   scripts/quickstart.sh              an embedded data set, nothing to download
+#   scripts/quickstart.sh cifar100     a part of CIFAR-100
+#
+#   DATA_ROOT=DIR      where CIFAR-100 is, or shall be downloaded to (default: data beside this folder)
+#   VENV=DIR           another environment, see setup_env.sh
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+"$root/scripts/setup_env.sh"
+python=$(cd "${VENV:-$root/.venv}/bin" && pwd)/python
+exec "$python" "$root/scripts/quickstart.py" --data_root "${DATA_ROOT:-$root/data}" "$@"
