@@ -69,7 +69,7 @@ class Quickstart:
 
     def __init__(self, name: str, folder: Path, data_root: Path) -> None:
         self.scale, self.folder = SCALES[name], folder
-        self.data = f"{self.scale.data} --seed 1 --data_root".split() + [str(data_root)]
+        self.data = [*f"{self.scale.data} --seed 1 --data_root".split(), str(data_root)]
         self.start = time.monotonic()
         self.running: dict[str, Path] = {}
         """Name and log of the runs under way."""
