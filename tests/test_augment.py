@@ -252,17 +252,6 @@ class TestEveryMode:
         make(mode, draw=draw, n_run=2)(images_of(1, 6, 32), generator())
         assert torch.equal(torch.random.get_rng_state(), state)
 
-    def test_mixing_is_what_partner_and_lam_say(self, mode, draw):
-        if mode not in MIXING:
-            pytest.skip("nothing is mixed")
-        # Images of one constant value each: the share of a view's pixels that are its own is lam.
-        values = torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0])
-        images = values[:, None, None, None].expand(-1, 3, 32, 32)
-        view = make(mode, draw=draw, n_run=2)(images, generator(1))
-        expected = view.lam * view.own(values) + (1 - view.lam) * values[view.partner]
-        torch.testing.assert_close(view.images.mean(dim=(1, 2, 3)), expected, rtol=1e-5, atol=1e-4)
-        torch.testing.assert_close(view.mix(values[:, None])[:, 0], expected, rtol=1e-5, atol=1e-4)
-
     def test_batch_of_one(self, mode, draw):
         view = make(mode, draw=draw, n_run=2)(images_of(1, 1, 32), generator())
         assert len(view.images) == (2 if mode == "cutmix_pick" else 1)
@@ -273,6 +262,18 @@ class TestEveryMode:
         view = make(mode, draw=draw, n_run=2)(images, generator())
         assert view.images.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(view.images, plain.images)
+
+
+@pytest.mark.parametrize("draw", ["batch", "sample"])
+@pytest.mark.parametrize("mode", MIXING)
+def test_mixing_is_what_partner_and_lam_say(mode, draw):
+    # Images of one constant value each: the share of a view's pixels that are its own is lam.
+    values = torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0])
+    images = values[:, None, None, None].expand(-1, 3, 32, 32)
+    view = make(mode, draw=draw, n_run=2)(images, generator(1))
+    expected = view.lam * view.own(values) + (1 - view.lam) * values[view.partner]
+    torch.testing.assert_close(view.images.mean(dim=(1, 2, 3)), expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(view.mix(values[:, None])[:, 0], expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in mix_modes if mode not in (*MIXING, "identity")])
