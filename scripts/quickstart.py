@@ -51,11 +51,11 @@ SCALES = {
         measure_epochs=6,
     ),
     "cifar100": Scale(
-        data="--dataset cifar100 --limit_train 5000 --limit_test 1000",
+        data="--dataset cifar100 --limit_train 3000 --limit_test 1000",
         teacher="resnet14",
-        teacher_epochs=10,
-        student_epochs=5,
-        measure_epochs=1,
+        teacher_epochs=8,
+        student_epochs=4,
+        measure_epochs=2,
     ),
 }
 
