@@ -16,7 +16,7 @@ from helper.engine import DistillStep, LossWeights
 from helper.errors import one_line_errors
 from helper.measure import make_probe, measure_teacher
 from helper.metrics import evaluate
-from helper.options import checks_of, data_request, parse_student
+from helper.options import checks_of, data_request, parse_student, student_weights
 from helper.pictures import ViewPictures
 from helper.resume import open_run, resume
 from helper.training import TrainingState, fit
@@ -58,8 +58,10 @@ def main(argv: Sequence[str]) -> None:
         *plan.warn_of_other_data(teacher.trained_on, spec),
     ]
     if student is not None:
-        lines.append(plan.describe_network("student", options.model_s, student, spec.img_size))
-    lines += plan.describe_student_job(options, scheme) + plan.describe_vain_options(options)
+        _, path = student_weights(options) or ("", "")
+        lines.append(plan.describe_network("student", options.model_s, student, spec.img_size, path))
+    lines += plan.describe_student_job(options, scheme)
+    lines += plan.describe_vain_options(options, len(train))
     if options.dry_run:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return

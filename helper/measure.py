@@ -168,6 +168,9 @@ def measure_teacher(
         break
     if probe.cross_entropy is not None and not probe.cross_entropy.full:
         probe.log_cross_entropy()
+        width = probe.cross_entropy.width
+        if probe.cross_entropy.count < 2 * width:
+            probe.run.log(f"the covariance needs {2 * width} images at least: give more images or --epochs")
     seconds = time.perf_counter() - start
     values = probe.summary()
     groups = "" if probe.stddev is None else f", {probe.stddev.groups} groups"

@@ -211,7 +211,7 @@ def student_parser() -> OptionParser:
              help="steps between PNGs of the second view in gen_img/ (default: never)")
     resume = parser.section("resuming")
     resume("--resume_student", default="", metavar="FILE",
-           help="continue from a run's weights/ckpt.pth, in the same run folder")
+           help="continue from a run's weights/ckpt.pth, in its folder: repeat the whole command and add this")
     resume("--resume_ExpID", default="", metavar="ID",
            help="the same by the run folder's name or a part of it; latest: the newest run")
     resume("--model_path",
@@ -242,7 +242,7 @@ def teacher_parser() -> OptionParser:
     add_common_sections(parser)
     resume = parser.section("resuming")
     resume("--resume", default="", metavar="FILE", new=True,
-           help="continue from a run's weights/ckpt.pth, in the same run folder")
+           help="continue from a run's weights/ckpt.pth, in its folder: repeat the whole command and add this")
     resume("--resume_ExpID", default="", metavar="ID",
            help="the same by the run folder's name or a part of it; latest: the newest run")
     return parser

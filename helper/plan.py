@@ -11,12 +11,13 @@ from torch import nn
 from dataset import Dataset, DatasetSpec
 from helper.model_info import count_flops, count_parameters
 from helper.options import checks_of, needs_student, student_weights
+from helper.teacher_stats import GROUP_STEPS
 
 
 def scheme_name(options: argparse.Namespace) -> str:
     """The second view in a few words."""
     if options.lw_mix is None:
-        return "no second view"
+        return "none"
     picks = options.mix_mode == "cutmix_pick"
     return options.mix_mode + (f" by {options.cutmix_pick_criterion}" if picks else "")
 
@@ -63,16 +64,29 @@ def describe_student_job(options: argparse.Namespace, scheme: str) -> list[str]:
     """What will be done."""
     draw = f", one draw per {options.mix_draw}" if options.lw_mix else ""
     if options.fix_student:
-        return [f"T. stddev pass: {options.epochs} epochs, second view: {scheme}{draw}"]
+        return [f"measuring the teacher: {options.epochs} epochs, second view: {scheme}{draw}"]
+    kd = f"{options.alpha:g} {options.distill}(x)"
+    if options.lw_mix:
+        clean, labels, view = options.lw_mix
+        target = "teacher(x')" if options.t_output_as_target_for_input_mix else "teacher(x), mixed"
+        kd = f"{options.alpha:g} ({clean:g} {options.distill}(x) + {labels:g} CE(x') + {view:g} {options.distill}(x', {target}))"
+    measured = ["the teacher's statistics are logged while the student trains"] if checks_of(options) else []
     return [
-        f"distilling by {options.distill}: {options.epochs} epochs at learning rate "
-        f"{options.learning_rate:g}, second view: {scheme}{draw}"
+        f"distilling: {options.epochs} epochs at learning rate {options.learning_rate:g}, "
+        f"batch {options.batch_size}, second view: {scheme}{draw}",
+        f"loss: {options.gamma:g} CE(x) + {kd}",
+        *measured,
     ]
 
 
-def describe_vain_options(options: argparse.Namespace) -> list[str]:
+def describe_vain_options(options: argparse.Namespace, steps_per_epoch: int) -> list[str]:
     """What the command line asks for without effect."""
     lines = []
+    steps = options.epochs * steps_per_epoch
+    if "v1" in checks_of(options) and steps < 2 * GROUP_STEPS:
+        lines.append(
+            f"warning: {steps} steps are too few for T. stddev, which needs {2 * GROUP_STEPS}: it will be nan"
+        )
     picks = options.mix_mode == "cutmix_pick"
     if options.mix_mode and options.lw_mix is None:
         lines.append(

@@ -34,7 +34,7 @@ def resume(
         return None
     if not path:
         flag = f"--resume_ExpID {options.resume_ExpID}:"
-        path = str(find_checkpoint(options.resume_ExpID, run_root(options)))
+        path = str(find_checkpoint(options.resume_ExpID, run_root(options), program))
     checkpoint = read_checkpoint(flag, path)
     run = Path(path).resolve().parent.parent
     check_same_job(options, program, flag, run)
@@ -61,10 +61,12 @@ def check_same_job(options: argparse.Namespace, program: str, flag: str, run: Pa
             raise UserError(f"{flag} {run}: that run had --{name} {given_before}, not {value}")
 
 
-def find_checkpoint(exp_id: str, root: Path) -> Path:
-    """The checkpoint of the run whose name holds `exp_id`; "latest": of the newest run of all."""
+def find_checkpoint(exp_id: str, root: Path, program: str) -> Path:
+    """The checkpoint of the run whose name holds `exp_id`; "latest": of the newest run of `program`."""
     found = sorted(root.glob("*/weights/ckpt.pth"), key=lambda path: path.stat().st_mtime)
-    if exp_id != "latest":
+    if exp_id == "latest":
+        found = [path for path in found if is_run_of(program, path.parent.parent)]
+    else:
         found = [path for path in found if exp_id in path.parent.parent.name]
         if len(found) > 1:
             names = ", ".join(path.parent.parent.name for path in found)
@@ -72,6 +74,14 @@ def find_checkpoint(exp_id: str, root: Path) -> Path:
     if not found:
         raise UserError(f"--resume_ExpID {exp_id}: {root}/ has no run of that name with a checkpoint")
     return found[-1]
+
+
+def is_run_of(program: str, run: Path) -> bool:
+    try:
+        args = json.loads((run / "log" / "args.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(args, dict) and args.get("program") == program
 
 
 def open_run(options: argparse.Namespace, resumed: Path | None, program: str, **found_out: str) -> RunFolder:

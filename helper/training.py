@@ -1,8 +1,9 @@
 """The training loop that teacher and student share, and what a checkpoint must hold to resume it."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,8 @@ def fit(
 
     Writes weights/ckpt.pth (resumable) each epoch, weights/<arch>_best.pth at each new best test accuracy.
     """
+    if state.epoch == settings.epochs:
+        run.log(f"nothing to do: all {state.epoch} epochs are done (more --epochs go on)")
     for epoch in range(state.epoch + 1, settings.epochs + 1):
         for group in state.optimizer.param_groups:
             group["lr"], group["weight_decay"] = (
@@ -121,7 +124,8 @@ def fit(
                 settings.weight_decay(epoch),
             )
         step.start_epoch(epoch)
-        seconds = train_epoch(state, step, train, settings, run, epoch)
+        with interruption_logged(run, epoch):
+            seconds = train_epoch(state, step, train, settings, run, epoch)
         result = evaluate(state.model, test, amp=settings.amp)
         state.epoch, state.accuracy = epoch, result.acc1
         is_best = state.accuracy > state.best_acc1
@@ -149,6 +153,19 @@ def fit(
         save_checkpoint(run.weights / "ckpt.pth", state.checkpoint())
         if settings.save_freq > 0 and epoch % settings.save_freq == 0:
             save_checkpoint(run.weights / f"ckpt_epoch_{epoch}.pth", state.weights())
+
+
+@contextlib.contextmanager
+def interruption_logged(run: RunFolder, epoch: int) -> Iterator[None]:
+    """Ctrl-C within: log.txt says so, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        how = (
+            f"repeat the command with --resume_ExpID {run.path.name}" if epoch > 1 else "nothing is saved yet"
+        )
+        run.log(f"interrupted in epoch {epoch}; {how}")
+        raise
 
 
 def train_epoch(

@@ -29,9 +29,11 @@ VALUES = ("t_stddev", "s_test_loss", "s_acc1")
 COLUMNS = ("dataset", "teacher", "student", "augmentation", *VALUES)
 SETTINGS = (
     "distill", "alpha", "beta", "gamma", "kd_T", "kd_S", "lw_mix", "epochs", "learning_rate", "batch_size", "mix_draw",
-    "mix_n_run", "n_pick", "limit_train", "limit_test", "num_classes", "img_size", "use_DA",
+    "limit_train", "limit_test", "num_classes", "img_size", "use_DA", "amp", "path_t", "bbox", "lr_decay_epochs",
+    "lr_decay_rate", "weight_decay", "weight_decay_schedule", "ceiling_ratio_schedule", "floor_ratio_schedule",
+    "t_output_as_target_for_input_mix",
 )  # fmt: skip
-"""Options that should agree between runs averaged in one row."""
+"""Options that should agree between the runs of a pair, or their values cannot be compared."""
 
 
 class InputError(ValueError):
@@ -100,7 +102,8 @@ def read_run(path: Path) -> Run | None:
         measures, epochs = options["fix_student"], job["epochs"]
         if measures:
             last = records.get("summary")
-            finished, progress = last is not None and "t_stddev" in last, "T. stddev pass not finished"
+            finished = last is not None and "t_stddev" in last
+            progress = "T. stddev pass not finished" if last is None else "a finished pass without T. stddev"
             values = {"t_stddev": last["t_stddev"]} if finished else {}
         else:
             last = records.get("epoch", {"epoch": 0})
@@ -149,7 +152,7 @@ def mean_text(samples: Sequence[float], digits: int) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """One block a pair of networks."""
-    header = ("scheme", "T. stddev", "S. test loss", "S. top-1", "runs")
+    header = ("scheme", "T. stddev", "S. test loss", "S. top-1", "runs (KD+T)")
     blocks = []
     for pair in dict.fromkeys(row.key[:3] for row in rows):
         cells = [header]
@@ -168,16 +171,18 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def disagreements(rows: Sequence[Row]) -> list[str]:
-    """A warning for each row that averages runs of different settings."""
+    """A warning for each pair of networks whose runs were made under different settings."""
     warnings = []
-    for row in rows:
-        for runs in (row.distilled, row.measured):
+    for pair in dict.fromkeys(row.key[:3] for row in rows):
+        of_pair = [row for row in rows if row.key[:3] == pair]
+        for what, kind in (("distillation runs", "distilled"), ("T. stddev passes", "measured")):
+            runs = [run for row in of_pair for run in getattr(row, kind)]
+            seen = {name: {json.dumps(run.options.get(name)) for run in runs} for name in SETTINGS}
             names = [
-                name for name in SETTINGS if len({json.dumps(run.options.get(name)) for run in runs}) > 1
+                f"{name} ({' / '.join(sorted(values))})" for name, values in seen.items() if len(values) > 1
             ]
             if names:
-                what = "T. stddev passes" if runs is row.measured else "distillation runs"
-                warnings.append(f"{' '.join(row.key)}: the {what} differ in {', '.join(names)}")
+                warnings.append(f"{' '.join(pair)}: the {what} differ in {', '.join(names)}")
     return warnings
 
 
@@ -190,7 +195,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
             writer.writerow(COLUMNS)
             for row in rows:
                 samples = [row.samples(name) for name in VALUES]
-                writer.writerow([*row.key, *(f"{statistics.mean(s):.6f}" if s else "" for s in samples)])
+                writer.writerow([*row.key, *(f"{statistics.mean(s):.6g}" if s else "" for s in samples)])
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 

@@ -234,7 +234,7 @@ def main(argv: Sequence[str]) -> None:
         return
     if not any(pairs.values()):
         raise InputError(f"{options.csv} has no point to draw")
-    draw(pairs, options.output)
+    draw({pair: points for pair, points in pairs.items() if points}, options.output)
     print(f"figure: {options.output}", file=sys.stderr)
 
 

@@ -282,7 +282,7 @@ def test_scheme_names():
     pick = "--mix_mode cutmix_pick --mix_n_run 2 --lw_mix [1,0,1] --cutmix_pick_criterion teacher_entropy"
     assert scheme_name(student(pick)) == "cutmix_pick by teacher_entropy"
     assert scheme_name(student("--mix_mode flip --lw_mix [1,0,1]")) == "flip"
-    assert scheme_name(student("--mix_mode flip")) == "no second view"
+    assert scheme_name(student("--mix_mode flip")) == "none"
 
 
 def test_teacher_defaults():

@@ -55,8 +55,8 @@ def test_collect_results_pairs_and_averages_finished_runs(runs, tmp_path):
     )
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         "dataset,teacher,student,augmentation,t_stddev,s_test_loss,s_acc1",
-        "cifar100,vgg13,vgg8,flip,0.005000,1.500000,61.000000",
-        "cifar100,vgg13,vgg8,cutmix_pick_teacher_entropy,,1.000000,70.000000",
+        "cifar100,vgg13,vgg8,flip,0.005,1.5,61",
+        "cifar100,vgg13,vgg8,cutmix_pick_teacher_entropy,,1,70",
     ]
     flip = next(line for line in result.stdout.splitlines() if line.startswith("flip"))
     assert flip.split() == ["flip", "0.005000", "1.5000", "±0.3536", "61.00", "±1.41", "2+1"]
