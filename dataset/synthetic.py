@@ -22,7 +22,7 @@ from helper.errors import UserError
 
 SEED = 20201203
 SPLITS = ("train", "test")
-TRAIN_PER_CLASS, TEST_PER_CLASS = 250, 50
+TRAIN_PER_CLASS, TEST_PER_CLASS = 250, 100
 MAX_TRAIN, MAX_TEST = 50_000, 10_000
 """How many images `load` draws: so many for each class, up to a total."""
 BLOCK_PIXELS = 2**18
