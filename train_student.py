@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> None:
     views = build.make_views(options, spec, teacher.network, student, generators["views"])
     distiller = build.make_distiller(options, device)
     data = source.load(request)
-    train, test = build.make_batches(data, options, device, generators["data"])
-    probe = make_probe(checks_of(options), train, spec.num_classes, student, options.amp)
+    splits = build.make_batches(data, options, device, generators["data"])
+    probe = make_probe(checks_of(options), splits.train, spec.num_classes, student, options.amp)
     settings = build.loop_settings(options)
     state, resumed = None, None
     if not options.fix_student:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     scheme = plan.scheme_name(options)
     lines = [
         plan.describe_machine(device, options, resumed),
-        plan.describe_data(data, options.batch_size),
+        plan.describe_data(data.spec, splits),
         plan.describe_network("teacher", teacher.name, teacher.network, spec.img_size, options.path_t),
         *plan.warn_of_other_data(teacher.trained_on, spec),
     ]
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
         _, path = student_weights(options) or ("", "")
         lines.append(plan.describe_network("student", options.model_s, student, spec.img_size, path))
     lines += plan.describe_student_job(options, scheme)
-    lines += plan.describe_vain_options(options, len(train))
+    lines += plan.describe_vain_options(options, len(splits.train))
     if options.dry_run:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
@@ -71,9 +71,9 @@ def main(argv: Sequence[str]) -> None:
     for line in lines:
         run.log(line)
     if options.test_teacher:
-        result = evaluate(teacher.network, test, amp=options.amp)
+        result = evaluate(teacher.network, splits.test, amp=options.amp)
         run.log(f"Teacher Acc1 {result.acc1:.4f} Acc5 {result.acc5:.4f} TestLoss {result.loss:.6f}")
-    steps_before = 0 if state is None else state.epoch * len(train)
+    steps_before = 0 if state is None else state.epoch * len(splits.train)
     observers = [ViewPictures(run, spec, options.save_img_interval, step=steps_before)]
     if probe is not None:
         probe.run = run
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
 
     if options.fix_student:
         label = f"{teacher.name} on {spec.name}, {scheme}"
-        measure_teacher(views, train, probe, observers, epochs=options.epochs, label=label)
+        measure_teacher(views, splits.train, probe, observers, epochs=options.epochs, label=label)
     else:
         step = DistillStep(
             views,
@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
             amp=options.amp,
             observers=observers,
         )
-        fit(state, step, train=train, test=test, settings=settings, run=run)
+        fit(state, step, **splits._asdict(), settings=settings, run=run)
     run.log(f"done, see {run.path}")
     run.close()
 

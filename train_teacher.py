@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     augment = build.make_augmentation(options, spec)
     target = teacher_path(options)
     data = source.load(request)
-    train, test = build.make_batches(data, options, device, generators["data"])
+    splits = build.make_batches(data, options, device, generators["data"])
     settings = build.loop_settings(options)
     state = TrainingState(
         model,
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
 
     lines = [
         plan.describe_machine(device, options, resumed),
-        plan.describe_data(data, options.batch_size),
+        plan.describe_data(data.spec, splits),
         plan.describe_network("network", options.model, model, spec.img_size),
         f"{options.epochs} epochs at learning rate {options.learning_rate:g}, "
         f"trained on {options.mix_mode or 'plain'} batches; weights go to {target}",
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     for line in lines:
         run.log(line)
     step = LabelStep(model, augment, generators["views"], amp=options.amp)
-    fit(state, step, train=train, test=test, settings=settings, run=run)
+    fit(state, step, **splits._asdict(), settings=settings, run=run)
     if has_work:
         kept = save_keeping_old(target, state.weights())
         run.log(f"teacher written: {target}" + (f" (what was there is now {kept.name})" if kept else ""))

@@ -3,8 +3,9 @@
 To add one: a file like cifar100.py, an import below, a test.
 """
 
-from dataset import cifar100, synthetic  # noqa: F401  (imported to be registered)
+from dataset import cifar10, cifar100, imagenet, svhn, synthetic, tinyimagenet  # noqa: F401  (to be registered)
+from dataset.image_files import ImageFiles
 from dataset.registry import DataRequest, datasets
 from dataset.spec import Dataset, DatasetSpec, ImageSet
 
-__all__ = ["DataRequest", "Dataset", "DatasetSpec", "ImageSet", "datasets"]
+__all__ = ["DataRequest", "Dataset", "DatasetSpec", "ImageFiles", "ImageSet", "datasets"]

@@ -82,7 +82,7 @@ class Batches:
     """An iterable over one split's batches: (images (B, 3, H, W) normalised float32, labels (B,)).
 
     With a generator: shuffled, with the default DA, anew in each pass. Without: in order, untouched. The last
-    batch is short where the batch size does not divide the split.
+    batch is short where the batch size does not divide the split. `rows`, (n,) int64, restricts it to a part.
     """
 
     def __init__(
@@ -94,9 +94,12 @@ class Batches:
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
         default_da: DefaultDA | None = None,
+        rows: torch.Tensor | None = None,
     ) -> None:
-        self.images = split.images.to(device)
-        self.labels = split.labels.to(device)
+        split = split.to(device)
+        self.images, self.labels, self.rows = split.images, split.labels, rows
+        self.count = len(split) if rows is None else len(rows)
+        self.device = split.labels.device
         self.batch_size = batch_size
         self.normalize = Normalize(spec, device)
         self.generator = generator
@@ -104,27 +107,38 @@ class Batches:
         self.padding = spec.crop_padding
 
     def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
+        return -(-self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         if self.generator is None:
-            for images, labels in zip(self.images.split(self.batch_size), self.labels.split(self.batch_size)):
-                yield self.normalize(images), labels
+            for index in self._in_order():
+                yield self.normalize(self.images[index]), self.labels[index]
             return
         draws = self._draw_epoch(self.generator)
         for index, top, left, mirror in zip(*(draw.split(self.batch_size) for draw in draws)):
             images = crop_and_flip(self.images, index, top=top, left=left, mirror=mirror)
             yield self.normalize(images), self.labels[index]
 
+    def _in_order(self) -> Iterator[slice | torch.Tensor]:
+        if self.rows is not None:
+            return iter(self.rows.to(self.device).split(self.batch_size))
+        return (slice(start, start + self.batch_size) for start in range(0, self.count, self.batch_size))
+
     def _draw_epoch(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         """One pass's order (N,), offsets (N,), (N,) and mirror flags (N,), on the device.
 
         All are drawn whatever the default DA is, so switching a part off leaves the other draws as they are.
         """
-        count, padding, device = len(self.labels), self.padding, self.labels.device
-        order = torch.randperm(count, generator=generator)
-        offsets = torch.randint(-padding, padding + 1, (2, count), generator=generator)
-        mirror = torch.rand(count, generator=generator) < 0.5
+        order = draw_order(self.count, self.rows, generator)
+        offsets = torch.randint(-self.padding, self.padding + 1, (2, self.count), generator=generator)
+        mirror = torch.rand(self.count, generator=generator) < 0.5
         offsets *= self.default_da.crop
         mirror &= self.default_da.flip
-        return tuple(draw.to(device, non_blocking=True) for draw in (order, offsets[0], offsets[1], mirror))
+        draws = (order, offsets[0], offsets[1], mirror)
+        return tuple(draw.to(self.device, non_blocking=True) for draw in draws)
+
+
+def draw_order(count: int, rows: torch.Tensor | None, generator: torch.Generator) -> torch.Tensor:
+    """The rows of a pass, shuffled: (N,) int64."""
+    order = torch.randperm(count, generator=generator)
+    return order if rows is None else rows[order]

@@ -17,6 +17,7 @@ from dataset.spec import Dataset, DatasetSpec, ImageSet
 from helper.errors import UserError
 
 FOLDER = "cifar-100-python"
+FILES = ("train", "test", "meta")
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
 
@@ -45,27 +46,22 @@ class Cifar100:
         """
         folder = request.root / FOLDER
         if not os.path.exists(folder):
-            if not request.download:
-                raise UserError(
-                    f"cifar100 is not in --data_root {request.root}: {folder}/ is absent "
-                    "(a training run downloads it)"
-                )
-            fetch_archive(URL, request.root, FOLDER, ("train", "test", "meta"), SHA256)
+            fetch_archive(request, folder, url=URL, sha256=SHA256, needed=FILES, keep=FILES.__contains__)
         return Dataset(
             spec=Cifar100.spec(request),
-            train=read_split(folder / "train", 100).first(request.limit_train),
-            test=read_split(folder / "test", 100).first(request.limit_test),
+            train=read_batch(folder / "train", "fine_labels", 100).first(request.limit_train),
+            test=read_batch(folder / "test", "fine_labels", 100).first(request.limit_test),
         )
 
 
-def read_split(path: Path, num_classes: int) -> ImageSet:
-    """One file of the public layout. Raises UserError if it is absent or damaged."""
+def read_batch(path: Path, labels_key: str, num_classes: int) -> ImageSet:
+    """One file of the public layout of CIFAR-10 and CIFAR-100. Raises UserError if it is absent or damaged."""
     entry = load_arrays(path)
-    data, labels = entry.get("data"), entry.get("fine_labels")
+    data, labels = entry.get("data"), entry.get(labels_key)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         raise UserError(f"{path} is damaged: 'data' is not an (N, 3072) array of bytes")
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise UserError(f"{path} is damaged: 'fine_labels' is not a list of whole numbers")
+        raise UserError(f"{path} is damaged: {labels_key!r} is not a list of whole numbers")
     if len(labels) != len(data) or not labels:
         raise UserError(f"{path} is damaged: {len(data)} images and {len(labels)} labels")
     if min(labels) < 0 or max(labels) >= num_classes:

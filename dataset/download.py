@@ -1,4 +1,4 @@
-"""Fetch a public archive once, check it, and unpack the files asked for."""
+"""Fetch public files once, check them, and unpack what is asked for."""
 
 import contextlib
 import http.client
@@ -7,16 +7,102 @@ import shutil
 import socket
 import tarfile
 import tempfile
+import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 import torch.hub
 
+from dataset.registry import DataRequest
 from helper.errors import UserError
 
 TIMEOUT_S = 30.0
-_BROKEN_ARCHIVE = (tarfile.TarError, EOFError, zlib.error)
+_BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, KeyError)
+
+
+def fetch_archive(
+    request: DataRequest,
+    folder: Path,
+    *,
+    url: str,
+    sha256: str,
+    needed: Sequence[str],
+    keep: Callable[[str], bool],
+) -> None:
+    """Put the archive's folder `folder.name` into place: the files that `keep` accepts, by their path in it.
+
+    All or nothing: the folder appears only when it is complete, with all that is `needed`. Raises UserError if
+    nothing may be written, there is no network, the checksum differs, the archive is damaged or the disk refuses.
+    """
+    with _making(request, folder, url, needed) as scratch:
+        archive = scratch.with_name("archive")
+        _download(url, archive, sha256)
+        for name, file in _members(archive):
+            path = PurePosixPath(name)
+            inner = path.relative_to(folder.name) if path.is_relative_to(folder.name) else None
+            if inner is None or ".." in path.parts or not keep(str(inner)):
+                continue
+            (scratch / inner).parent.mkdir(parents=True, exist_ok=True)
+            with file, open(scratch / inner, "wb") as target:
+                shutil.copyfileobj(file, target)
+
+
+def fetch_files(request: DataRequest, folder: Path, *, url: str, sha256: dict[str, str]) -> None:
+    """Put the files `url`/name into `folder`, for each name in `sha256`. All or nothing; raises UserError."""
+    with _making(request, folder, url, list(sha256)) as scratch:
+        for name, digest in sha256.items():
+            _download(f"{url}/{name}", scratch / name, digest)
+
+
+@contextlib.contextmanager
+def _making(request: DataRequest, folder: Path, url: str, needed: Sequence[str]) -> Iterator[Path]:
+    """A folder to fill, which then becomes `folder`. What goes wrong within leaves nothing, and is told in one line."""
+    root = folder.parent
+    if not request.may_write:
+        raise UserError(
+            f"{folder}/ is absent (a training run downloads it; --data_root names the folder above)"
+        )
+    is_new = not root.exists()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as parent:
+            scratch = Path(parent) / folder.name
+            scratch.mkdir()
+            yield scratch
+            for name in needed:
+                if not (scratch / name).exists():
+                    raise KeyError(f"the archive has no {folder.name}/{name}")
+            os.replace(scratch, folder)
+    except (OSError, RuntimeError, http.client.HTTPException, *_BROKEN_ARCHIVE) as error:
+        if is_new:
+            with contextlib.suppress(OSError):
+                root.rmdir()
+        raise UserError(
+            f"could not download {url} ({error}). With no network, fetch it elsewhere and unpack it so that "
+            f"{folder}/ holds {', '.join(needed)} (--data_root names the folder above)"
+        ) from None
+
+
+def _download(url: str, path: Path, sha256: str) -> None:
+    print(f"downloading {url}", flush=True)
+    with _socket_timeout(TIMEOUT_S):
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256)
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """(name, opened file) of each regular file in a tar or zip archive. A link is no regular file."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as container:
+            for info in container.infolist():
+                if not info.is_dir():
+                    yield info.filename, container.open(info)
+        return
+    with tarfile.open(archive) as container:
+        for info in container:
+            if info.isreg():
+                yield info.name, container.extractfile(info)
 
 
 @contextlib.contextmanager
@@ -27,41 +113,3 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def fetch_archive(url: str, root: Path, folder: str, members: Sequence[str], sha256: str) -> None:
-    """Download the tar archive at `url` and put `members` of its `folder` into `root/folder`.
-
-    All or nothing: the folder appears only when it is complete. Raises UserError if there is no network,
-    the checksum differs or the disk refuses.
-    """
-    is_new = not root.exists()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as scratch:
-            archive = Path(scratch) / "archive"
-            print(f"downloading {url} to {root}/", flush=True)
-            with _socket_timeout(TIMEOUT_S):
-                torch.hub.download_url_to_file(url, str(archive), hash_prefix=sha256)
-            _unpack(archive, Path(scratch), folder, members)
-            os.replace(Path(scratch) / folder, root / folder)
-    except (OSError, RuntimeError, http.client.HTTPException, KeyError, *_BROKEN_ARCHIVE) as error:
-        if is_new:
-            with contextlib.suppress(OSError):
-                root.rmdir()
-        raise UserError(
-            f"could not download {url} ({error}). With no network, fetch it elsewhere and unpack it so that "
-            f"{root / folder}/ holds {', '.join(members)} (--data_root names the folder above)"
-        ) from None
-
-
-def _unpack(archive: Path, destination: Path, folder: str, members: Sequence[str]) -> None:
-    """Write regular files only, under names of ours: an archive cannot leave its folder."""
-    (destination / folder).mkdir()
-    with tarfile.open(archive) as tar:
-        for member in members:
-            source = tar.extractfile(f"{folder}/{member}")
-            if source is None:
-                raise KeyError(f"{folder}/{member} is not a file")
-            with source, open(destination / folder / member, "wb") as target:
-                shutil.copyfileobj(source, target)

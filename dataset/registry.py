@@ -14,6 +14,10 @@ class DataRequest:
 
     root: Path = Path("data")
     """The folder that holds, or will hold, the public files."""
+    cache_dir: Path | None = None
+    """The folder for decoded images; None: `cache` in `root`."""
+    num_workers: int = 0
+    """Processes that decode images; 0: this one alone."""
     limit_train: int | None = None
     """Only the first N training examples."""
     limit_test: int | None = None
@@ -21,8 +25,8 @@ class DataRequest:
     """Of `synthetic` alone; the public sets have theirs."""
     img_size: int = 32
     """Of `synthetic` alone."""
-    download: bool = True
-    """Fetch what is absent."""
+    may_write: bool = True
+    """Download and decode what is absent; a dry run does neither."""
 
 
 class DataSource(Protocol):

@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
+from dataset.image_files import ImageFiles
+
+LIGHT_STUDENTS = ("MobileNetV2", "ShuffleV1", "ShuffleV2")
+"""They learn better at the data set's `light_student_lr`."""
+
 
 @dataclass(frozen=True)
 class DatasetSpec:
@@ -21,13 +26,21 @@ class DatasetSpec:
     """Side of the cutout hole in pixels."""
     autoaugment_policy: str
     """"cifar10", "imagenet" or "svhn", torchvision's names."""
+    default_da: str = "11"
+    """What every training image gets unless --use_DA says otherwise: random crop and flip, 1 or 0 each."""
     light_student_lr: float | None = None
-    """Learning rate of MobileNetV2, ShuffleV1 and ShuffleV2 unless the user gives one; None: no such rule."""
+    """Learning rate of LIGHT_STUDENTS unless the user gives one; None: no such rule."""
+
+    def learning_rate(self, model_name: str) -> float:
+        """The published learning rate of a model on this data set."""
+        if self.light_student_lr is not None and model_name in LIGHT_STUDENTS:
+            return self.light_student_lr
+        return 0.05
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One split, whole in memory.
+    """One split, decoded, in memory or mapped to memory from a file.
 
     images: (N, H, W, 3) uint8, RGB, C-contiguous. labels: (N,) int64 in 0..K-1.
     """
@@ -39,14 +52,18 @@ class ImageSet:
         return len(self.labels)
 
     def first(self, count: int | None) -> "ImageSet":
-        """The first `count` examples; all of them if `count` is None."""
+        """The first `count` examples, not copied; all of them if `count` is None."""
         return self if count is None else ImageSet(self.images[:count], self.labels[:count])
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """On the device; itself if it is there already."""
+        return ImageSet(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set in memory: its facts and its two splits."""
+    """A data set: its facts and its two splits, both decoded or both streamed from image files."""
 
     spec: DatasetSpec
-    train: ImageSet
-    test: ImageSet
+    train: ImageSet | ImageFiles
+    test: ImageSet | ImageFiles

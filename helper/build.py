@@ -1,6 +1,7 @@
 """From options to objects: device, generators, batches, networks, second view. The options stop here."""
 
 import argparse
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from torch import nn
 
 from augment import Augmentation, MixSettings, Pick, mix_modes, pick_criteria
-from dataset import Dataset, DatasetSpec
+from dataset import Dataset, DatasetSpec, ImageFiles
 from dataset.batches import Batches, DefaultDA
+from dataset.dev_split import dev_split
+from dataset.streamed import AnyBatches, StreamedBatches
 from distiller_zoo import distillers
 from helper.checkpoint import load_weights, model_name_of, read_checkpoint
 from helper.engine import ViewMaker
@@ -20,7 +23,7 @@ from helper.schedule import learning_rate
 from helper.training import LoopSettings
 from models import build_model, model_dict
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH, STREAMED_EVALUATION_BATCH = 500, 100
 
 
 def select_device(name: str) -> torch.device:
@@ -48,20 +51,39 @@ def make_generators(seed: int) -> dict[str, torch.Generator]:
     return {name: torch.Generator().manual_seed(int(state >> 1)) for name, state in zip(names, states)}
 
 
+class Splits(NamedTuple):
+    """Batches of each split: the training ones shuffled, with the default DA."""
+
+    train: AnyBatches
+    test: AnyBatches
+    dev: AnyBatches | None
+    """What --dev_split holds out of the training set."""
+
+
 def make_batches(
     data: Dataset, options: argparse.Namespace, device: torch.device, generator: torch.Generator
-) -> tuple[Batches, Batches]:
-    """(training batches with the default DA, test batches)."""
+) -> Splits:
+    streams = isinstance(data.train, ImageFiles)
+    make = partial(StreamedBatches, num_workers=options.num_workers) if streams else Batches
     crop, flip = (digit == "1" for digit in options.use_DA)
-    train = Batches(
-        data.train,
+    evaluation_batch = STREAMED_EVALUATION_BATCH if streams else EVALUATION_BATCH
+    images = data.train.to(device)  # once, for both parts of it
+    train_rows, dev_rows = (
+        dev_split(data.train.labels, options.dev_split) if options.dev_split else (None, None)
+    )
+    train = make(
+        images,
         data.spec,
         options.batch_size,
         device=device,
         generator=generator,
         default_da=DefaultDA(crop, flip),
+        rows=train_rows,
     )
-    return train, Batches(data.test, data.spec, EVALUATION_BATCH, device=device)
+    test = make(data.test, data.spec, evaluation_batch, device=device)
+    if dev_rows is None:
+        return Splits(train, test, None)
+    return Splits(train, test, make(images, data.spec, evaluation_batch, device=device, rows=dev_rows))
 
 
 def make_augmentation(options: argparse.Namespace, spec: DatasetSpec, n_run: int = 1) -> Augmentation | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dataset.batches import Batches
+from dataset.streamed import AnyBatches
 from helper.engine import Observer, TwoViews, ViewMaker
 from helper.networks import logits_of
 from helper.run_folder import RunFolder
@@ -122,7 +122,7 @@ class TeacherProbe:
 
 def make_probe(
     checks: set[str],
-    batches: Batches,
+    batches: AnyBatches,
     num_classes: int,
     student: nn.Module | None,
     amp: bool,
@@ -130,7 +130,7 @@ def make_probe(
     """The statistics named in `checks`: "v1" is T. stddev. None if it names none."""
     if not checks:
         return None
-    device = batches.labels.device
+    device = batches.device
     return TeacherProbe(
         len(batches),
         stddev=TeacherStddev(num_classes, device) if "v1" in checks else None,
@@ -143,7 +143,7 @@ def make_probe(
 
 def measure_teacher(
     views: ViewMaker,
-    batches: Batches,
+    batches: AnyBatches,
     probe: TeacherProbe,
     observers: Sequence[Observer],
     *,

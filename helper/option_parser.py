@@ -85,9 +85,13 @@ def one_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
     return convert
 
 
-def number(kind: type = float, minimum: float = 0, *, above: bool = False) -> Callable[[str], Any]:
-    """An argparse type: a finite number of at least (or, with `above`, more than) `minimum`."""
-    bound = f"{'above' if above else 'of at least'} {minimum:g}"
+def number(
+    kind: type = float, minimum: float = 0, *, above: bool = False, below: float = math.inf
+) -> Callable[[str], Any]:
+    """An argparse type: a finite number of at least (or, with `above`, more than) `minimum`, and less than `below`."""
+    bound = f"{'above' if above else 'of at least'} {minimum:g}" + (
+        f" and below {below:g}" if below < math.inf else ""
+    )
     word = "a whole number" if kind is int else "a number"
 
     def convert(text: str) -> Any:
@@ -95,7 +99,7 @@ def number(kind: type = float, minimum: float = 0, *, above: bool = False) -> Ca
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value) or value < minimum or (above and value == minimum):
+        if not math.isfinite(value) or not minimum <= value < below or (above and value == minimum):
             raise argparse.ArgumentTypeError(f"{text!r} is not {word} {bound}")
         return value
 

@@ -44,10 +44,15 @@ def add_common_sections(parser: OptionParser) -> None:
          help="folder of the public files; absent ones are downloaded (default: data)")
     data("--batch_size", default=64, type=number(int, 1), metavar="N",
          help="training batch (default: 64)")
-    data("--use_DA", default="11", type=two_switches, metavar="CF",
-         help="default DA of every training image: random crop, flip, 1 or 0 each (default: 11)")
+    data("--use_DA", type=two_switches, metavar="CF",
+         help="default DA of every training image: random crop, flip, 1 or 0 each (default: 11; svhn 10)")
     data("--no_DA", action="store_true",
          help="no default DA, like --use_DA 00")
+    data("--cache_dir", default="", metavar="DIR", new=True,
+         help="folder for decoded images of tinyimagenet and svhn (default: cache in --data_root)")
+    data("--dev_split", default=0.0, type=number(below=1), metavar="F", new=True,
+         help="hold out this fraction of the training set, the same of each class, and choose the best epoch on it "
+              "instead of the test set (default: 0, as published)")
     data("--limit_train", type=number(int, 1), metavar="N", new=True,
          help="only the first N training examples, for smoke runs")
     data("--limit_test", type=number(int, 1), metavar="N", new=True,
@@ -83,7 +88,7 @@ def add_common_sections(parser: OptionParser) -> None:
     machine("--amp", action="store_true",
             help="run the networks in bfloat16 autocast; losses stay float32")
     machine("--num_workers", default=8, type=number(int), metavar="N",
-            help="processes that decode streamed data; data held in memory needs none (default: 8)")
+            help="processes that decode images, no more than there are processors (default: 8)")
 
     logs = parser.section("logging")
     logs("--project_name", default="", metavar="NAME",

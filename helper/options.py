@@ -14,9 +14,6 @@ from helper.errors import UserError
 from helper.option_tables import student_parser, teacher_parser
 from helper.schedule import EpochSchedule
 
-LIGHT_STUDENTS = ("MobileNetV2", "ShuffleV1", "ShuffleV2")
-"""They learn better at the data set's `light_student_lr`."""
-
 
 def data_request(options: argparse.Namespace) -> DataRequest:
     return DataRequest(
@@ -25,7 +22,9 @@ def data_request(options: argparse.Namespace) -> DataRequest:
         limit_test=options.limit_test,
         num_classes=options.num_classes,
         img_size=options.img_size,
-        download=not options.dry_run,
+        cache_dir=Path(options.cache_dir) if options.cache_dir else None,
+        num_workers=options.num_workers,
+        may_write=not options.dry_run,
     )
 
 
@@ -35,17 +34,15 @@ def finish_common(options: argparse.Namespace, model_name: str) -> None:
         raise UserError(f"--project_name {options.project_name!r} cannot be a folder's name: it holds a path")
     if len(options.project_name.encode()) > 200:
         raise UserError(f"--project_name {options.project_name[:20]}...: a folder's name has no room for it")
+    spec = datasets[options.dataset].spec(data_request(options))
     if options.learning_rate is None:
-        spec = datasets[options.dataset].spec(data_request(options))
-        light = spec.light_student_lr if model_name in LIGHT_STUDENTS else None
-        options.learning_rate = 0.05 if light is None else light
+        options.learning_rate = spec.learning_rate(model_name)
+    options.use_DA = "00" if options.no_DA else options.use_DA or spec.default_da
     if options.epoch_factor:
         options.epochs = int(options.epochs * options.epoch_factor)
         options.lr_decay_epochs = [int(epoch * options.epoch_factor) for epoch in options.lr_decay_epochs]
         if options.epochs < 1:
             raise UserError(f"--epoch_factor {options.epoch_factor:g} leaves no epoch")
-    if options.no_DA:
-        options.use_DA = "00"
     if options.seed is None:
         options.seed = secrets.randbelow(2**31)
     schedule_bounds(options)

@@ -1,14 +1,14 @@
 """What a run is about to do, in words: the first lines of log.txt, and what --dry_run prints."""
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from dataset import Dataset, DatasetSpec
+from dataset import DatasetSpec
+from helper.build import Splits
 from helper.model_info import count_flops, count_parameters
 from helper.options import checks_of, needs_student, student_weights
 from helper.teacher_stats import GROUP_STEPS
@@ -34,12 +34,11 @@ def describe_machine(device: torch.device, options: argparse.Namespace, resumed:
     )
 
 
-def describe_data(data: Dataset, batch_size: int) -> str:
-    spec = data.spec
+def describe_data(spec: DatasetSpec, splits: Splits) -> str:
+    held_out = "" if splits.dev is None else f", {splits.dev.count} held-out"
     return (
-        f"data {spec.name}: {len(data.train)} training and {len(data.test)} test images, "
-        f"{spec.num_classes} classes, {spec.img_size}x{spec.img_size} pixels, "
-        f"{math.ceil(len(data.train) / batch_size)} steps an epoch"
+        f"data {spec.name}: {splits.train.count} training{held_out} and {splits.test.count} test images, "
+        f"{spec.num_classes} classes, {spec.img_size}x{spec.img_size} pixels, {len(splits.train)} steps an epoch"
     )
 
 

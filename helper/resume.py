@@ -11,7 +11,7 @@ from helper.run_folder import RunFolder
 from helper.training import TrainingState
 
 MAY_CHANGE = frozenset(
-    "epochs epoch_factor lr_decay_epochs seed device num_workers data_root path_t model_t_pretrained "
+    "epochs epoch_factor lr_decay_epochs seed device num_workers data_root cache_dir path_t model_t_pretrained "
     "finetune_student model_s_pretrained model_path tb_path project_name debug note print_interval tb_freq "
     "save_freq save_img_interval screen_print test_teacher dry_run resume resume_student resume_ExpID".split()
 )

@@ -12,12 +12,23 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dataset.batches import Batches
+from dataset.streamed import AnyBatches
 from helper.checkpoint import save_checkpoint
 from helper.engine import LossWeights, Step
 from helper.errors import UserError
-from helper.metrics import MeanMeter, correct_topk, evaluate
+from helper.metrics import Evaluation, MeanMeter, correct_topk, evaluate
 from helper.run_folder import RunFolder
+
+
+BOARD_NAMES = {
+    "acc1": "test/acc1",
+    "acc5": "test/acc5",
+    "test_loss": "test/loss",
+    "dev_acc1": "dev/acc1",
+    "dev_acc5": "dev/acc5",
+    "dev_loss": "dev/loss",
+}
+"""TensorBoard's names of what metrics.jsonl calls so."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,10 @@ class TrainingState:
     accuracy: float = float("nan")
     """Top-1 on the test set after that epoch, in percent."""
     best_acc1: float = -1.0
+    """Top-1 on the test set after the best epoch."""
     best_epoch: int = 0
+    best_score: float = -1.0
+    """What that epoch was chosen by: its top-1 on the held-out images, or on the test set where none are held out."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further objects with state_dict and load_state_dict, by name."""
 
@@ -69,6 +83,7 @@ class TrainingState:
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "best_acc1": self.best_acc1,
             "best_epoch": self.best_epoch,
+            "best_score": self.best_score,
             "extra": {name: part.state_dict() for name, part in self.extra.items()},
         }
 
@@ -85,6 +100,7 @@ class TrainingState:
             for name, part in self.extra.items():
                 part.load_state_dict(checkpoint["extra"][name])
             self.best_acc1, self.best_epoch = checkpoint["best_acc1"], checkpoint["best_epoch"]
+            self.best_score = checkpoint["best_score"]
             self.epoch, self.accuracy = checkpoint["epoch"], checkpoint["accuracy"]
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"{flag} {path} has weights but not what resuming needs ({error})") from None
@@ -106,14 +122,16 @@ def fit(
     state: TrainingState,
     step: Step,
     *,
-    train: Batches,
-    test: Batches,
+    train: AnyBatches,
+    test: AnyBatches,
+    dev: AnyBatches | None = None,
     settings: LoopSettings,
     run: RunFolder,
 ) -> None:
     """Train from the epoch after `state.epoch` to the last one; evaluate, log and save after each.
 
-    Writes weights/ckpt.pth (resumable) each epoch, weights/<arch>_best.pth at each new best test accuracy.
+    Writes weights/ckpt.pth (resumable) each epoch, weights/<arch>_best.pth at each new best accuracy: on the
+    held-out images of `dev`, or on the test set if there are none, as published.
     """
     if state.epoch == settings.epochs:
         run.log(f"nothing to do: all {state.epoch} epochs are done (more --epochs go on)")
@@ -127,32 +145,46 @@ def fit(
         with interruption_logged(run, epoch):
             seconds = train_epoch(state, step, train, settings, run, epoch)
         result = evaluate(state.model, test, amp=settings.amp)
-        state.epoch, state.accuracy = epoch, result.acc1
-        is_best = state.accuracy > state.best_acc1
-        if is_best:
-            state.best_acc1, state.best_epoch = state.accuracy, epoch
+        held_out = None if dev is None else evaluate(state.model, dev, amp=settings.amp)
+        is_best = note_epoch(state, epoch, result, held_out)
         rate = settings.learning_rate(epoch)
         run.log(
             f"Acc1 {result.acc1:.4f} Acc5 {result.acc5:.4f} TestLoss {result.loss:.6f} Epoch {epoch} "
             f"(after update) lr {rate:.6g} (Best_Acc1 {state.best_acc1:.4f} @ Epoch {state.best_epoch})"
         )
-        run.record("epoch", epoch=epoch, acc1=result.acc1, acc5=result.acc5, test_loss=result.loss, lr=rate,
-                   best_acc1=state.best_acc1, best_epoch=state.best_epoch, seconds=seconds)  # fmt: skip
-        run.scalars(
-            epoch,
-            {
-                "test/acc1": result.acc1,
-                "test/acc5": result.acc5,
-                "test/loss": result.loss,
-                "lr": rate,
-            },
+        values = {"acc1": result.acc1, "acc5": result.acc5, "test_loss": result.loss}
+        if held_out is not None:
+            run.log(
+                f"DevAcc1 {held_out.acc1:.4f} DevAcc5 {held_out.acc5:.4f} DevLoss {held_out.loss:.6f} Epoch {epoch} "
+                f"(Best_DevAcc1 {state.best_score:.4f} @ Epoch {state.best_epoch})"
+            )
+            values |= {"dev_acc1": held_out.acc1, "dev_acc5": held_out.acc5, "dev_loss": held_out.loss}
+        run.record(
+            "epoch",
+            epoch=epoch,
+            **values,
+            lr=rate,
+            best_acc1=state.best_acc1,
+            best_epoch=state.best_epoch,
+            seconds=seconds,
         )
+        run.scalars(epoch, {BOARD_NAMES[name]: value for name, value in values.items()} | {"lr": rate})
         # Saved after it was logged: a run killed in between repeats a line, it does not lose one.
         if is_best:
             save_checkpoint(run.weights / f"{state.description['arch']}_best.pth", state.weights())
         save_checkpoint(run.weights / "ckpt.pth", state.checkpoint())
         if settings.save_freq > 0 and epoch % settings.save_freq == 0:
             save_checkpoint(run.weights / f"ckpt_epoch_{epoch}.pth", state.weights())
+
+
+def note_epoch(state: TrainingState, epoch: int, result: Evaluation, held_out: Evaluation | None) -> bool:
+    """Enter a finished epoch into the state. Returns whether it is the best so far."""
+    state.epoch, state.accuracy = epoch, result.acc1
+    score = (held_out or result).acc1
+    is_best = score > state.best_score
+    if is_best:
+        state.best_score, state.best_acc1, state.best_epoch = score, result.acc1, epoch
+    return is_best
 
 
 @contextlib.contextmanager
@@ -171,7 +203,7 @@ def interruption_logged(run: RunFolder, epoch: int) -> Iterator[None]:
 def train_epoch(
     state: TrainingState,
     step: Step,
-    train: Batches,
+    train: AnyBatches,
     settings: LoopSettings,
     run: RunFolder,
     epoch: int,

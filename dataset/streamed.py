@@ -1,0 +1,136 @@
+"""Batches of image files that do not fit into memory: decoded, cropped and mirrored by worker processes.
+
+Which images and which random numbers make a batch is drawn in the main process, from an explicit generator, so
+that neither the number of workers nor their speed changes a batch. Images travel as bytes and are normalised on
+the device.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import functional as transforms
+
+from dataset.batches import Batches, DefaultDA, Normalize, draw_order
+from dataset.image_files import ImageFiles, WorkerPool, open_rgb
+from dataset.spec import DatasetSpec
+
+Request = tuple[int, int]
+"""(row of the split, seed of this image's random draws in this pass)"""
+
+
+class StreamedBatches:
+    """An iterable over one split's batches: (images (B, 3, H, W) normalised float32, labels (B,)).
+
+    With a generator: shuffled, with the default DA, anew in each pass: a random part of the image, resized
+    (Szegedy et al., CVPR 2015, arXiv 1409.4842), and a flip. Without: in order, the centre of each image. The last
+    batch is short where the batch size does not divide the split. `rows`, (n,) int64, restricts it to a part.
+    """
+
+    def __init__(
+        self,
+        files: ImageFiles,
+        spec: DatasetSpec,
+        batch_size: int,
+        *,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+        default_da: DefaultDA | None = None,
+        rows: torch.Tensor | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        self.device = torch.device(device)
+        self.normalize = Normalize(spec, device)
+        self.requests = _Requests(len(files), rows, batch_size, generator)
+        random = default_da or DefaultDA()
+        load = LoadView(
+            files, spec.img_size, DefaultDA(crop=False, flip=False) if generator is None else random
+        )
+        self.pool = WorkerPool(
+            load, self.requests, num_workers=num_workers, pin_memory=self.device.type == "cuda"
+        )
+
+    @property
+    def count(self) -> int:
+        return self.requests.count
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Raises UserError for a file that cannot be read."""
+        for images, labels in self.pool:
+            images, labels = (part.to(self.device, non_blocking=True) for part in (images, labels))
+            yield self.normalize(images), labels
+
+
+AnyBatches = Batches | StreamedBatches
+
+
+class _Requests:
+    """The lists of requests of a pass, a list a batch; drawn anew when the pass begins."""
+
+    def __init__(
+        self, count: int, rows: torch.Tensor | None, batch_size: int, generator: torch.Generator | None
+    ) -> None:
+        self.count = count if rows is None else len(rows)
+        self.rows, self.batch_size, self.generator = rows, batch_size, generator
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        if self.generator is None:
+            order = torch.arange(self.count) if self.rows is None else self.rows
+            seeds = torch.zeros_like(order)
+        else:
+            order = draw_order(self.count, self.rows, self.generator)
+            seeds = torch.randint(2**62, (self.count,), generator=self.generator)
+        for part in zip(order.split(self.batch_size), seeds.split(self.batch_size)):
+            yield list(zip(*(column.tolist() for column in part)))
+
+
+@dataclass(frozen=True)
+class LoadView:
+    """Request -> (image (H, W, 3) uint8, label): a random view or, without the crop, the centre."""
+
+    files: ImageFiles
+    img_size: int
+    random: DefaultDA
+
+    def __call__(self, request: Request) -> tuple[np.ndarray, int]:
+        row, seed = request
+        image, draw = open_rgb(self.files.path(row)), np.random.default_rng(seed)
+        mirror = draw.random() < 0.5
+        if self.random.crop:
+            top, left, height, width = random_part(image.height, image.width, draw)
+            size = [self.img_size, self.img_size]
+            image = transforms.resized_crop(image, top, left, height, width, size)
+        else:
+            image = centre(image, self.img_size)
+        if self.random.flip and mirror:
+            image = transforms.hflip(image)
+        return np.array(image), int(self.files.labels[row])
+
+
+def random_part(height: int, width: int, draw: np.random.Generator) -> tuple[int, int, int, int]:
+    """(top, left, height, width): 8 to 100 % of the area, 3:4 to 4:3, anywhere.
+
+    Ten tries to find one that fits; then the largest part in the middle whose sides are in that proportion.
+    """
+    for _ in range(10):
+        area = height * width * draw.uniform(0.08, 1)
+        ratio = math.exp(draw.uniform(math.log(3 / 4), math.log(4 / 3)))  # width / height
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(draw.integers(height - h + 1)), int(draw.integers(width - w + 1)), h, w
+    h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def centre(image: Image.Image, img_size: int) -> Image.Image:
+    """The middle of the image after its shorter side was resized to 8/7 of img_size (256 for 224)."""
+    return transforms.center_crop(transforms.resize(image, round(img_size * 8 / 7)), [img_size, img_size])

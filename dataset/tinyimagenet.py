@@ -1,0 +1,151 @@
+"""Tiny ImageNet: 100,000 + 10,000 images of 64x64 pixels in 200 classes of ImageNet.
+
+Y. Le and X. Yang, "Tiny ImageNet Visual Recognition Challenge", course project, Stanford University, 2015.
+The validation images serve as the test set; the test images have no public labels.
+
+Read from `<root>/tiny-imagenet-200/`, in either of two layouts:
+
+    train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt      the public one
+    train/batch.npy, val/batch.npy                                              what the original system reads
+
+A `batch.npy` holds pairs (image (64, 64, 3) uint8, label); where both layouts are present it goes first, since its
+labels say how its maker numbered the classes. In the public layout class k is the k-th wnid in sorted order.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataset.cache import CHUNK, Decoded, cached, decode_files, fingerprint
+from dataset.download import fetch_archive
+from dataset.image_files import ImageFiles, class_folders, find_images
+from dataset.registry import DataRequest, datasets
+from dataset.restricted_pickle import load_object_array
+from dataset.spec import Dataset, DatasetSpec
+from helper.errors import UserError
+
+FOLDER = "tiny-imagenet-200"
+URL = "https://cs231n.stanford.edu/tiny-imagenet-200.zip"
+SHA256 = "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821"
+ANNOTATIONS = "val_annotations.txt"
+NEEDED = ("train", "val/images", f"val/{ANNOTATIONS}")
+IMG_SIZE, NUM_CLASSES = 64, 200
+
+
+@datasets.register("tinyimagenet")
+class TinyImageNet:
+    @staticmethod
+    def spec(request: DataRequest) -> DatasetSpec:
+        return DatasetSpec(
+            name="tinyimagenet",
+            num_classes=NUM_CLASSES,
+            img_size=IMG_SIZE,
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            crop_padding=8,
+            cutout_size=16,
+            autoaugment_policy="imagenet",
+            light_student_lr=0.01,
+        )
+
+    @staticmethod
+    def load(request: DataRequest) -> Dataset:
+        """Both splits, downloaded and decoded first where that has not been done.
+
+        Raises UserError if a file is absent, damaged or out of place.
+        """
+        folder = request.root / FOLDER
+        if not os.path.exists(folder):
+            fetch_archive(request, folder, url=URL, sha256=SHA256, needed=NEEDED, keep=is_wanted)
+        batch_files = [folder / split / "batch.npy" for split in ("train", "val")]
+        if all(path.exists() for path in batch_files):
+            mark = fingerprint(folder, map(str, batch_files))
+            decode = partial(read_batch_files, *batch_files)
+        else:
+            class_names = class_folders(folder / "train", NUM_CLASSES)
+            train = find_images(folder / "train", class_names, inner="images")
+            test = validation_images(folder / "val", class_names)
+            mark = fingerprint(folder, [*train.paths(), *test.paths(), str(folder / "val" / ANNOTATIONS)])
+            decode = partial(decode_public, train, test, request.num_workers)
+        splits = cached(request, "tinyimagenet", folder, mark, decode)
+        return Dataset(
+            spec=TinyImageNet.spec(request),
+            train=splits["train"].first(request.limit_train),
+            test=splits["test"].first(request.limit_test),
+        )
+
+
+def is_wanted(name: str) -> bool:
+    """All of the archive but its test images, which have no labels."""
+    return not name.startswith("test/")
+
+
+def validation_images(folder: Path, class_names: list[str]) -> ImageFiles:
+    """The images in `val/images/` with the labels in `val/val_annotations.txt`, in the order of that file.
+
+    A line holds file name, wnid and four coordinates, separated by tabs.
+    """
+    annotations, class_of = folder / ANNOTATIONS, {name: k for k, name in enumerate(class_names)}
+    try:
+        lines = annotations.read_text(encoding="utf-8", errors="replace").splitlines()
+        present = set(os.listdir(folder / "images"))
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
+    names, labels = [], []
+    for number, line in enumerate(lines, start=1):
+        name, wnid = [*line.split("\t"), "", ""][:2]
+        if wnid not in class_of:
+            raise UserError(
+                f"{annotations} line {number}: {wnid!r} is none of the {len(class_names)} classes in train/"
+            )
+        if name not in present:
+            raise UserError(f"{annotations} line {number}: {folder}/images/{name} does not exist")
+        names.append(os.fsencode(f"images/{name}"))
+        labels.append(class_of[wnid])
+    if not names:
+        raise UserError(f"{annotations} is empty")
+    return ImageFiles(folder, np.array(names), torch.tensor(labels, dtype=torch.int64))
+
+
+def decode_public(train: ImageFiles, test: ImageFiles, num_workers: int) -> Mapping[str, Decoded]:
+    return {
+        "train": decode_files(train, IMG_SIZE, num_workers, "decoding training images"),
+        "test": decode_files(test, IMG_SIZE, num_workers, "decoding validation images"),
+    }
+
+
+def read_batch_files(train: Path, test: Path) -> Mapping[str, Decoded]:
+    return {"train": read_batch_file(train), "test": read_batch_file(test)}
+
+
+def read_batch_file(path: Path) -> Decoded:
+    """(N, 2) objects: images (64, 64, 3) or grey (64, 64), uint8, and labels. UserError if it holds anything else.
+
+    It is read as a whole, and given back to the system as its images are written to the cache.
+    """
+    pairs = load_object_array(path)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
+        raise UserError(
+            f"{path} is damaged: its shape is {pairs.shape}, not (N, 2): pairs of image and label"
+        )
+    shapes = {(IMG_SIZE, IMG_SIZE), (IMG_SIZE, IMG_SIZE, 3)}
+    for row, (image, label) in enumerate(pairs):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape not in shapes:
+            raise UserError(
+                f"{path} is damaged: image {row} is not a ({IMG_SIZE}, {IMG_SIZE}, 3) array of bytes"
+            )
+        if not isinstance(label, (int, np.integer)) or not 0 <= label < NUM_CLASSES:
+            raise UserError(f"{path} is damaged: label {row} is not a whole number in 0..{NUM_CLASSES - 1}")
+    labels = torch.tensor([int(label) for label in pairs[:, 1]], dtype=torch.int64)
+
+    def chunks() -> Iterator[np.ndarray]:
+        for start in range(0, len(pairs), CHUNK):
+            chunk = pairs[start : start + CHUNK, 0]
+            yield np.stack([image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in chunk])
+            chunk[:] = None
+
+    return Decoded(labels, chunks())
