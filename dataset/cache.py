@@ -136,7 +136,7 @@ def _open(folder: Path) -> dict[str, ImageSet] | None:
             if len(images) != len(labels):
                 return None
             splits[split] = ImageSet(torch.from_numpy(images), torch.from_numpy(labels))
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return None
     return splits
 

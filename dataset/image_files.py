@@ -155,12 +155,16 @@ class WorkerPool:
         )
 
     def __iter__(self) -> Iterator[Any]:
-        """Raises UserError for the first file that cannot be read, or if a worker died."""
+        """Raises UserError for the first file that cannot be read, or if a worker died; that ends the pool."""
+        iterator = iter(self.loader)
         try:
-            for batch in self.loader:
+            for batch in iterator:
                 if isinstance(batch, UserError):
                     raise batch
                 yield batch
+        except UserError:
+            self.loader = iterator = None  # ends the workers now, not when the traceback is forgotten
+            raise
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise

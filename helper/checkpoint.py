@@ -4,6 +4,7 @@ Public layout: a dict with "model" (the state_dict) and usually "epoch", "accura
 the network is ("arch", "num_classes", "img_size", "dataset"), so that any of them can serve as a teacher.
 """
 
+import argparse
 import datetime
 import os
 import pickle
@@ -12,11 +13,24 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from helper.errors import UserError
 from models import model_dict
+
+
+_SCALAR = np.float64(0).__reduce__()[0]
+HARMLESS = [
+    argparse.Namespace,
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+]
+"""What public checkpoints hold beside tensors, numbers and text: their options, and accuracies from NumPy. Plain
+values, whose reading calls nothing else."""
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -41,7 +55,8 @@ def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
     if os.path.isdir(path):
         raise UserError(f"{flag} {path} is a folder, not a checkpoint")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(HARMLESS):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
             f"{flag} {path} is damaged or holds objects other than weights; such a file is never executed, "
@@ -96,6 +111,9 @@ def load_weights(
     weights, wanted = weights_in(checkpoint), model.state_dict()
     if not weights:
         raise UserError(f"{flag} {path} holds no weights")
+    for key in wanted:
+        if key.endswith(".num_batches_tracked"):  # PyTorch before 0.4.1 had none, and nothing here reads it
+            weights.setdefault(key, torch.tensor(0))
     differing = [key for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
     missing, extra = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
     if not (differing or missing or extra):
@@ -120,18 +138,23 @@ def load_weights(
 
 
 def fitting_models(weights: dict[str, torch.Tensor]) -> list[str]:
-    """The zoo's models whose keys and shapes, the classifier's apart, are those of `weights`."""
+    """The zoo's models whose keys and shapes, the classifier's number of classes apart, are those of `weights`."""
+    shapes = {
+        key: tuple(value.shape) for key, value in weights.items() if not key.endswith(".num_batches_tracked")
+    }
     names = []
     for name in model_dict:
         with torch.device("meta"):
-            wanted = model_dict[name]().state_dict()
-        shapes = {key: value.shape for key, value in wanted.items()}
-        if shapes.keys() == weights.keys() and all(
-            shapes[key][1:] == value.shape[1:] for key, value in weights.items()
+            layout = {
+                key: tuple(value.shape)
+                for key, value in model_dict[name]().state_dict().items()
+                if not key.endswith(".num_batches_tracked")
+            }
+        classifier = list(layout)[-2:]  # its weight (K, C) and bias (K,) come last
+        if layout.keys() == shapes.keys() and all(
+            shapes[key][key in classifier :] == layout[key][key in classifier :] for key in layout
         ):
-            last_two = list(shapes)[-2:]
-            if all(shapes[key] == weights[key].shape for key in shapes if key not in last_two):
-                names.append(name)
+            names.append(name)
     return names
 
 

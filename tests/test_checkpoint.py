@@ -1,9 +1,11 @@
 """Checkpoint files: whole or absent, every public layout, data only."""
 
+import argparse
 import os
 import stat
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from command_line import identical
@@ -113,17 +115,37 @@ LAYOUTS = {
     "state_dict, DataParallel": lambda w: {"state_dict": {f"module.{k}": v for k, v in w.items()}},
     "bare": lambda w: w,
     "bare, DataParallel": lambda w: {f"module.{key}": value for key, value in w.items()},
+    "CRD's last": lambda w: {"opt": argparse.Namespace(model="resnet8", lr=[0.1], trial=None), "model": w},
+    "NumPy scalars": lambda w: {
+        "model": w,
+        "accuracy": np.float64(70),
+        "best": np.float32(7),
+        "epoch": np.int64(9),
+    },
+    "before PyTorch 0.4.1": lambda w: {"model": {k: v for k, v in w.items() if "num_batches" not in k}},
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_loads(tmp_path, weights, layout):
+@pytest.mark.parametrize("zipped", [True, False])  # PyTorch before 1.6 wrote no zip archives
+def test_every_layout_loads(tmp_path, weights, layout, zipped):
     path = tmp_path / "ckpt.pth"
-    torch.save(LAYOUTS[layout](weights), path)
+    torch.save(LAYOUTS[layout](weights), path, _use_new_zipfile_serialization=zipped)
     model = new_model(seed=1)
     assert not identical(dict(model.state_dict()), dict(weights))
     load_weights(model, "resnet8", read_checkpoint("--path_t", path), flag="--path_t", path=path)
     assert identical(dict(model.state_dict()), dict(weights))
+
+
+def test_numpys_old_module_name_is_read(tmp_path):
+    """NumPy before 2 called itself numpy.core."""
+    path = tmp_path / "ckpt.pth"
+    torch.save({"accuracy": np.float64(70.25)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    old, new = b"numpy.core.multiarray", b"numpy._core.multiarray"
+    assert (old in content) + (new in content) == 1
+    path.write_bytes(content.replace(new, old))
+    assert read_checkpoint("--path_t", path)["accuracy"] == 70.25
 
 
 def test_only_the_prefix_module_is_cut():

@@ -14,7 +14,7 @@ from fake_cifar import NEW_NAME, OLD_NAME, make_entry, write_cifar, write_pickle
 
 from dataset import DataRequest, DatasetSpec, ImageSet, datasets
 from dataset.batches import Batches, DefaultDA, Normalize, crop_and_flip
-from dataset.cifar100 import read_split
+from dataset.cifar100 import read_batch
 from dataset.restricted_pickle import load_arrays
 from helper.errors import UserError
 
@@ -50,7 +50,7 @@ def test_both_of_numpys_module_names_are_read(tmp_path, module):
     entry, images, labels = make_entry(5)
     write_pickle(tmp_path / "train", entry, module)
     assert module in (tmp_path / "train").read_bytes()
-    split = read_split(tmp_path / "train", 100)
+    split = read_batch(tmp_path / "train", "fine_labels", 100)
     assert np.array_equal(split.images.numpy(), images) and split.labels.tolist() == labels
 
 
@@ -59,7 +59,7 @@ def test_python_3_pickles_are_read(tmp_path, protocol):
     """A user may have rewritten the files."""
     entry, images, labels = make_entry(3)
     (tmp_path / "train").write_bytes(pickle.dumps({"data": entry[b"data"], "fine_labels": labels}, protocol))
-    assert np.array_equal(read_split(tmp_path / "train", 100).images.numpy(), images)
+    assert np.array_equal(read_batch(tmp_path / "train", "fine_labels", 100).images.numpy(), images)
 
 
 def test_python_2_strings_become_latin_1_text(tmp_path):
@@ -70,7 +70,7 @@ def test_python_2_strings_become_latin_1_text(tmp_path):
 @pytest.mark.skipif(not REAL, reason="the folder of the real CIFAR-100 is not named by DATA_AUG_KD_CIFAR100")
 def test_the_real_cifar100_test_set():
     path = Path(REAL) / "cifar-100-python" / "test"
-    split = read_split(path if path.exists() else Path(REAL) / "test", 100)
+    split = read_batch(path if path.exists() else Path(REAL) / "test", "fine_labels", 100)
     assert split.images.shape == (10000, 32, 32, 3)
     assert split.labels.bincount().tolist() == [100] * 100
     # Natural images: neighbouring pixels are alike along rows and columns, the colour channels are not mixed up.

@@ -22,7 +22,7 @@ ROOT, TEACHER = os.environ.get("DATA_AUG_KD_CIFAR100"), os.environ.get("DATA_AUG
 @pytest.mark.skipif(not ROOT, reason="DATA_AUG_KD_CIFAR100 names no folder with cifar-100-python/")
 @pytest.mark.skipif(not TEACHER, reason="DATA_AUG_KD_TEACHER names no checkpoint")
 def test_public_teacher_classifies_as_it_did_elsewhere():
-    data = datasets["cifar100"].load(DataRequest(root=Path(ROOT), limit_train=1, download=False))
+    data = datasets["cifar100"].load(DataRequest(root=Path(ROOT), limit_train=1, may_write=False))
     checkpoint = read_checkpoint("--path_t", TEACHER)
     name = model_name_of("--path_t", TEACHER, checkpoint)
     assert name == "wrn_16_2"
