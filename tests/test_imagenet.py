@@ -187,7 +187,7 @@ def test_random_parts_lie_inside_and_have_the_stated_sizes():
         assert 0 <= top <= 200 - height and 0 <= left <= 300 - width
         areas.append(height * width / 60000)
         ratios.append(math.log(width / height))
-    assert 0.075 < min(areas) < 0.1 and max(areas) > 0.9
+    assert 0.075 < min(areas) < 0.1 and max(areas) > 0.8
     assert abs(np.mean(ratios)) < 0.05 and max(np.abs(ratios)) < math.log(4 / 3) + 0.02
     small = [area for area in areas if area < 0.5]  # these nearly always fit, so they are uniform
     assert abs(np.mean(small) - 0.29) < 0.01
