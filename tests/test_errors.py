@@ -12,6 +12,7 @@ import pytest
 import torch
 from command_line import run, snapshot
 from fake_cifar import make_entry, write_cifar, write_pickle
+from fake_images import copy_with_links, replace, wnid, write_imagenet, write_tiny_imagenet
 
 from helper.checkpoint import describe_model
 from models import build_model
@@ -69,12 +70,42 @@ def write_damaged_cifars(root):
     with_train("hostile").write_bytes(pickle.dumps({"data": Calls(f"touch {root}/canary")}, 2))
 
 
+def write_damaged_folders(root):
+    """tiny_<damage>/tiny-imagenet-200 and imagenet_<damage>/imagenet100, each wrong in one way."""
+    write_tiny_imagenet(root / "tiny", per_class=1, val=3)
+    write_imagenet(root / "imagenet", train=1)
+
+    def copy(kind, damage):
+        name = {"tiny": "tiny-imagenet-200", "imagenet": "imagenet100"}[kind]
+        return copy_with_links(root / kind / name, root / f"{kind}_{damage}" / name)
+
+    image = Path("train", wnid(9), "images", f"{wnid(9)}_0.JPEG")
+    path = copy("tiny", "truncated") / image
+    replace(path, path.read_bytes()[:500])
+    replace(copy("tiny", "text") / image, b"<html>")
+    (copy("tiny", "no_image") / image).unlink()
+    (copy("tiny", "no_annotations") / "val" / "val_annotations.txt").unlink()
+    (copy("tiny", "no_val_image") / "val" / "images" / "val_1.JPEG").unlink()
+    (copy("tiny", "extra_class") / "train" / "n99999999").mkdir()
+    replace(copy("tiny", "odd_annotations") / "val" / "val_annotations.txt", b"val_0.JPEG cat\n")
+    shutil.rmtree(copy("tiny", "no_train") / "train")
+    (copy("tiny", "batch") / "train" / "batch.npy").write_bytes(b"")
+    (root / "tiny_batch" / "tiny-imagenet-200" / "val" / "batch.npy").write_bytes(b"")
+    shutil.rmtree(copy("imagenet", "no_val") / "val")
+    shutil.rmtree(copy("imagenet", "class_missing") / "train" / wnid(3))
+    folder = copy("imagenet", "flat_val") / "val"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"")
+
+
 @pytest.fixture(scope="module")
 def material(tmp_path_factory):
     """Good and bad files, made once; no test may change them."""
     root = tmp_path_factory.mktemp("material")
     write_cifar(root / "cifar")
     write_damaged_cifars(root)
+    write_damaged_folders(root)
     good = root / "resnet8_vanilla" / "good.pth"
     good.parent.mkdir()
     weights = network("resnet8", 100)
@@ -127,7 +158,8 @@ def check(program, line, fragments, material, capsys):
     assert "Traceback" not in out + err
     missing = [fragment for fragment in fragments if fragment.format(m=material) not in err]
     assert not missing, err
-    assert snapshot(".", material) == before
+    left = snapshot(".", material).items() - before.items()
+    assert {path for path, _ in left if path.name not in ("cache", ".tinyimagenet.lock")} == set()
     assert not (material / "canary").exists()
 
 
@@ -282,6 +314,31 @@ DATA_ROWS = [
     ("hostile", "system, which is not a NumPy array"),
 ]
 
+FOLDER_ROWS = [
+    ("tiny_truncated", "tinyimagenet", f"{wnid(9)}_0.JPEG is damaged or no image"),
+    ("tiny_text", "tinyimagenet", f"{wnid(9)}_0.JPEG is damaged or no image"),
+    ("tiny_no_image", "tinyimagenet", f"{wnid(9)}/images/ holds no image"),
+    ("tiny_no_annotations", "tinyimagenet", "val_annotations.txt: No such file"),
+    ("tiny_no_val_image", "tinyimagenet", "val_annotations.txt line 2", "val_1.JPEG does not exist"),
+    ("tiny_extra_class", "tinyimagenet", "train/ holds 201 class folders, not 200"),
+    ("tiny_odd_annotations", "tinyimagenet", "line 1: '' is none of the 200 classes in train/"),
+    ("tiny_no_train", "tinyimagenet", "train/: No such file"),
+    ("tiny_batch", "tinyimagenet", "train/batch.npy is damaged"),
+    ("cifar", "tinyimagenet", "could not download", "tiny-imagenet-200/ holds train, val/images"),
+    ("cifar", "svhn", "could not download", "svhn/ holds train_32x32.mat, test_32x32.mat"),
+    ("cifar", "cifar10", "could not download", "cifar-10-batches-py/ holds data_batch_1"),
+    (
+        "cifar",
+        "imagenet",
+        "imagenet/ is absent: it should hold train/ and val/",
+        "1000 classes",
+        "--data_root",
+    ),
+    ("imagenet_no_val", "imagenet100", "val/: No such file"),
+    ("imagenet_class_missing", "imagenet100", "train/ holds 99 class folders, not 100"),
+    ("imagenet_flat_val", "imagenet100", "val/ holds 0 class folders, not 100"),
+]
+
 TEACHER_ROWS = [
     ("--model resnet111", "--model: unknown model 'resnet111'. Did you mean 'resnet110'?", "Choices: "),
     ("--mix_mode cutmix_pick", "--mix_mode: unknown mix mode 'cutmix_pick'", "cutmix, "),
@@ -304,6 +361,10 @@ TEACHER_ROWS = [
     ("--project a/b", "--project_name", "a/b"),
     ("--path_t x", "unknown option --path_t. The nearest one is "),
     ("--lw_mix [1,0,1]", "unknown option --lw_mix. The nearest one is --"),
+    ("--dev_split 1", "--dev_split", "'1' is not a number of at least 0 and below 1"),
+    ("--dev_split -0.1", "--dev_split", "'-0.1'"),
+    ("--dev_split 0.001", "--dev_split 0.001 of 40 training images holds out none"),
+    ("--cache_dir {m}/file --dataset tinyimagenet --data_root {m}/tiny", "--cache_dir", "{m}/file"),
     ("resnet8", "unexpected argument 'resnet8'"),
 ]
 
@@ -328,6 +389,12 @@ def test_damaged_data_are_refused(damage, problem, material, capsys):
     path = f"{material}/cifar_{damage}/cifar-100-python/train"
     for program in (STUDENT, TEACHER):
         check(program, f"--data_root {{m}}/cifar_{damage}", (path, problem), material, capsys)
+
+
+@pytest.mark.parametrize("row", FOLDER_ROWS, ids=lambda row: f"{row[1]} {row[0]}")
+def test_damaged_folders_are_refused(row, material, capsys):
+    root, dataset, *fragments = row
+    check(TEACHER, f"--data_root {{m}}/{root} --dataset {dataset}", fragments, material, capsys)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

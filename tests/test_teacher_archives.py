@@ -1,0 +1,191 @@
+"""The script that brings the public teachers, against archives offered as file:// addresses."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import build_model
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "scripts" / "set_up_pretrained_models.sh"
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the script downloads with curl")
+
+
+def weights(name, num_classes):
+    generator = torch.Generator().manual_seed(0)
+    return build_model(name, num_classes=num_classes, img_size=32, generator=generator).state_dict()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """An environment that needs no installation: the one that runs the tests."""
+    venv = tmp_path_factory.mktemp("venv")
+    (venv / "bin").mkdir()
+    (venv / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (venv / "bin" / "python").chmod(0o755)
+    shutil.copy(ROOT / "requirements.txt", venv / ".installed-requirements")
+    return venv
+
+
+@pytest.fixture
+def bring(tmp_path, environment):
+    """Runs the script; archives are looked for in tmp_path/source, teachers go to tmp_path/save."""
+    (tmp_path / "source").mkdir()
+
+    def run(*words):
+        variables = {
+            "SAVE": str(tmp_path / "save"),
+            "SOURCE": f"file://{tmp_path}/source",
+            "VENV": str(environment),
+        }
+        return subprocess.run(
+            ["bash", str(SCRIPT), *words],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def write_archive(path, checkpoints):
+    """{name in the archive: checkpoint}"""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, checkpoint in checkpoints.items():
+            scratch = path.with_suffix(".pth")
+            torch.save(checkpoint, scratch)
+            archive.write(scratch, name)
+            scratch.unlink()
+
+
+def placed(tmp_path):
+    return sorted(str(path.relative_to(tmp_path / "save")) for path in (tmp_path / "save").rglob("*.pth"))
+
+
+CIFAR = "teachers_cifar100/resnet8_vanilla/ckpt_epoch_240.pth"
+
+
+def test_both_archives_go_to_their_places_and_a_second_run_changes_nothing(tmp_path, bring):
+    public = {"model": {f"module.{k}": v for k, v in weights("resnet8", 100).items()}, "accuracy": 72.5}
+    tiny = {"model": weights("wrn_16_1", 200), "epoch": 240}
+    write_archive(tmp_path / "source" / "teachers_cifar100.zip", {CIFAR: public, "x/readme.txt": 1})
+    name = "save/models_tiny/wrn_16_1_vanilla/ckpt_epoch_240.pth"
+    write_archive(tmp_path / "source" / "teachers_tinyimagenet.zip", {name: tiny})
+    first = bring()
+    assert first.returncode == 0, first.stderr
+    assert placed(tmp_path) == [
+        "models/resnet8_vanilla/ckpt_epoch_240.pth",
+        "models_tiny/wrn_16_1_vanilla/ckpt_epoch_240.pth",
+    ]
+    assert "resnet8, 100 classes, accuracy 72.50 on record" in first.stdout
+    assert "wrn_16_1, 200 classes\n" in first.stdout
+    path = tmp_path / "save" / "models" / "resnet8_vanilla" / "ckpt_epoch_240.pth"
+    before = path.stat().st_mtime_ns
+    second = bring("cifar100")
+    assert second.returncode == 0 and "there already" in second.stdout and "downloading" not in second.stdout
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_part_of_a_download_is_continued(tmp_path, bring):
+    source = tmp_path / "source" / "teachers_cifar100.zip"
+    write_archive(source, {CIFAR: {"model": weights("resnet8", 100)}})
+    (tmp_path / "save").mkdir()
+    (tmp_path / "save" / "teachers_cifar100.zip.part").write_bytes(source.read_bytes()[:1000])
+    assert bring("cifar100").returncode == 0
+    assert (tmp_path / "save" / "teachers_cifar100.zip").read_bytes() == source.read_bytes()
+
+
+def test_what_cannot_be_downloaded_is_one_line_with_the_way_out(tmp_path, bring):
+    result = bring("tinyimagenet")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "teachers_tinyimagenet.zip. With no network, fetch it elsewhere, put it at " in line
+    write_archive(
+        tmp_path / "save" / "teachers_tinyimagenet.zip", {CIFAR: {"model": weights("resnet8", 200)}}
+    )
+    assert bring("tinyimagenet").returncode == 0
+
+
+class Calls:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_bad_checkpoints_are_left_out_and_named(tmp_path, bring):
+    archive = tmp_path / "mixed.zip"
+    write_archive(
+        archive,
+        {
+            "a/resnet8_vanilla/hostile.pth": {"model": Calls(f"touch {tmp_path}/canary")},
+            "a/vgg8_vanilla/other.pth": {"model": weights("resnet8", 100)},
+            "a/nothing_vanilla/unknown.pth": {"model": weights("resnet8", 100)},
+            "a/resnet8_vanilla/empty.pth": {"epoch": 3},
+            "../../resnet8_vanilla/outside.pth": {"model": weights("resnet8", 100)},
+            "a/resnet8_vanilla/good.pth": {"model": weights("resnet8", 100)},
+        },
+    )
+    result = bring(str(archive))
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    for fragment in (
+        "resnet8_vanilla/hostile.pth",
+        "holds objects other than weights",
+        "is not a vgg8",
+        "it fits resnet8",
+        "cannot tell the model",
+        "holds no weights",
+    ):
+        assert fragment in result.stderr, fragment
+    assert placed(tmp_path) == ["models/resnet8_vanilla/good.pth", "models/resnet8_vanilla/outside.pth"]
+    assert not (tmp_path / "canary").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "save", "mixed.zip"}
+
+
+@pytest.mark.parametrize("damage", ["cut off", "flipped", "text", "no teachers"])
+def test_damaged_archives(tmp_path, bring, damage):
+    archive = tmp_path / "bad.zip"
+    name = "x/readme.pth" if damage == "no teachers" else CIFAR
+    write_archive(archive, {name: {"model": weights("resnet8", 100)}})
+    content = bytearray(archive.read_bytes())
+    if damage == "cut off":
+        content = content[:-300]
+    if damage == "flipped":
+        content[len(content) // 2] ^= 1
+    if damage == "text":
+        content = b"<html>"
+    archive.write_bytes(content)
+    result = bring(str(archive))
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "bad.zip" in line and "Traceback" not in line
+    assert not (tmp_path / "save").exists() or placed(tmp_path) == []
+
+
+def test_another_file_in_its_place_is_kept(tmp_path, bring):
+    archive = tmp_path / "new.zip"
+    write_archive(archive, {CIFAR: {"model": weights("resnet8", 100)}})
+    mine = tmp_path / "save" / "models" / "resnet8_vanilla" / "ckpt_epoch_240.pth"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    result = bring(str(archive))
+    assert result.returncode == 2 and "is there already and is another file" in result.stderr
+    assert mine.read_bytes() == b"mine"
+
+
+def test_wrong_words(bring):
+    result = bring("cifar10")
+    assert (
+        result.returncode == 2
+        and "unknown data set cifar10; choices: cifar100, tinyimagenet" in result.stderr
+    )
+    assert "absent.zip does not exist" in bring("absent.zip").stderr
