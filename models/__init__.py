@@ -21,6 +21,7 @@ from torch import nn
 
 from models import (  # noqa: F401  (they register their models, listed in this order)
     resnet,
+    resnet_four_stages,
     wrn,
     vgg,
 )
