@@ -24,6 +24,7 @@ from models import (  # noqa: F401  (they register their models, listed in this 
     resnet_four_stages,
     wrn,
     vgg,
+    mobilenetv2,
 )
 from models.registry import model_dict
 
