@@ -25,6 +25,8 @@ from models import (  # noqa: F401  (they register their models, listed in this 
     wrn,
     vgg,
     mobilenetv2,
+    shufflenetv1,
+    shufflenetv2,
 )
 from models.registry import model_dict
 
