@@ -19,7 +19,15 @@ A new family is a file that registers its names, and an import of that file here
 import torch
 from torch import nn
 
-from models import resnet, vgg, wrn  # noqa: F401  (they register their models)
+from models import (  # noqa: F401  (they register their models, listed in this order)
+    resnet,
+    resnet_four_stages,
+    wrn,
+    vgg,
+    mobilenetv2,
+    shufflenetv1,
+    shufflenetv2,
+)
 from models.registry import model_dict
 
 __all__ = ["build_model", "model_dict"]

@@ -20,8 +20,18 @@ def init_convs_and_norms(model: nn.Module, generator: torch.Generator | None) ->
             module.reset_parameters()
 
 
-def init_linear_uniform(linear: nn.Linear, generator: torch.Generator | None) -> None:
-    """PyTorch's default for a linear layer: weight and bias U(-1/sqrt(C_in), 1/sqrt(C_in))."""
-    bound = 1 / math.sqrt(linear.in_features)
-    nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
-    nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
+def init_uniform(layer: nn.Conv2d | nn.Linear, generator: torch.Generator | None) -> None:
+    """PyTorch's default: weight and bias U(-1/sqrt(n), 1/sqrt(n)), n inputs to each output."""
+    bound = 1 / math.sqrt(layer.weight[0].numel())
+    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+    if layer.bias is not None:
+        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+
+
+def init_as_pytorch(model: nn.Module, generator: torch.Generator | None) -> None:
+    """PyTorch's defaults, for the families that leave their weights as they were constructed."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            init_uniform(module, generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()

@@ -19,35 +19,42 @@ option B, not A), and the x4 models are wider. Works at any image size.
     resnet32x4    7,433,860  2,166,081,536
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.init import init_convs_and_norms, init_linear_uniform
+from models.init import init_convs_and_norms, init_uniform
 from models.registry import model_dict
+
+
+def make_shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential:
+    """Where the shape changes a 1x1 convolution with BatchNorm, else nothing: x itself."""
+    if stride == 1 and in_channels == channels:
+        return nn.Sequential()
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
 
 
 class BasicBlock(nn.Module):
     """relu(bn(conv(x))) -> bn(conv(.)) + shortcut. The block's last ReLU is left to its `Stage`."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, *, shortcut_key: str = "downsample"
+    ) -> None:
+        """`shortcut_key`: the shortcut's name in the state dict."""
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = None
-        if stride != 1 or in_channels != channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+        self.shortcut_key = shortcut_key
+        self.add_module(shortcut_key, make_shortcut(in_channels, channels, stride))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H/stride, W/stride), before the ReLU."""
-        shortcut = x if self.downsample is None else self.downsample(x)
+        shortcut = getattr(self, self.shortcut_key)(x)
         out = F.relu(self.bn1(self.conv1(x)))
         return self.bn2(self.conv2(out)) + shortcut
 
@@ -63,9 +70,12 @@ class Stage(nn.Sequential):
         return x, before_relu
 
 
-def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> Stage:
-    first = BasicBlock(in_channels, channels, stride)
-    return Stage(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
+def make_stage(
+    block: Callable[[int, int, int], nn.Module], in_channels: int, channels: int, *, blocks: int, stride: int
+) -> Stage:
+    """`blocks` blocks from `block(in_channels, channels, stride)`; the first has the stride."""
+    first = block(in_channels, channels, stride)
+    return Stage(first, *(block(channels, channels, 1) for _ in range(blocks - 1)))
 
 
 class ResNet(nn.Module):
@@ -85,15 +95,15 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.relu = nn.ReLU()
-        self.layer1 = _stage(stem, stages[0], blocks, stride=1)
-        self.layer2 = _stage(stages[0], stages[1], blocks, stride=2)
-        self.layer3 = _stage(stages[1], stages[2], blocks, stride=2)
+        self.layer1 = make_stage(BasicBlock, stem, stages[0], blocks=blocks, stride=1)
+        self.layer2 = make_stage(BasicBlock, stages[0], stages[1], blocks=blocks, stride=2)
+        self.layer3 = make_stage(BasicBlock, stages[1], stages[2], blocks=blocks, stride=2)
         self.fc = nn.Linear(stages[2], num_classes)
         self.init_weights()
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         init_convs_and_norms(self, generator)
-        init_linear_uniform(self.fc, generator)
+        init_uniform(self.fc, generator)
 
     def get_feat_modules(self) -> nn.ModuleList:
         return nn.ModuleList([self.conv1, self.bn1, self.relu, self.layer1, self.layer2, self.layer3])

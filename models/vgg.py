@@ -7,14 +7,19 @@ arXiv:1502.03167), global average pooling and one linear layer instead of three,
 convolution a block, and fewer poolings: after blocks 0, 1 and 2, and after block 3 only if the
 images' height is exactly 64. Works at any image size.
 
+vgg8_3neurons and vgg13_3neurons, from the code of Wang et al., NeurIPS 2022, arXiv:2012.02909, have
+one more linear layer: the classifier sees three neurons, a point of the unit sphere, easy to draw.
+
 32 px, 100 classes; a multiply-add is two FLOPs (helper/model_info.py):
 
-    model        parameters          FLOPs
-    vgg8          3,965,028    192,385,024
-    vgg11         9,277,284    418,877,440
-    vgg13         9,462,180    569,872,384
-    vgg16        14,774,436    796,364,800
-    vgg19        20,086,692  1,022,857,216
+    model           parameters          FLOPs
+    vgg8             3,965,028    192,385,024
+    vgg11            9,277,284    418,877,440
+    vgg13            9,462,180    569,872,384
+    vgg16           14,774,436    796,364,800
+    vgg19           20,086,692  1,022,857,216
+    vgg8_3neurons    3,915,667    192,286,296
+    vgg13_3neurons   9,412,819    569,773,656
 """
 
 from collections.abc import Sequence
@@ -43,8 +48,13 @@ class VGG(nn.Module):
     `preact=True` gives blocks 1 to 4 before their last ReLU; block 0 stays after it.
     """
 
-    def __init__(self, convs: Sequence[int], *, num_classes: int = 100, img_size: int = 32) -> None:
-        """`convs`: convolutions in each block. `img_size` changes nothing here."""
+    def __init__(
+        self, convs: Sequence[int], *, neurons: int | None = None, num_classes: int = 100, img_size: int = 32
+    ) -> None:
+        """`convs`: convolutions in each block. `neurons`: what the classifier sees; None: the vector.
+
+        `img_size` changes nothing here.
+        """
         super().__init__()
         self.block0 = _block(3, 64, convs[0])
         self.block1 = _block(64, 128, convs[1])
@@ -56,13 +66,16 @@ class VGG(nn.Module):
         self.pool2 = nn.MaxPool2d(2)
         self.pool3 = nn.MaxPool2d(2)
         self.pool4 = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(512, num_classes)
+        self.embed = nn.Linear(512, neurons) if neurons else None
+        self.classifier = nn.Linear(neurons or 512, num_classes)
         self.init_weights()
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         init_convs_and_norms(self, generator)
-        nn.init.normal_(self.classifier.weight, std=0.01, generator=generator)
-        nn.init.zeros_(self.classifier.bias)
+        for linear in (self.embed, self.classifier):
+            if linear is not None:
+                nn.init.normal_(linear.weight, std=0.01, generator=generator)
+                nn.init.zeros_(linear.bias)
 
     def _blocks_and_pools(self) -> list[tuple[nn.Sequential, nn.Module]]:
         return [
@@ -93,6 +106,8 @@ class VGG(nn.Module):
                 x = pool(x)
         vector = x.flatten(1)  # (B, 512)
         features.append(vector)
+        if self.embed is not None:
+            vector = F.normalize(self.embed(vector))  # (B, neurons), of length 1
         logits = self.classifier(vector)
         return (features, logits) if is_feat else logits
 
@@ -105,3 +120,5 @@ for _name, _convs in {
     "vgg19": (2, 2, 4, 4, 4),
 }.items():
     model_dict.register(_name, partial(VGG, _convs))
+    if _name in ("vgg8", "vgg13"):
+        model_dict.register(f"{_name}_3neurons", partial(VGG, _convs, neurons=3))

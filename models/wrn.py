@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.init import init_convs_and_norms, init_linear_uniform
+from models.init import init_convs_and_norms, init_uniform
 from models.registry import model_dict
 
 
@@ -83,7 +83,7 @@ class WideResNet(nn.Module):
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         init_convs_and_norms(self, generator)
-        init_linear_uniform(self.fc, generator)
+        init_uniform(self.fc, generator)
         nn.init.zeros_(self.fc.bias)
 
     def get_feat_modules(self) -> nn.ModuleList:

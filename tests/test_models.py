@@ -1,12 +1,14 @@
 """Every registered model against the original's layouts and numbers (tests/golden/models.*).
 
 The .json holds layouts, feature shapes and a few scalars of all models; the .npz logits and feature
-statistics of some. Both are functions of the recipe's weights and images (tests/recipe.py).
+statistics of some. Both are functions of the recipe's weights and images (tests/recipe.py). The
+ImageNet ResNets are torchvision's, and are tested against it.
 """
 
 import copy
 import functools
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from recipe import load_recipe, recipe_images
 from torch import Tensor, nn
 
@@ -23,34 +26,60 @@ from models import build_model, model_dict
 GOLDEN = Path(__file__).parent / "golden"
 RECORDS = json.loads((GOLDEN / "models.json").read_text())["models"]
 ARRAYS = np.load(GOLDEN / "models.npz")
-CLASSES = {32: 100, 64: 200}
+CLASSES = {32: 100, 64: 200, 224: 1000}
 
 CASES = [
     (name, size)
     for name in model_dict
-    for size in CLASSES
-    if "state_dict" in RECORDS[f"{name}/{size}"]  # else the original fails at this size
+    for size in (32, 64)
+    if "state_dict" in RECORDS.get(f"{name}/{size}", {})  # else the original lacks it or fails
 ]
+ONE_OF_EVERY_FAMILY = [
+    "resnet8", "ResNet18", "resnet50", "wrn_16_1", "vgg8", "vgg8_3neurons",
+    "MobileNetV2_0_25", "ShuffleV1", "ShuffleV2_0_3",
+]  # fmt: skip
 IN_NPZ = [(name, size) for name, size in CASES if f"{name}/{size}/logits64" in ARRAYS]
-# wrn_28_10 at 64 px would take a fifth of this file's time and show nothing new over 32 px.
-RUN = [case for case in CASES if case != ("wrn_28_10", 64)]
-# The scope makes pytest run one case's tests together, so that they share `recipe_model`.
+# At 64 px models of over 5 million parameters would take a fifth of this file's time; the smaller
+# ones, and those in the .npz, show as much.
+RUN = [(name, size) for name, size in CASES if size == 32 or RECORDS[f"{name}/{size}"]["n_params"] < 5e6]
+WITH_PREACT = [(name, size) for name, size in RUN if RECORDS[f"{name}/{size}"]["preact"]["supported"]]
+# The scope makes pytest run the tests of one case, or name, together: they share its model.
 each_layout = pytest.mark.parametrize("name, size", CASES)
 each_case = pytest.mark.parametrize("name, size", RUN, scope="module")
+each_case_with_preact = pytest.mark.parametrize("name, size", WITH_PREACT, scope="module")
+each_imagenet_resnet = pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"], scope="module")
 each_case_in_npz = pytest.mark.parametrize("name, size", IN_NPZ, scope="module")
-each_name = pytest.mark.parametrize("name", list(model_dict))
+each_name = pytest.mark.parametrize("name", list(model_dict), scope="module")
 
 
+@functools.cache
 def without_weights(name: str, size: int) -> nn.Module:
+    """On the meta device, in eval mode. Shared by all tests, not to be changed."""
     with torch.device("meta"):
-        return model_dict[name](num_classes=CLASSES[size], img_size=size)
+        return model_dict[name](num_classes=CLASSES[size], img_size=size).eval()
+
+
+@functools.lru_cache(maxsize=1)
+def new_model(name: str) -> nn.Module:
+    """Its weights from seed 0. Shared by the tests of one name, not to be changed."""
+    model = copy.deepcopy(without_weights(name, 32)).to_empty(device="cpu")
+    model.init_weights(torch.Generator().manual_seed(0))
+    return model
 
 
 @functools.lru_cache(maxsize=1)
 def recipe_model(name: str, size: int) -> nn.Module:
-    """Shared by the tests of one case: in eval mode, not to be changed."""
-    model = without_weights(name, size).to_empty(device="cpu")
-    return load_recipe(model, RECORDS[f"{name}/{size}"]["gain"]).eval()
+    """In eval mode. Shared by the tests of one case, not to be changed."""
+    model = copy.deepcopy(without_weights(name, size)).to_empty(device="cpu")
+    gain = RECORDS[f"{name}/{size}"]["gain"] if f"{name}/{size}" in RECORDS else 1
+    return load_recipe(model, gain).eval()
+
+
+@functools.lru_cache(maxsize=1)
+@torch.no_grad()
+def recipe_forward(name: str, size: int) -> tuple[list[Tensor], Tensor]:
+    """Features and logits of the recipe's images."""
+    return recipe_model(name, size)(recipe_images(size), is_feat=True)
 
 
 def assert_near(actual: Tensor, expected, tolerance: float) -> None:
@@ -59,6 +88,12 @@ def assert_near(actual: Tensor, expected, tolerance: float) -> None:
     assert actual.shape == expected.shape
     error = (actual.double() - expected).abs().max()
     assert error <= tolerance * expected.abs().max(), f"{error:.3g} of {expected.abs().max():.3g}"
+
+
+def torchvisions(name: str) -> nn.Module:
+    """On the meta device."""
+    with torch.device("meta"):
+        return getattr(torchvision.models, name)(num_classes=200)
 
 
 def module_names(model: nn.Module, modules) -> list[str]:
@@ -95,14 +130,43 @@ def test_state_dict_and_modules_have_the_originals_names(name: str, size: int) -
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-5, 0.1)}
 
 
+@each_imagenet_resnet
+def test_imagenet_resnets_have_torchvisions_keys(name: str) -> None:
+    ours, theirs = without_weights(name, 64).state_dict(), torchvisions(name).state_dict()
+    assert list(ours) == list(theirs)
+    assert [value.shape for value in ours.values()] == [value.shape for value in theirs.values()]
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    {
+        "resnet18": ["layer1.1.bn2", "layer2.1.bn2", "layer3.1.bn2", "layer4.1.bn2"],
+        "resnet34": ["layer1.2.bn2", "layer2.3.bn2", "layer3.5.bn2", "layer4.2.bn2"],
+        "resnet50": ["layer1.2.bn3", "layer2.3.bn3", "layer3.5.bn3", "layer4.2.bn3"],
+        "ShuffleV1": ["layer1.3.bn3", "layer2.7.bn3", "layer3.3.bn3"],
+        "ShuffleV2": ["layer1.3.bn3", "layer2.7.bn3", "layer3.3.bn3"],
+        "ShuffleV2_0_3": ["layer1.3.bn3", "layer2.7.bn3", "layer3.3.bn3"],
+    }.items(),
+)
+def test_bn_before_relu_of_models_whose_original_has_none(name: str, expected: list[str]) -> None:
+    model = without_weights(name, 32)
+    assert module_names(model, model.get_bn_before_relu()) == expected
+
+
+@each_imagenet_resnet
+def test_feat_modules_of_imagenet_resnets(name: str) -> None:
+    model = without_weights(name, 32)
+    names = module_names(model, model.get_feat_modules())
+    assert names == ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]
+
+
 # ---- forward pass
 
 
 @each_case
-@torch.no_grad()
 def test_float32_forward(name: str, size: int) -> None:
     golden = RECORDS[f"{name}/{size}"]
-    features, logits = recipe_model(name, size)(recipe_images(size), is_feat=True)
+    features, logits = recipe_forward(name, size)
     assert [list(feature.shape) for feature in features] == golden["feat_shapes"]
     assert_near(torch.stack([feature.min() for feature in features]), golden["feat_min"], 1e-4)
     assert_near(logits.abs().max(), golden["max_abs_logit"], 1e-4)
@@ -110,15 +174,12 @@ def test_float32_forward(name: str, size: int) -> None:
         assert_near(logits, ARRAYS[f"{name}/{size}/logits32"], 1e-4)
 
 
-@each_case
+@each_case_with_preact
 @torch.no_grad()
 def test_float32_preact(name: str, size: int) -> None:
     golden = RECORDS[f"{name}/{size}"]["preact"]
-    if not golden["supported"]:
-        pytest.skip("the original has no preact for this model")
-    model, images = recipe_model(name, size), recipe_images(size)
-    after, logits = model(images, is_feat=True)
-    before, preact_logits = model(images, is_feat=True, preact=True)
+    after, logits = recipe_forward(name, size)
+    before, preact_logits = recipe_model(name, size)(recipe_images(size), is_feat=True, preact=True)
     assert torch.equal(preact_logits, logits)
     assert [list(feature.shape) for feature in before] == golden["shapes"]
     pairs = list(zip(before, after, strict=True))
@@ -152,7 +213,6 @@ def test_float64_matches_the_original(name: str, size: int) -> None:
         assert_near(logits, ARRAYS[f"{tag}/logits64"], 1e-9)
         for statistic, values in feature_statistics(features).items():
             assert_near(values, ARRAYS[f"{tag}/{prefix}/{statistic}"], 1e-9)
-    assert torch.equal(model(images), logits)
     assert_near(model.train()(images), ARRAYS[f"{tag}/logits64_train"], 1e-9)
     golden = RECORDS[tag]["after_train_fwd"]
     for key, value in sums_of_running_statistics(model).items():
@@ -175,13 +235,62 @@ def feature_statistics(features: list[Tensor]) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet8x4", "wrn_16_1", "vgg8"])
-@pytest.mark.parametrize("height, width", [(24, 24), (48, 40), (64, 32), (96, 96)])
+@each_imagenet_resnet
+@torch.no_grad()
+def test_imagenet_resnets_are_torchvisions(name: str) -> None:
+    ours = copy.deepcopy(recipe_model(name, 64))
+    theirs = torchvisions(name).to_empty(device="cpu").eval()
+    theirs.load_state_dict(ours.state_dict())
+    for size in (32, 64, 224):
+        images = recipe_images(size, batch=1)
+        assert torch.equal(ours(images), theirs(images))
+    images = recipe_images(64)
+    assert torch.equal(ours.train()(images), theirs.train()(images))
+
+
+@each_imagenet_resnet
+@torch.no_grad()
+def test_preact_of_imagenet_resnets(name: str) -> None:
+    after, logits = recipe_forward(name, 64)
+    before, preact_logits = recipe_model(name, 64)(recipe_images(64), is_feat=True, preact=True)
+    assert torch.equal(preact_logits, logits)
+    for b, a in zip(before, after, strict=True):
+        assert torch.equal(b.relu(), a)
+    assert [(b < 0).any().item() for b in before] == [False, True, True, True, True, False]
+
+
+@torch.no_grad()
+def test_shufflev2_preact_is_its_norms_output_behind_the_kept_half() -> None:
+    model = model_dict["ShuffleV2_0_3"]().eval()
+    outputs: list[Tensor] = []
+    for norm in model.get_bn_before_relu():
+        norm.register_forward_hook(lambda module, args, output: outputs.append(output))
+    features, _ = model(recipe_images(32), is_feat=True, preact=True)
+    for before, output in zip(features[1:-1], outputs, strict=True):
+        kept, branch = before.chunk(2, dim=1)
+        assert torch.equal(branch, output) and (kept >= 0).all()
+
+
+@each_name
+@torch.no_grad()
+def test_every_model_runs_at_every_data_sets_size(name: str) -> None:
+    for size, classes in CLASSES.items():
+        images = torch.zeros(2, 3, size, size, device="meta")
+        features, logits = without_weights(name, size)(images, is_feat=True)
+        assert logits.shape == (2, classes)
+        assert [feature.ndim for feature in features] == [4] * (len(features) - 1) + [2]
+
+
+@pytest.mark.parametrize("name", ONE_OF_EVERY_FAMILY)
+@pytest.mark.parametrize("height, width", [(24, 24), (33, 47), (64, 32)])
+@torch.no_grad()
 def test_any_image_size(name: str, height: int, width: int) -> None:
+    """At a size that the model was not built for, too; the image may be oblong."""
     images = torch.zeros(2, 3, height, width, device="meta")
     features, logits = without_weights(name, 32)(images, is_feat=True)
     assert logits.shape == (2, 100)
-    assert features[0].shape[2:] == (height, width)
+    stride = 2 if name in ("resnet50", "MobileNetV2_0_25") else 1
+    assert features[0].shape[2:] == (math.ceil(height / stride), math.ceil(width / stride))
     assert features[-1].ndim == 2
 
 
@@ -202,8 +311,8 @@ def test_wrn_preact_in_train_mode_updates_its_norms_twice() -> None:
 
 @each_name
 def test_gradients_reach_every_parameter(name: str) -> None:
-    model = without_weights(name, 32).train()
-    features, logits = model(torch.zeros(2, 3, 32, 32, device="meta"), is_feat=True, preact=True)
+    model = copy.deepcopy(new_model(name)).train()
+    features, logits = model(recipe_images(32, batch=2), is_feat=True, preact=True)
     (logits.sum() + sum(feature.sum() for feature in features)).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -212,54 +321,64 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 
 
 @each_name
-def test_build_model_draws_from_its_generator_alone(name: str) -> None:
-    def build(seed: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(seed)
-        return build_model(name, num_classes=10, img_size=32, generator=generator).state_dict()
+def test_init_weights_draws_everything_from_its_generator(name: str) -> None:
+    """It restores a model whose every tensor was overwritten; another seed changes every weight."""
+    expected, model = new_model(name).state_dict(), copy.deepcopy(new_model(name))
+    for tensor in model.state_dict().values():
+        tensor.fill_(7)
+    model.init_weights(torch.Generator().manual_seed(0))
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, expected[key]), key
+    model.init_weights(torch.Generator().manual_seed(1))
+    for key, value in model.state_dict().items():
+        assert value.ndim < 2 or not torch.equal(value, expected[key]), key
 
-    torch.manual_seed(1)
-    first = build(0)
-    next_draw = torch.rand(1)
-    torch.manual_seed(1)
-    assert torch.equal(torch.rand(1), next_draw), "build_model moved the global generator"
-    second, other = build(0), build(1)  # the global generator is elsewhere now
-    for key, value in first.items():
-        assert torch.equal(value, second[key]), key
-        if value.ndim >= 2:
-            assert not torch.equal(value, other[key]), key
+
+@pytest.mark.parametrize("name", ONE_OF_EVERY_FAMILY, scope="module")
+def test_build_model_draws_from_its_generator_alone(name: str) -> None:
+    before = torch.get_rng_state()
+    generator = torch.Generator().manual_seed(0)
+    model = build_model(name, num_classes=100, img_size=32, generator=generator)
+    assert torch.equal(torch.get_rng_state(), before), "build_model moved the global generator"
+    expected = new_model(name).state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
+
+
+def original_init(name: str) -> dict:
+    """The original's facts; for the ImageNet ResNets that it lacks, torchvision's."""
+    if f"{name}/32" in RECORDS:
+        return RECORDS[f"{name}/32"]["init_seed0"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = getattr(torchvision.models, name)(num_classes=100).state_dict()
+    return {
+        "mean_std_absmax_of_ndim_ge_2": [
+            [key, value.mean().item(), value.std().item(), value.abs().max().item()]
+            for key, value in state.items()
+            if value.ndim >= 2
+        ],
+        "biases_not_zero_at_init": [k for k, v in state.items() if k.endswith("bias") and v.any()],
+    }
 
 
 @each_name
 def test_init_is_distributed_as_the_originals(name: str) -> None:
-    golden = RECORDS[f"{name}/32"]["init_seed0"]
-    generator = torch.Generator().manual_seed(0)
-    model = build_model(name, num_classes=100, img_size=32, generator=generator)
-    state = model.state_dict()
+    golden = original_init(name)
+    state = new_model(name).state_dict()
     for key, _, std, largest in golden["mean_std_absmax_of_ndim_ge_2"]:
         weight = state[key].double()
         sampling_error = std / weight.numel() ** 0.5  # of a mean; of the two stds' difference
         assert weight.mean().abs() < 5 * sampling_error, key
         assert (weight.std() - std).abs() < 5 * sampling_error, key
         # A uniform draw ends at sqrt(3) std, a normal one of thousands does not.
-        assert (weight.abs().max() < 1.9 * std) == (largest < 1.9 * std), key
+        if weight.numel() >= 1000:
+            assert (weight.abs().max() < 1.9 * std) == (largest < 1.9 * std), key
     biases = [key for key, value in state.items() if key.endswith("bias") and value.any()]
     assert biases == golden["biases_not_zero_at_init"]
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in new_model(name).modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         assert (norm.weight == 1).all() and (norm.running_var == 1).all()
         assert not norm.running_mean.any()
-
-
-def test_init_weights_is_complete() -> None:
-    """A second draw from the same seed restores a model whose every tensor was overwritten."""
-    for name in ("resnet8", "wrn_16_1", "vgg8"):
-        generator = torch.Generator().manual_seed(3)
-        model = build_model(name, num_classes=10, img_size=32, generator=generator)
-        expected = copy.deepcopy(model.state_dict())
-        for tensor in model.state_dict().values():
-            tensor.fill_(7)
-        model.init_weights(generator.manual_seed(3))
-        assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
 
 
 def test_an_unknown_name_gets_the_nearest_one() -> None:
