@@ -12,13 +12,13 @@ from models import model_dict
 def listing() -> str:
     """Models with parameters and FLOPs (32 px, 100 classes), mix modes, distillers and data sets."""
     lines = [
-        "models            parameters       FLOPs   (100 classes, 32x32 pixels; a multiply-add is 2 FLOPs)"
+        "models              parameters       FLOPs   (100 classes, 32x32 pixels; a multiply-add is 2 FLOPs)"
     ]
     for name in model_dict:
         with torch.device("meta"):  # shapes are enough
             model = model_dict[name](num_classes=100, img_size=32)
         lines.append(
-            f"  {name:<14} {count_parameters(model) / 1e6:>9.2f} M {count_flops(model, 32) / 1e6:>9.1f} M"
+            f"  {name:<16} {count_parameters(model) / 1e6:>9.2f} M {count_flops(model, 32) / 1e6:>9.1f} M"
         )
     lines.append("\nmix modes        " + "  ".join(mix_modes))
     lines.append("pick criteria    " + "  ".join(pick_criteria))
