@@ -1,0 +1,63 @@
+"""Transfer of activation boundaries: which neurons fire, not by how much.
+
+B. Heo, M. Lee, S. Yun, J. Y. Choi, "Knowledge Transfer via Distillation of Activation Boundaries Formed by
+Hidden Neurons", AAAI 2019, arXiv 1811.03233. The factors are those of CRD's comparison (Y. Tian et al., ICLR
+2020, arXiv 1910.10699).
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
+from distiller_zoo.connectors import full_precision, pair_stages, same_size
+from distiller_zoo.registry import distillers
+
+
+def abound_loss(
+    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], *, margin: float = 1.0
+) -> torch.Tensor:
+    """Sum over the stages i = 1..n of 3/1000 2^(i-n) / B times the sum of the squared shortfalls.
+
+    Maps before the ReLU (B, C, H, W), the student's with the teacher's channels; the larger is averaged down.
+    The student falls short where it does not lie `margin` beyond 0 on the teacher's side.
+    """
+    total = 0.0
+    for stages_after, (s, t) in enumerate(reversed(list(zip(student, teacher)))):
+        s, t = same_size(s, t)
+        shortfall = (margin - torch.where(t > 0, s, -s)).clamp(min=0)
+        total = total + 2.0**-stages_after * shortfall.square().sum() / len(s)
+    return total * 3 / 1000
+
+
+@distillers.register("abound")
+class ABound(FeatureDistiller):
+    """`abound_loss` of the stages after the stem, before their ReLU, in the initial stage alone.
+
+    Afterwards it adds nothing to the loss: the published weight is 0. Each of the student's maps goes through
+    a connector (1x1 convolution, BatchNorm) to the teacher's channels. Where one network has more stages, the
+    last ones count.
+    """
+
+    preact = True
+    default_weight = 0.0
+    has_initial_stage: ClassVar[bool] = True
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        pairs = pair_stages(setting.student_shapes[1:-1], setting.teacher_shapes[1:-1])
+        self.connectors = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(s[1], t[1], 1, bias=False), nn.BatchNorm2d(t[1])) for s, t in pairs
+        )
+
+    def initial_modules(self, student_network: nn.Module) -> list[nn.Module]:
+        return [student_network.get_feat_modules(), self.connectors]
+
+    def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
+        maps_s, maps_t = zip(*pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1]))
+        return abound_loss([connect(m) for connect, m in zip(self.connectors, maps_s)], maps_t)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+        return {}

@@ -1,0 +1,115 @@
+"""What feature distillers share: pairing the networks' stages, and small networks between the two."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from distiller_zoo.base import Outputs
+from helper.errors import UserError
+
+T = TypeVar("T")
+
+
+def full_precision(outputs: Outputs) -> list[torch.Tensor]:
+    """The features, those of less than 32 bits (autocast) as float32."""
+    return [f.to(torch.promote_types(f.dtype, torch.float32)) for f in outputs.features]
+
+
+def pair_stages(student: Sequence[T], teacher: Sequence[T]) -> list[tuple[T, T]]:
+    """(student's, teacher's) in the networks' order. Where one has more, its last ones: the ends meet."""
+    count = min(len(student), len(teacher))
+    return list(zip(student[len(student) - count :], teacher[len(teacher) - count :]))
+
+
+def same_size(student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps (B, C, H, W): the larger averaged down to the size of the smaller. Channels may differ."""
+    size = torch.Size(map(min, student.shape[2:], teacher.shape[2:]))
+    return tuple(m if m.shape[2:] == size else F.adaptive_avg_pool2d(m, size) for m in (student, teacher))
+
+
+def require_equal_channels(method: str, pairs: Sequence[tuple[torch.Size, torch.Size]]) -> None:
+    """UserError unless the shapes of each pair have the same number of channels."""
+    for student, teacher in pairs:
+        if student[1] != teacher[1]:
+            raise UserError(
+                f"--distill {method}: needs stages of equal channels, not {student[1]} (student) and "
+                f"{teacher[1]} (teacher); choose networks of one width, or another method"
+            )
+
+
+class ConvReg(nn.Module):
+    """A map of the student's shape -> one of the teacher's channels: convolution, BatchNorm, ReLU.
+
+    From half or twice the teacher's side it goes to the teacher's by stride 2; from other sides it keeps the
+    student's.
+    """
+
+    def __init__(self, student_shape: torch.Size, teacher_shape: torch.Size) -> None:
+        super().__init__()
+        (_, c_in, h_in, w_in), (_, c_out, h_out, w_out) = student_shape, teacher_shape
+        if (h_in, w_in) == (2 * h_out, 2 * w_out):
+            self.conv = nn.Conv2d(c_in, c_out, 3, stride=2, padding=1)
+        elif (2 * h_in, 2 * w_in) == (h_out, w_out):
+            self.conv = nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1)
+        else:
+            self.conv = nn.Conv2d(c_in, c_out, 1)
+        self.bn = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+class LinearEmbed(nn.Module):
+    """(B, ...) -> (B, dim_out)."""
+
+    def __init__(self, dim_in: int, dim_out: int = 128) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim_in, dim_out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.flatten(1))
+
+
+def _block(conv: nn.Module, use_bn: bool) -> list[nn.Module]:
+    return [conv, nn.BatchNorm2d(conv.out_channels) if use_bn else nn.Identity(), nn.LeakyReLU(0.1)]
+
+
+def _encoder(c_in: int, c_out: int, use_bn: bool) -> nn.Sequential:
+    """Three 3x3 convolutions; the second changes the channels. The size of the map stays."""
+    channels = [(c_in, c_in), (c_in, c_out), (c_out, c_out)]
+    return nn.Sequential(*(layer for c in channels for layer in _block(nn.Conv2d(*c, 3, padding=1), use_bn)))
+
+
+class Translator(nn.Module):
+    """Factor transfer, student: map (B, C_s, H, W) -> factor (B, k C_t, H, W)."""
+
+    def __init__(self, student_shape: torch.Size, teacher_shape: torch.Size, k: float = 0.5) -> None:
+        super().__init__()
+        self.encoder = _encoder(student_shape[1], int(k * teacher_shape[1]), use_bn=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder(x)
+
+
+class Paraphraser(nn.Module):
+    """Factor transfer, teacher: an autoencoder of the map (B, C_t, H, W).
+
+    `encoder` gives the factor (B, k C_t, H, W).
+    """
+
+    def __init__(self, teacher_shape: torch.Size, k: float = 0.5) -> None:
+        super().__init__()
+        c = teacher_shape[1]
+        factor = int(k * c)
+        self.encoder = _encoder(c, factor, use_bn=False)
+        channels = [(factor, factor), (factor, c), (c, c)]
+        self.decoder = nn.Sequential(
+            *(y for pair in channels for y in _block(nn.ConvTranspose2d(*pair, 3, padding=1), use_bn=False))
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The reconstruction (B, C_t, H, W)."""
+        return self.decoder(self.encoder(x))

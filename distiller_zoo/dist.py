@@ -1,0 +1,75 @@
+"""DIST: the student matches how the teacher ranks, not its exact probabilities.
+
+T. Huang, S. You, F. Wang, C. Qian, C. Xu, "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022,
+arXiv 2205.10536.
+"""
+
+import torch
+
+from distiller_zoo.base import LogitDistiller, Setting, Target
+from distiller_zoo.precision import at_least_float32
+from distiller_zoo.registry import distillers
+
+
+def pearson_distance(a: torch.Tensor, b: torch.Tensor, *, dim: int, eps: float = 1e-8) -> torch.Tensor:
+    """1 - Pearson's correlation along `dim`, averaged over the other dimension: a scalar, 0 to 2.
+
+    a, b: (N, M). As published `eps` is added to the product of the norms: rows without variation count 1.
+    """
+    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
+    correlation = (a * b).sum(dim) / (a.norm(dim=dim) * b.norm(dim=dim) + eps)
+    return 1 - correlation.mean()
+
+
+def dist_loss(
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    *,
+    beta: float = 2.0,
+    gamma: float = 2.0,
+    temperature: float = 4.0,
+    eps: float = 1e-8,
+) -> torch.Tensor:
+    """T^2 (beta * inter + gamma * intra), a scalar, 0 or more.
+
+    With p = softmax(logits / T), inter is `pearson_distance` of an image's probabilities of all classes, mean
+    over the images; intra that of a class's probabilities for all images, mean over the classes. Both logits:
+    (P, K). The loss is 0 where the student's probabilities are a p + b, a > 0, of the teacher's p.
+    """
+    student = (at_least_float32(student_logits) / temperature).softmax(1)
+    teacher = (at_least_float32(teacher_logits) / temperature).softmax(1)
+    inter = pearson_distance(student, teacher, dim=1, eps=eps)
+    intra = pearson_distance(student, teacher, dim=0, eps=eps)
+    return temperature**2 * (beta * inter + gamma * intra)
+
+
+@distillers.register("dist")
+class DIST(LogitDistiller):
+    """`dist_loss`. Of a view with one image the intra-class term has no gradient."""
+
+    default_weight = 1.0
+    default_gamma = 1.0
+    """The cross-entropy's weight, the paper's alpha."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        pair: str = "",
+        dist_beta: float = 2.0,
+        dist_gamma: float = 2.0,
+        temperature: float = 4.0,
+    ) -> None:
+        """The same for every `pair`."""
+        super().__init__(setting)
+        self.beta, self.gamma, self.temperature = dist_beta, dist_gamma, temperature
+
+    def describe(self) -> str:
+        return f"dist beta {self.beta:g} gamma {self.gamma:g} T {self.temperature:g}"
+
+    def forward(
+        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
+    ) -> torch.Tensor:
+        return dist_loss(
+            student_logits, teacher_logits, beta=self.beta, gamma=self.gamma, temperature=self.temperature
+        )

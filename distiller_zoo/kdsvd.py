@@ -1,0 +1,94 @@
+"""Distillation by singular value decomposition: how the main direction of the channels turns between stages.
+
+S. H. Lee, D. H. Kim, B. C. Song, "Self-supervised Knowledge Distillation Using Singular Value Decomposition",
+ECCV 2018, arXiv 1807.06819, in the form of CRD's comparison (Y. Tian et al., ICLR 2020, arXiv 1910.10699).
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+
+from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
+from distiller_zoo.connectors import full_precision, pair_stages, require_equal_channels
+from distiller_zoo.registry import distillers
+from helper.errors import UserError
+
+
+def right_vectors(features: torch.Tensor, count: int) -> torch.Tensor:
+    """The first right singular vectors of each image's (HW, C) matrix: map (B, C, H, W) -> (B, count, C).
+
+    Unit vectors, that of the largest singular value first. Their sign is arbitrary; here it is such that the
+    entries sum to no less than 0. Each has the gradient dv_k = sum over j of v_j v_j' dG v_k / (l_k - l_j),
+    G = M'M with eigenvalues l. Unlike that of a whole decomposition it stays finite where other singular
+    values coincide (dead channels); a v_j whose l_j all but coincides with l_k is left out.
+    """
+    matrix = features.flatten(2).mT  # M: (B, HW, C)
+    _, values, all_vectors = torch.linalg.svd(matrix.detach(), full_matrices=False)  # R = min(HW, C)
+    vectors = all_vectors[:, :count]  # (B, k, C)
+    eigenvalues = values.square()  # (B, R)
+    image = vectors @ matrix.mT @ matrix  # G v_k: (B, k, C)
+    change = image - image.detach()  # 0, with the gradient of dG v_k
+    inside = change @ all_vectors.mT  # its parts along v_j: (B, k, R)
+    outside = change - inside @ all_vectors  # and in the null space of M, where l_j = 0
+    gaps = eigenvalues[:, :count, None] - eigenvalues[:, None]  # (B, k, R)
+    inside = (inside * _inverse(gaps, eigenvalues)) @ all_vectors
+    outside = outside * _inverse(eigenvalues[:, :count, None], eigenvalues)
+    vectors = vectors + inside + outside
+    return torch.where(vectors.sum(2, keepdim=True) < 0, -vectors, vectors)
+
+
+def _inverse(x: torch.Tensor, eigenvalues: torch.Tensor) -> torch.Tensor:
+    """1 / x, x (B, k, ...), and 0 where x is beside the largest eigenvalue too small for its precision."""
+    limits = torch.finfo(x.dtype)
+    small = x.abs() < limits.eps**0.5 * eigenvalues[:, :1, None] + limits.tiny
+    return torch.where(small, 0.0, 1 / torch.where(small, 1.0, x))
+
+
+def kdsvd_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Sum over consecutive stages, images and entries of (R_s - R_t)^2, / B, R = exp(-(v_i - v_(i-1))^2 / 8).
+
+    Of each stage the teacher's vectors (B, k, C) and more of the student's, as candidates (B, k', C). Each of
+    the teacher's meets the candidate of the largest cosine, turned to its side. R pairs the entries of one
+    stage's vector with those of the previous stage's: (B, k, C_i, C_(i-1)).
+    """
+    student = [_aligned(s, t) for s, t in zip(student, teacher)]
+    return sum((s - t).square().sum() / len(s) for s, t in zip(_flows(student), _flows(teacher)))
+
+
+def _aligned(candidates: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    cosines = targets @ candidates.mT  # (B, k, k')
+    best = cosines.abs().argmax(2, keepdim=True)  # (B, k, 1)
+    chosen = candidates.gather(1, best.expand(-1, -1, candidates.shape[2]))  # (B, k, C)
+    return chosen * cosines.gather(2, best).sign().detach()
+
+
+def _flows(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    differences = (now[..., None] - before[..., None, :] for before, now in pairwise(vectors))
+    return [torch.exp(-difference.square() / 8) for difference in differences]
+
+
+@distillers.register("kdsvd")
+class KDSVD(FeatureDistiller):
+    """`kdsvd_loss` of the first vector of each stage after the stem, the student's out of its first four.
+
+    The original leaves the sign of the teacher's vectors, on which the loss depends, to the SVD; here it is
+    that of `right_vectors`. Where one network has more stages, the last ones count. UserError if the channels
+    differ.
+    """
+
+    default_weight = 1.0
+    teacher_vectors, student_vectors = 1, 4
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        pairs = pair_stages(setting.student_shapes[1:-1], setting.teacher_shapes[1:-1])
+        if len(pairs) < 2:
+            raise UserError("--distill kdsvd: needs networks of at least two stages; choose another method")
+        require_equal_channels("kdsvd", pairs)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+        maps_s, maps_t = zip(*pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1]))
+        vectors_s = [right_vectors(m, self.student_vectors) for m in maps_s]
+        vectors_t = [right_vectors(m, self.teacher_vectors) for m in maps_t]
+        return {"kdsvd": kdsvd_loss(vectors_s, vectors_t)}

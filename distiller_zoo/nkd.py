@@ -1,0 +1,61 @@
+"""Normalised knowledge distillation.
+
+Z. Yang, A. Zeng, Z. Li, T. Zhang, C. Yuan, Y. Li, "From Knowledge Distillation to Self-Knowledge
+Distillation: A Unified Approach with Normalized Loss and Customized Soft Labels", ICCV 2023,
+arXiv 2303.13005.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from distiller_zoo.base import LogitDistiller, Setting, Target
+from distiller_zoo.dkd import other_logits
+from distiller_zoo.precision import at_least_float32
+from distiller_zoo.registry import distillers
+
+
+def nkd_loss(
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    gamma: float = 3.5,
+    temperature: float = 3.0,
+) -> torch.Tensor:
+    """-t log s - gamma T^2 sum_k q_k log p_k of each image: (P,), not reduced, 0 or more.
+
+    s and t are the student's and the teacher's probabilities of the label at temperature 1, p and q their
+    distributions over the other classes at temperature T, which sum to 1. Both are cross-entropies: a perfect
+    student's loss is the teacher's entropy, not 0. Both logits: (P, K), labels: (P,) int64.
+    """
+    student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
+    label = labels[:, None]
+    of_label = -(teacher.softmax(1) * F.log_softmax(student, dim=1)).gather(1, label).squeeze(1)  # (P,)
+    log_p = F.log_softmax(other_logits(student, labels) / temperature, dim=1)  # (P, K - 1)
+    q = (other_logits(teacher, labels) / temperature).softmax(1)
+    return of_label - gamma * temperature**2 * (q * log_p).sum(1)
+
+
+@distillers.register("nkd")
+class NKD(LogitDistiller):
+    """`nkd_loss`; the defaults are the authors' for CIFAR-100 (on ImageNet gamma 1.5, T 1)."""
+
+    default_weight = 1.0
+    default_gamma = 1.0
+    """The cross-entropy's weight."""
+
+    def __init__(
+        self, setting: Setting, *, pair: str = "", nkd_gamma: float = 3.5, temperature: float = 3.0
+    ) -> None:
+        """The same for every `pair`."""
+        super().__init__(setting)
+        self.gamma, self.temperature = nkd_gamma, temperature
+
+    def describe(self) -> str:
+        return f"nkd gamma {self.gamma:g} T {self.temperature:g}"
+
+    def forward(
+        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
+    ) -> torch.Tensor:
+        weights = {"gamma": self.gamma, "temperature": self.temperature}
+        return target.average(lambda labels: nkd_loss(student_logits, teacher_logits, labels, **weights))

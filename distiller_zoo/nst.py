@@ -1,0 +1,37 @@
+"""Neuron selectivity transfer: the channels' patterns over space are distributed alike.
+
+Z. Huang, N. Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017,
+arXiv 1707.01219: maximum mean discrepancy with the polynomial kernel of degree 2.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from distiller_zoo.base import Batch, FeatureDistiller, Outputs
+from distiller_zoo.connectors import full_precision, pair_stages, same_size
+from distiller_zoo.registry import distillers
+
+
+def nst_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """k(t, t) + k(s, s) - 2 k(s, t), k(a, b) the mean over images and pairs of channels of <a_i, b_j>^2.
+
+    Maps (B, C, H, W), the channels may differ; the larger map is averaged down to the smaller's size, then
+    each channel scaled to unit length over space. The largest tensor is k(t, t)'s, (B, C_t, C_t).
+    """
+    s, t = (F.normalize(m.flatten(2), dim=2) for m in same_size(student, teacher))  # (B, C, HW)
+    return _kernel(t, t) + _kernel(s, s) - 2 * _kernel(s, t)
+
+
+def _kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (a @ b.mT).square().mean()
+
+
+@distillers.register("nst")
+class NST(FeatureDistiller):
+    """Sum of `nst_loss` over the stages after the stem; where one network has more, the last ones."""
+
+    default_weight = 50.0
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+        pairs = pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
+        return {"nst": sum(nst_loss(s, t) for s, t in pairs)}

@@ -1,0 +1,124 @@
+"""Knowledge review: each teacher stage teaches the student's stage at its depth and all deeper ones.
+
+P. Chen, S. Liu, H. Zhao, J. Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021, arXiv 2104.09044.
+
+From deep to shallow, the student's stages are merged one by one by attention based fusion (ABF), and what is
+merged so far predicts the teacher's stage; the hierarchical context loss (HCL) compares the two.
+
+Deviations. The student's maps are those before ReLU, as the teacher's; the authors' are those after it. Of
+networks with different numbers of stages the deepest ones are paired. The authors train with batches of 128,
+a rate of 0.1 and Nesterov's momentum.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
+from distiller_zoo.precision import at_least_float32
+from distiller_zoo.registry import distillers
+
+published_weight = {
+    "wrn_40_2/wrn_16_2": 5.0,
+    "wrn_40_2/wrn_40_1": 5.0,
+    "wrn_40_2/ShuffleV1": 5.0,
+    "resnet56/resnet20": 0.6,
+    "resnet110/resnet32": 1.0,
+    "resnet32x4/resnet8x4": 5.0,
+    "resnet32x4/ShuffleV1": 5.0,
+    "resnet32x4/ShuffleV2": 8.0,
+    "vgg13/vgg8": 5.0,
+}
+"""teacher/student on CIFAR-100: the weight in the authors' script; vgg13/vgg8 from issue 23 of mdistiller."""
+
+
+def hcl_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Hierarchical context loss of two maps (P, C, H, W): a scalar, 0 or more.
+
+    Mean squared errors of the maps themselves and of their averages on grids of 4x4, 2x2 and 1x1, as far as
+    these are smaller than H, weighted 1, 1/2, 1/4, 1/8 over the weights' sum.
+    """
+    student, teacher = at_least_float32(student), at_least_float32(teacher)
+    losses = [F.mse_loss(student, teacher)]
+    for side in (4, 2, 1):
+        if side < student.shape[2]:
+            pooled = (F.adaptive_avg_pool2d(maps, side) for maps in (student, teacher))
+            losses.append(F.mse_loss(*pooled))
+    weights = [0.5**level for level in range(len(losses))]
+    return sum(weight * loss for weight, loss in zip(weights, losses)) / sum(weights)
+
+
+class AttentionBasedFusion(nn.Module):
+    """Merges a student's stage with the deeper ones, and predicts the teacher's stage from it."""
+
+    def __init__(self, in_channels: int, channels: int, out_channels: int, *, is_deepest: bool) -> None:
+        """Channels of the student's map, of what is handed on, and of the teacher's map."""
+        super().__init__()
+        self.reduce = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        self.attention = None if is_deepest else nn.Sequential(nn.Conv2d(2 * channels, 2, 1), nn.Sigmoid())
+        self.predict = nn.Sequential(
+            nn.Conv2d(channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels)
+        )
+        nn.init.kaiming_uniform_(self.reduce[0].weight, a=1)
+        nn.init.kaiming_uniform_(self.predict[0].weight, a=1)
+
+    def forward(
+        self, student: torch.Tensor, deeper: torch.Tensor | None, size: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """student (P, C_in, H, W), what was merged before (P, C, h, w), the teacher's height and width.
+
+        Returns the prediction (P, C_out, *size) and what is merged now (P, C, *size).
+        """
+        merged = self.reduce(student)
+        if self.attention is not None:
+            deeper = F.interpolate(deeper, merged.shape[2:])
+            of_student, of_deeper = self.attention(torch.cat([merged, deeper], 1)).split(1, 1)  # (P, 1, H, W)
+            merged = of_student * merged + of_deeper * deeper
+        merged = F.interpolate(merged, size)
+        return self.predict(merged), merged
+
+
+def _maps_from_deep(features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The pooled vector as a map (P, C, 1, 1), then the stages' maps without the stem's, deepest first."""
+    return [features[-1][:, :, None, None], *reversed(features[1:-1])]
+
+
+@distillers.register("review")
+class Review(FeatureDistiller):
+    """`hcl_loss` summed over the pairs of stages and the pooled vectors, ramping up over the first epochs."""
+
+    preact = True
+    default_weight = 5.0
+    default_gamma = 1.0
+    """The cross-entropy's weight; the logits are not compared, alpha 0."""
+
+    def __init__(self, setting: Setting, *, pair: str = "", warmup: int = 20) -> None:
+        """The weight is what was published for the `pair`, "teacher/student", else 5. `warmup`: in epochs."""
+        super().__init__(setting)
+        self.default_weight = published_weight.get(pair, self.default_weight)
+        self.warmup, self.ramp = warmup, 1.0
+        student, teacher = (
+            _maps_from_deep([torch.empty(shape, device="meta") for shape in shapes])
+            for shapes in (setting.student_shapes, setting.teacher_shapes)
+        )
+        channels = min(512, student[0].shape[1])
+        self.fusions = nn.ModuleList(
+            AttentionBasedFusion(s.shape[1], channels, t.shape[1], is_deepest=depth == 0)
+            for depth, (s, t) in enumerate(zip(student, teacher))
+        )
+
+    def start_epoch(self, epoch: int) -> None:
+        self.ramp = min(epoch / max(self.warmup, 1), 1.0)
+
+    def describe(self) -> str:
+        return f"review of {len(self.fusions)} levels, weight ramps up over {self.warmup} epochs"
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+        levels = zip(self.fusions, _maps_from_deep(student.features), _maps_from_deep(teacher.features))
+        losses, merged = [], None
+        for fuse, student_map, teacher_map in levels:
+            predicted, merged = fuse(at_least_float32(student_map), merged, teacher_map.shape[2:])
+            losses.append(hcl_loss(predicted, teacher_map))
+        return {"review": self.ramp * sum(losses)}

@@ -1,0 +1,539 @@
+"""The methods of CRD's comparison: recorded losses, the features they read, CRD's sampling and memory.
+
+Recorded values come from the original's float64 and float32 runs (tests/golden/losses.*).
+"""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from recipe import load_recipe
+from torch import nn
+
+from distiller_zoo import (
+    abound,
+    attention,
+    correlation,
+    crd,
+    factor,
+    fsp,
+    hint,
+    kdsvd,
+    nst,
+    pkt,
+    rkd,
+    similarity,
+    vid,
+)
+from distiller_zoo.base import Batch, Outputs, Setting, Target
+from distiller_zoo.connectors import ConvReg, LinearEmbed, Paraphraser, Translator, pair_stages
+from distiller_zoo.registry import distillers
+from helper.errors import UserError
+from models import model_dict
+
+GOLDEN = Path(__file__).parent / "golden"
+RECORDS = json.loads((GOLDEN / "losses.json").read_text())["losses"]
+ARRAYS = np.load(GOLDEN / "losses.npz")
+ZOO = json.loads((GOLDEN / "models.json").read_text())["models"]
+DTYPES = {"f64": torch.float64, "f32": torch.float32}
+each_precision = pytest.mark.parametrize("precision", DTYPES)
+
+METHODS = "hint attention similarity correlation vid crd kdsvd fsp rkd pkt abound factor nst".split()
+INITIAL_STAGE = {"abound", "fsp", "factor"}
+
+
+def normal(seed, *shape):
+    return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape))
+
+
+def positive(seed, *shape):
+    return normal(seed, *shape).clamp(min=0)
+
+
+def checksum(tensor):
+    values = tensor.double().numpy()
+    return float((values * np.random.RandomState(99).standard_normal(values.shape)).sum())
+
+
+def near(value, f64, f32=None, *, precision="f64", absolute=0.0):
+    return pytest.approx(value, rel=f64 if precision == "f64" else f32 or f64, abs=absolute)
+
+
+# --- recorded losses: name -> (loss of two lists of tensors, the student's, the teacher's)
+
+BIG = [(8, 32, 32, 32), (8, 64, 16, 16), (8, 128, 8, 8)]
+WIDE = [(8, 64, 32, 32), (8, 128, 16, 16), (8, 256, 8, 8)]
+SMALL = [(8, 128, 16, 16), (8, 256, 8, 8), (8, 512, 4, 4)]
+NARROW = [(4, 16, 32, 32), (4, 16, 32, 32), (4, 32, 16, 16), (4, 64, 8, 8)]
+SQUARE = [(4, 16, 16, 16), (4, 32, 8, 8), (4, 64, 8, 8)]
+VECTORS = [positive(90, 64, 64)], [positive(91, 64, 256)]
+
+
+def maps(seed, shapes, draw=positive):
+    return [draw(seed + index, *shape) for index, shape in enumerate(shapes)]
+
+
+def first_images(tensors):
+    return [tensor[:4] for tensor in tensors]
+
+
+def each(loss):
+    return lambda student, teacher: sum(loss(s, t) for s, t in zip(student, teacher))
+
+
+def rkd_with(**weights):
+    return each(lambda student, teacher: rkd.rkd_loss(student, teacher, **weights))
+
+
+def recorded_vid(student, teacher):
+    """The recipe fills the convolutions; log_scale keeps its constant."""
+    total = 0.0
+    for s, t in zip(student, teacher):
+        predictor = vid.Predictor(s.shape[1], t.shape[1])
+        load_recipe(nn.ModuleDict({"regressor": predictor.regressor}))
+        total = total + predictor.to(s.dtype)(s, t)
+    return total
+
+
+def recorded_kdsvd(student, teacher):
+    """With the signs that the original's SVD happened to give the teacher's vectors."""
+    vectors_t = []
+    for stage, t in enumerate(teacher):
+        vectors = kdsvd.right_vectors(t, 1)
+        recorded = torch.from_numpy(ARRAYS[f"KDSVD/teacher_v{stage}"]).mT.to(t.dtype)  # (B, 1, C)
+        vectors_t.append(vectors * (vectors * recorded).sum(2, keepdim=True).sign())
+    return kdsvd.kdsvd_loss([kdsvd.right_vectors(s, 4) for s in student], vectors_t)
+
+
+CASES = {
+    "AT": (each(attention.attention_loss), maps(10, BIG), maps(20, WIDE)),
+    "AT_spatial_s_gt_t": (each(attention.attention_loss), maps(10, BIG), maps(30, SMALL)),
+    "AT_spatial_s_lt_t": (each(attention.attention_loss), maps(30, SMALL), maps(10, BIG)),
+    "SP": (each(similarity.similarity_loss), maps(10, BIG)[2:], maps(20, WIDE)[2:]),
+    "NST": (each(nst.nst_loss), first_images(maps(10, BIG)[1:]), first_images(maps(20, WIDE)[1:])),
+    "NST_spatial_s_gt_t": (
+        each(nst.nst_loss),
+        first_images(maps(10, BIG)[1:2]),
+        first_images(maps(30, SMALL)[1:2]),
+    ),
+    "FT": (each(factor.factor_loss), [normal(12, 8, 128, 8, 8)], [normal(22, 8, 128, 8, 8)]),
+    "FT_spatial_s_gt_t": (each(factor.factor_loss), [normal(11, 8, 64, 16, 16)], [normal(22, 8, 128, 8, 8)]),
+    "HINT": (each(hint.hint_loss), [positive(11, 8, 64, 16, 16)], [positive(41, 8, 64, 16, 16)]),
+    "FSP": (fsp.fsp_loss, maps(50, NARROW), maps(60, NARROW)),
+    "AB": (abound.abound_loss, maps(70, WIDE, normal), maps(80, WIDE, normal)),
+    "RKD": (rkd_with(), *VECTORS),
+    "RKD_wd1_wa0": (rkd_with(w_d=1, w_a=0), *VECTORS),
+    "RKD_wd0_wa1": (rkd_with(w_d=0, w_a=1), *VECTORS),
+    "PKT": (each(pkt.pkt_loss), *VECTORS),
+    "CC": (each(correlation.correlation_loss), [normal(93, 64, 128)], [normal(94, 64, 128)]),
+    "KDSVD": (recorded_kdsvd, maps(100, SQUARE), maps(110, SQUARE)),
+    "VID_0": (recorded_vid, maps(10, BIG)[:1], maps(20, WIDE)[:1]),
+    "VID_1": (recorded_vid, maps(10, BIG)[1:2], maps(20, WIDE)[1:2]),
+    "VID_2": (recorded_vid, maps(10, BIG)[2:], maps(20, WIDE)[2:]),
+    "VID_spatial_s_gt_t": (recorded_vid, maps(10, BIG)[2:], maps(30, SMALL)[2:]),
+}
+
+
+@each_precision
+@pytest.mark.parametrize("name", CASES)
+def test_recorded_value_and_gradients(name, precision):
+    loss_of, student, teacher = CASES[name]
+    student = [s.to(DTYPES[precision], copy=True).requires_grad_() for s in student]
+    loss = loss_of(student, [t.to(DTYPES[precision]) for t in teacher])
+    loss.backward()
+    expected = RECORDS[name][precision]
+    tolerance = {"f32": 3e-5, "f64": 1e-6 if name.startswith("RKD") else 1e-9}[precision]
+    assert loss.shape == ()
+    assert loss.item() == near(expected["value"], tolerance)
+    for s, norm, dot in zip(student, expected["grad_norms"], expected["grad_dots"], strict=True):
+        assert float(s.grad.norm()) == near(norm, tolerance)
+        assert checksum(s.grad) == near(dot, tolerance, absolute=tolerance * norm)
+
+
+# --- recorded small networks
+
+MODULES = {
+    "ConvReg_same": (lambda: ConvReg((8, 64, 16, 16), (8, 128, 16, 16)), (11, 8, 64, 16, 16)),
+    "ConvReg_down": (lambda: ConvReg((8, 64, 16, 16), (8, 128, 8, 8)), (11, 8, 64, 16, 16)),
+    "ConvReg_up": (lambda: ConvReg((8, 128, 8, 8), (8, 64, 16, 16)), (12, 8, 128, 8, 8)),
+    "LinearEmbed": (lambda: LinearEmbed(64, 128), (90, 64, 64)),
+    "Translator": (lambda: Translator((8, 64, 16, 16), (8, 128, 16, 16)), (11, 8, 64, 16, 16)),
+    "Paraphraser_factor": (lambda: Paraphraser((8, 64, 16, 16)), (11, 8, 64, 16, 16)),
+    "Paraphraser_rec": (lambda: Paraphraser((8, 64, 16, 16)), (11, 8, 64, 16, 16)),
+}
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("name", MODULES)
+def test_recorded_small_network(name, mode):
+    build, inputs = MODULES[name]
+    record = RECORDS[f"MOD_{name}"]
+    network = load_recipe(build()).double().train(mode == "train")
+    assert [[key, list(value.shape)] for key, value in network.state_dict().items()] == record["state_dict"]
+    x = positive(*inputs).requires_grad_()
+    out = (network.encoder if name == "Paraphraser_factor" else network)(x)
+    out.square().sum().backward()
+    expected, out = record[mode], out.detach()
+    assert list(out.shape) == expected["out_shape"]
+    assert float(out.mean()) == near(expected["mean"], 1e-9)
+    assert float(out.std(correction=0)) == near(expected["std_ddof0"], 1e-9)
+    assert checksum(out) == near(expected["dot"], 1e-8)
+    assert float(x.grad.norm()) == near(expected["grad_norm_of_sum_sq"], 1e-9)
+
+
+# --- every method on the shapes of real pairs of networks
+
+
+def shapes_of(name, batch):
+    return [torch.Size((batch, *shape[1:])) for shape in ZOO[f"{name}/32"]["feat_shapes"]]
+
+
+def setting_of(student, teacher, batch=4, **options):
+    labels = torch.arange(50) % 5
+    shapes = {"student_shapes": shapes_of(student, batch), "teacher_shapes": shapes_of(teacher, batch)}
+    return Setting(**shapes, num_classes=5, train_labels=labels, nce_k=16, **options)
+
+
+def outputs(shapes, seed, *, requires_grad=False):
+    """Signed features, as preact and linear bottlenecks have them."""
+    features = [normal(seed + index, *shape).float() for index, shape in enumerate(shapes)]
+    return Outputs(torch.zeros(len(features[0]), 5), [f.requires_grad_(requires_grad) for f in features])
+
+
+def batch_of(rows, is_clean=True):
+    rows = torch.as_tensor(rows)
+    return Batch(Target(rows % 5), rows, is_clean)
+
+
+def loss_of(method, student, teacher, batch):
+    """What the method trains on, in its own stage."""
+    if getattr(method, "has_initial_stage", False):
+        return method.initial_loss(student, teacher) + sum(method(student, teacher, batch).values())
+    return sum(method(student, teacher, batch).values())
+
+
+PAIRS = {  # (teacher, student): the student's features that the methods of several stages read
+    ("resnet8x4", "resnet8"): [1, 2, 3],
+    ("wrn_40_2", "wrn_16_2"): [1, 2, 3],
+    ("vgg13", "resnet8"): [1, 2, 3],
+    ("resnet32x4", "vgg8"): [2, 3, 4],
+    ("vgg13", "MobileNetV2"): [1, 2, 3, 4],
+    ("resnet32x4", "ShuffleV2"): [1, 2, 3],
+}
+ONE_WIDTH = {("wrn_40_2", "wrn_16_2")}
+
+
+def features_read(name, stages, count):
+    if name == "fsp":
+        return [0, *stages]
+    if name == "hint":
+        return [2]
+    if name in ("similarity", "factor"):
+        return [count - 2]
+    return [count - 1] if name in ("rkd", "pkt", "crd", "correlation") else stages
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@pytest.mark.parametrize("name", METHODS)
+def test_on_the_shapes_of_real_networks(name, pair):
+    teacher_name, student_name = pair
+    setting = setting_of(student_name, teacher_name)
+    if name in ("fsp", "kdsvd") and pair not in ONE_WIDTH:
+        with pytest.raises(UserError, match=f"--distill {name}.*equal channels"):
+            distillers[name](setting)
+        return
+    method = distillers[name](setting)
+    student = outputs(setting.student_shapes, 10, requires_grad=True)
+    teacher = outputs(setting.teacher_shapes, 30)
+    before = copy.deepcopy(teacher.features)
+    loss = loss_of(method, student, teacher, batch_of([3, 1, 4, 2]))
+    loss.backward()
+    assert loss.shape == () and loss.isfinite() and loss > 0
+    read = [index for index, feature in enumerate(student.features) if feature.grad is not None]
+    assert read == features_read(name, PAIRS[pair], len(student.features))
+    assert all(student.features[index].grad.isfinite().all() for index in read)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+    assert all(torch.equal(now, then) for now, then in zip(teacher.features, before))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_features_of_half_precision_are_compared_in_float32(name):
+    setting = setting_of("wrn_16_1", "wrn_40_1")
+    method = distillers[name](setting)
+    generator_state = method.generator.get_state() if name == "crd" else None
+    halves = [
+        Outputs(made.logits, [feature.bfloat16() for feature in made.features])
+        for made in (outputs(setting.student_shapes, 10), outputs(setting.teacher_shapes, 30))
+    ]
+    singles = [Outputs(half.logits, [feature.float() for feature in half.features]) for half in halves]
+    loss = loss_of(method, *halves, batch_of([3, 1, 4, 2], is_clean=False))
+    if name == "crd":
+        method.generator.set_state(generator_state)
+    again = loss_of(method, *singles, batch_of([3, 1, 4, 2], is_clean=False))
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(again.item(), rel=1e-5)
+
+
+DEGENERATE = {
+    "zero": [torch.zeros(1)] * 5,
+    "one value": [torch.ones(1)] * 5,
+    "one image": [positive(index, *shape[1:]).float() for index, shape in enumerate(shapes_of("resnet8", 1))],
+}
+
+
+@pytest.mark.parametrize("features", DEGENERATE)
+@pytest.mark.parametrize("name", METHODS)
+def test_gradient_is_finite_at_degenerate_features(name, features):
+    """Dead channels, equal images, and a student that equals its teacher: square roots and norms of 0."""
+    setting = setting_of("resnet8", "resnet8")
+    values = [
+        value.expand(shape).clone() for value, shape in zip(DEGENERATE[features], setting.student_shapes)
+    ]
+    method = distillers[name](setting)
+    student = Outputs(torch.zeros(4, 5), [value.clone().requires_grad_() for value in values])
+    loss = loss_of(method, student, Outputs(torch.zeros(4, 5), values), batch_of([3, 1, 4, 2]))
+    loss.backward()
+    gradients = [f.grad for f in student.features if f.grad is not None]
+    assert loss.isfinite() and gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_of_one_image(name):
+    """A training set may leave one over; BatchNorm sees that image's places."""
+    setting = setting_of("wrn_16_1", "wrn_40_1", batch=1)
+    student, teacher = outputs(setting.student_shapes, 10), outputs(setting.teacher_shapes, 30)
+    assert loss_of(distillers[name](setting), student, teacher, batch_of([3])).isfinite()
+
+
+def test_pairs_meet_at_the_ends():
+    assert pair_stages("abcd", "xyz") == [("b", "x"), ("c", "y"), ("d", "z")]
+    assert pair_stages("ab", "xyz") == [("a", "y"), ("b", "z")]
+    assert pair_stages("ab", "xy") == [("a", "x"), ("b", "y")]
+
+
+@pytest.mark.parametrize("layer", [-1, 4])
+def test_hint_layer_must_be_a_map(layer):
+    with pytest.raises(UserError, match=f"--distill hint: --hint_layer {layer} .* 0 to 3"):
+        distillers["hint"](setting_of("resnet8", "vgg13", hint_layer=layer))
+
+
+@pytest.mark.parametrize("student_size", [32, 16, 8, 4])
+def test_hint_takes_any_two_sizes(student_size):
+    shapes = [torch.Size((2, 4, student_size, student_size))] * 4, [torch.Size((2, 6, 8, 8))] * 4
+    method = distillers["hint"](Setting(*shapes))
+    assert method(outputs(shapes[0], 1), outputs(shapes[1], 2), batch_of([0, 1]))["hint"].isfinite()
+
+
+# --- the initial stage
+
+
+def features_of(network, preact):
+    images = normal(3, 2, 3, 32, 32).float()
+    features, logits = network(images, is_feat=True, preact=preact)
+    return Outputs(logits, features)
+
+
+@pytest.mark.parametrize("name", sorted(INITIAL_STAGE))
+def test_initial_stage_reaches_what_it_trains(name):
+    student, teacher = (model_dict[n](num_classes=5, img_size=32) for n in ("wrn_16_1", "wrn_40_1"))
+    method = distillers[name](setting_of("wrn_16_1", "wrn_40_1"))
+    with torch.no_grad():
+        taught = features_of(teacher.eval(), method.preact)
+    method.initial_loss(features_of(student, method.preact), taught).backward()
+    trained = [p for module in method.initial_modules(student) for p in module.parameters()]
+    assert trained and all(p.grad is not None for p in trained)
+    if name == "factor":
+        assert all(p.grad is None for p in student.parameters())
+
+
+def test_only_three_have_an_initial_stage():
+    assert {
+        name for name in METHODS if getattr(distillers[name], "has_initial_stage", False)
+    } == INITIAL_STAGE
+
+
+def test_boundaries_and_flows_add_nothing_afterwards():
+    setting = setting_of("wrn_16_1", "wrn_40_1")
+    student, teacher = outputs(setting.student_shapes, 10), outputs(setting.teacher_shapes, 30)
+    for name in ("abound", "fsp"):
+        assert distillers[name](setting)(student, teacher, batch_of([3, 1, 4, 2])) == {}
+
+
+def test_the_paraphraser_stays_after_its_stage():
+    setting = setting_of("resnet8", "resnet8x4")
+    method = distillers["factor"](setting)
+    student, teacher = outputs(setting.student_shapes, 10), outputs(setting.teacher_shapes, 30)
+    method(student, teacher, batch_of([3, 1, 4, 2]))["factor"].backward()
+    assert all(p.grad is None for p in method.paraphraser.parameters())
+    assert all(p.grad is not None for p in method.translator.parameters())
+
+
+# --- singular vectors
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 2, 3), (2, 6, 2, 2)], ids=["tall", "wide"])
+def test_gradient_of_singular_vectors_by_finite_differences(shape):
+    features = positive(7, *shape).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: kdsvd.right_vectors(x, 2), features)
+
+
+def test_singular_vectors_are_those_of_the_decomposition():
+    features = positive(7, 2, 3, 4, 4)
+    vectors = kdsvd.right_vectors(features, 2)
+    for image, found in zip(features, vectors):
+        expected = np.linalg.svd(image.flatten(1).numpy().T)[2][:2]
+        assert np.abs((expected * found.numpy()).sum(1)) == pytest.approx(1, rel=1e-9)
+    assert (vectors.sum(2) >= 0).all()
+
+
+# --- CRD
+
+
+@each_precision
+def test_recorded_crd(precision, monkeypatch):
+    record, dtype = RECORDS[f"CRD_{precision}"], DTYPES[precision]
+    shapes = [torch.Size((16, 64))], [torch.Size((16, 256))]
+    method = crd.CRD(Setting(*shapes, train_labels=torch.arange(500) % 10, nce_k=64))
+    load_recipe(method.embed_s), load_recipe(method.embed_t)
+    bound = 1 / np.sqrt(128 / 3)
+    for name, seed in (("memory_v1", 201), ("memory_v2", 202)):
+        rows = np.random.RandomState(seed).uniform(-bound, bound, (500, 128))
+        setattr(method.contrast, name, torch.from_numpy(rows))
+    method.to(dtype)
+    layout = [[key, list(value.shape), str(value.dtype)] for key, value in method.state_dict().items()]
+    assert layout == record["state_dict"]
+    assert method.contrast.params.tolist() == near(record["params_buffer_before"], 1e-9)
+
+    for step, expected in enumerate(record["steps"]):
+        idx, indices = (
+            torch.from_numpy(ARRAYS[f"CRD/step{step}/{name}"]) for name in ("idx", "contrast_idx")
+        )
+        monkeypatch.setattr(method, "draw_indices", lambda rows, indices=indices: indices)
+        student = positive(230 + step, 16, 64).to(dtype).requires_grad_()
+        teacher = positive(240 + step, 16, 256).to(dtype).requires_grad_()
+        method.zero_grad()
+        loss = method(Outputs(None, [student]), Outputs(None, [teacher]), batch_of(idx))["crd"]
+        loss.backward()
+
+        def same(value, key, expected=expected):
+            assert float(value) == near(expected[key], 1e-9, 2e-5, precision=precision), key
+
+        same(loss.detach(), "loss")
+        same(student.grad.norm(), "grad_norm_student_feat")
+        same(teacher.grad.norm(), "grad_norm_teacher_feat")
+        same(checksum(student.grad), "grad_dot_student_feat")
+        same(method.embed_s.linear.weight.grad.norm(), "grad_norm_embed_s_weight")
+        same(method.embed_s.linear.bias.grad.norm(), "grad_norm_embed_s_bias")
+        same(method.contrast.params[2], "Z_v1")
+        same(method.contrast.params[3], "Z_v2")
+        same(method.contrast.memory_v1.sum(), "sum_memory_v1")
+        same(method.contrast.memory_v2.sum(), "sum_memory_v2")
+        for name in ("memory_v1", "memory_v2"):
+            rows = getattr(method.contrast, name)[idx].double()
+            recorded = torch.from_numpy(ARRAYS[f"CRD/step{step}/{name}_at_idx"])
+            torch.testing.assert_close(rows, recorded, rtol=0, atol=1e-9 if precision == "f64" else 1e-6)
+    assert method.contrast.params.tolist() == near(
+        record["params_buffer_after"], 1e-9, 2e-5, precision=precision
+    )
+
+
+labels_of_40 = torch.tensor(np.random.RandomState(0).choice(4, 40, p=[0.1, 0.2, 0.3, 0.4]))
+
+
+def draw(rows, negatives, mode="exact", seed=0):
+    return crd.ContrastSampler(labels_of_40, mode)(
+        torch.tensor(rows), negatives, torch.Generator().manual_seed(seed)
+    )
+
+
+def chi_square(draws, choices):
+    """Of draws that are all among the choices, against the uniform; its mean is len(choices) - 1."""
+    counts = np.array([int((draws == choice).sum()) for choice in choices])
+    assert counts.sum() == draws.numel()
+    expected = draws.numel() / len(choices)
+    return ((counts - expected) ** 2 / expected).sum()
+
+
+@pytest.mark.parametrize("row", [int((labels_of_40 == label).nonzero()[0]) for label in range(4)])
+def test_negatives_are_uniform_over_the_other_classes(row):
+    others = (labels_of_40 != labels_of_40[row]).nonzero().flatten().tolist()
+    negatives = draw([row, row], 20_000)[:, 1:]
+    freedom = len(others) - 1
+    assert chi_square(negatives, others) < freedom + 5 * np.sqrt(2 * freedom)
+
+
+def test_positives():
+    rows = list(range(40))
+    assert draw(rows, 3)[:, 0].tolist() == rows
+    assert torch.equal(labels_of_40[draw(rows, 3, "relax")[:, 0]], labels_of_40)
+    same_class = (labels_of_40 == labels_of_40[5]).nonzero().flatten().tolist()
+    freedom = len(same_class) - 1
+    relaxed = draw([5] * 5000, 1, "relax")[:, 0]
+    assert chi_square(relaxed, same_class) < freedom + 5 * np.sqrt(2 * freedom)
+
+
+def test_draws_follow_from_the_generator():
+    indices = draw([1, 2], 50)
+    assert torch.equal(indices, draw([1, 2], 50))
+    assert not torch.equal(indices, draw([1, 2], 50, seed=1))
+    assert not torch.equal(*draw([1, 1], 50))  # images have their own negatives
+
+
+@pytest.mark.parametrize(
+    "labels, mode, message", [([0, 1], "near", "exact, relax"), ([1, 1], "exact", "two classes")]
+)
+def test_what_cannot_be_contrasted(labels, mode, message):
+    with pytest.raises(UserError, match=f"--distill crd: .*{message}"):
+        crd.ContrastSampler(torch.tensor(labels), mode)
+
+
+def crd_step(method, step, is_clean=True):
+    shapes = [torch.Size((4, 64))], [torch.Size((4, 128))]
+    student, teacher = outputs(shapes[0], 100 + step), outputs(shapes[1], 200 + step)
+    return method(student, teacher, batch_of([(4 * step + i) % 50 for i in range(4)], is_clean))["crd"].item()
+
+
+def test_second_views_are_contrasted_but_not_remembered():
+    method = crd.CRD(setting_of("resnet8", "wrn_16_2"))
+    first = method.contrast.memory_v1.clone(), method.contrast.memory_v2.clone()
+    crd_step(method, 0, is_clean=False)
+    assert torch.equal(method.contrast.memory_v1, first[0]) and torch.equal(
+        method.contrast.memory_v2, first[1]
+    )
+    crd_step(method, 0)
+    changed = (method.contrast.memory_v1 != first[0]).any(1).nonzero().flatten()
+    assert changed.tolist() == [0, 1, 2, 3]
+
+
+def test_crd_goes_on_as_if_never_stopped():
+    generator = torch.Generator().manual_seed(5)
+    method = crd.CRD(setting_of("resnet8", "wrn_16_2", generator=generator))
+    crd_step(method, 0), crd_step(method, 1)
+    state, generator_state = copy.deepcopy(method.state_dict()), generator.get_state()
+    expected = [crd_step(method, 2), crd_step(method, 3)]
+
+    generator = torch.Generator()
+    method = crd.CRD(setting_of("resnet8", "wrn_16_2", generator=generator))
+    method.load_state_dict(state)
+    generator.set_state(generator_state)
+    assert [crd_step(method, 2), crd_step(method, 3)] == expected
+
+
+def test_contrasting_with_few_images_is_the_formula():
+    """All in loops, from embeddings to loss; an image drawn twice counts twice."""
+    v1, v2, mem1, mem2 = (nn.functional.normalize(normal(seed, 3, 4)) for seed in range(4))
+    memory = crd.ContrastMemory(3, 4, nce_k=2, nce_t=0.5, nce_m=0.5).double()
+    memory.memory_v1, memory.memory_v2 = mem1, mem2
+    indices = [[0, 1, 1], [1, 2, 0], [2, 0, 0]]
+    expected = 0.0
+    for v, mem in ((v1, mem2), (v2, mem1)):
+        out = [[np.exp(float(v[b] @ mem[i]) / 0.5) for i in row] for b, row in enumerate(indices)]
+        probabilities = [[o / (np.mean(out) * 3) for o in row] for row in out]
+        for p_0, *negatives in probabilities:
+            expected -= np.log(p_0 / (p_0 + 2 / 3 + 1e-7)) / 3
+            expected -= sum(np.log((2 / 3) / (p + 2 / 3 + 1e-7)) for p in negatives) / 3
+    assert float(memory(v1, v2, torch.tensor(indices))) == pytest.approx(expected, rel=1e-9)
