@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataset import datasets
 from helper import build, plan
 from helper.checkpoint import describe_model
-from helper.engine import DistillStep, LossWeights
+from helper.engine import DistillStep
 from helper.errors import one_line_errors
 from helper.measure import make_probe, measure_teacher
+from helper.methods import make_methods
 from helper.metrics import evaluate
 from helper.options import checks_of, data_request, parse_student, student_weights
 from helper.pictures import ViewPictures
@@ -33,22 +34,37 @@ def main(argv: Sequence[str]) -> None:
     spec = source.spec(request)
     teacher = build.load_teacher(options, spec, device)
     student = build.make_student(options, spec, device, generators["weights"])
-    views = build.make_views(options, spec, teacher.network, student, generators["views"])
-    distiller = build.make_distiller(options, device)
     data = source.load(request)
     splits = build.make_batches(data, options, device, generators["data"])
-    probe = make_probe(checks_of(options), splits.train, spec.num_classes, student, options.amp)
     settings = build.loop_settings(options)
-    state, resumed = None, None
+    methods, state, resumed, preacts = None, None, None, ()
+    probe = make_probe(checks_of(options), splits.train, spec.num_classes, student, options.amp)
     if not options.fix_student:
+        methods = make_methods(
+            options,
+            teacher=teacher.network,
+            student=student,
+            pair=f"{teacher.name}/{options.model_s}",
+            spec=spec,
+            train_labels=splits.train.served_labels,
+            device=device,
+            generator=generators["methods"],
+        )
+        preacts = methods.preacts
+        initial = build.make_initial_stage(options, methods, teacher.network, student)
         state = TrainingState(
             student,
-            build.make_optimizer(options, student, distiller),
-            {name: generators[name] for name in ("data", "views")},
+            build.make_optimizer(options, student, methods.modules),
+            {name: generators[name] for name in ("data", "views", "methods")},
             describe_model(options.model_s, spec.num_classes, spec.img_size, spec.name),
-            extra={"distiller": distiller} | ({} if probe is None else {"probe": probe}),
+            extra={"distiller": methods.modules}
+            | {k: v for k, v in (("initial", initial), ("probe", probe)) if v},
+            head=methods.head,
+            deployed=methods.deployed(student),
         )
         resumed = resume(options, state, PROGRAM, "--resume_student", options.resume_student)
+    scored = student if state is None else state.deployed
+    views = build.make_views(options, spec, teacher.network, scored, generators["views"], preacts)
 
     scheme = plan.scheme_name(options)
     lines = [
@@ -60,8 +76,8 @@ def main(argv: Sequence[str]) -> None:
     if student is not None:
         _, path = student_weights(options) or ("", "")
         lines.append(plan.describe_network("student", options.model_s, student, spec.img_size, path))
-    lines += plan.describe_student_job(options, scheme)
-    lines += plan.describe_vain_options(options, len(splits.train))
+    lines += plan.describe_student_job(options, scheme, methods)
+    lines += plan.describe_vain_options(options, len(splits.train), methods)
     if options.dry_run:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
@@ -83,12 +99,16 @@ def main(argv: Sequence[str]) -> None:
         label = f"{teacher.name} on {spec.name}, {scheme}"
         measure_teacher(views, splits.train, probe, observers, epochs=options.epochs, label=label)
     else:
+        if initial is not None:
+            initial.run(state, splits.train, run)
         step = DistillStep(
             views,
             student,
-            distiller,
-            LossWeights(options.gamma, options.alpha, options.beta, options.lw_mix),
+            methods.logit,
+            methods.in_main_stage,
+            methods.weights,
             teacher_target=options.t_output_as_target_for_input_mix,
+            feature_views=options.feature_views == "both",
             amp=options.amp,
             observers=observers,
         )

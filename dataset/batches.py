@@ -79,7 +79,10 @@ class Normalize:
 
 
 class Batches:
-    """An iterable over one split's batches: (images (B, 3, H, W) normalised float32, labels (B,)).
+    """An iterable over one split's batches (images, labels, places).
+
+    images: (B, 3, H, W) normalised float32. labels: (B,) int64. places: (B,) int64, where in the split, or in the
+    part of it that is served, the images stand: 0..count-1.
 
     With a generator: shuffled, with the default DA, anew in each pass. Without: in order, untouched. The last
     batch is short where the batch size does not divide the split. `rows`, (n,) int64, restricts it to a part.
@@ -97,9 +100,10 @@ class Batches:
         rows: torch.Tensor | None = None,
     ) -> None:
         split = split.to(device)
-        self.images, self.labels, self.rows = split.images, split.labels, rows
-        self.count = len(split) if rows is None else len(rows)
+        self.images, self.labels = split.images, split.labels
         self.device = split.labels.device
+        self.rows = None if rows is None else rows.to(self.device)
+        self.count = len(split) if rows is None else len(rows)
         self.batch_size = batch_size
         self.normalize = Normalize(spec, device)
         self.generator = generator
@@ -109,36 +113,35 @@ class Batches:
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         if self.generator is None:
-            for index in self._in_order():
-                yield self.normalize(self.images[index]), self.labels[index]
+            for places in torch.arange(self.count, device=self.device).split(self.batch_size):
+                rows = self._rows(places)
+                yield self.normalize(self.images[rows]), self.labels[rows], places
             return
         draws = self._draw_epoch(self.generator)
-        for index, top, left, mirror in zip(*(draw.split(self.batch_size) for draw in draws)):
-            images = crop_and_flip(self.images, index, top=top, left=left, mirror=mirror)
-            yield self.normalize(images), self.labels[index]
+        for places, top, left, mirror in zip(*(draw.split(self.batch_size) for draw in draws)):
+            rows = self._rows(places)
+            images = crop_and_flip(self.images, rows, top=top, left=left, mirror=mirror)
+            yield self.normalize(images), self.labels[rows], places
 
-    def _in_order(self) -> Iterator[slice | torch.Tensor]:
-        if self.rows is not None:
-            return iter(self.rows.to(self.device).split(self.batch_size))
-        return (slice(start, start + self.batch_size) for start in range(0, self.count, self.batch_size))
+    @property
+    def served_labels(self) -> torch.Tensor:
+        """(count,) int64: the label at each place."""
+        return self.labels if self.rows is None else self.labels[self.rows]
+
+    def _rows(self, places: torch.Tensor) -> torch.Tensor:
+        return places if self.rows is None else self.rows[places]
 
     def _draw_epoch(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-        """One pass's order (N,), offsets (N,), (N,) and mirror flags (N,), on the device.
+        """One pass's places in order (N,), offsets (N,), (N,) and mirror flags (N,), on the device.
 
         All are drawn whatever the default DA is, so switching a part off leaves the other draws as they are.
         """
-        order = draw_order(self.count, self.rows, generator)
+        order = torch.randperm(self.count, generator=generator)
         offsets = torch.randint(-self.padding, self.padding + 1, (2, self.count), generator=generator)
         mirror = torch.rand(self.count, generator=generator) < 0.5
         offsets *= self.default_da.crop
         mirror &= self.default_da.flip
         draws = (order, offsets[0], offsets[1], mirror)
         return tuple(draw.to(self.device, non_blocking=True) for draw in draws)
-
-
-def draw_order(count: int, rows: torch.Tensor | None, generator: torch.Generator) -> torch.Tensor:
-    """The rows of a pass, shuffled: (N,) int64."""
-    order = torch.randperm(count, generator=generator)
-    return order if rows is None else rows[order]

@@ -142,7 +142,7 @@ class WorkerPool:
         num_workers: int,
         pin_memory: bool = False,
     ) -> None:
-        workers = available_workers(num_workers)
+        self.load, workers = load, available_workers(num_workers)
         self.loader = DataLoader(
             _Requests(load),
             batch_sampler=requests,

@@ -14,16 +14,16 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as transforms
 
-from dataset.batches import Batches, DefaultDA, Normalize, draw_order
+from dataset.batches import Batches, DefaultDA, Normalize
 from dataset.image_files import ImageFiles, WorkerPool, open_rgb
 from dataset.spec import DatasetSpec
 
-Request = tuple[int, int]
-"""(row of the split, seed of this image's random draws in this pass)"""
+Request = tuple[int, int, int]
+"""(row of the split, place in the part that is served, seed of this image's random draws in this pass)"""
 
 
 class StreamedBatches:
-    """An iterable over one split's batches: (images (B, 3, H, W) normalised float32, labels (B,)).
+    """An iterable over one split's batches (images, labels, places), like `Batches`.
 
     With a generator: shuffled, with the default DA, anew in each pass: a random part of the image, resized
     (Szegedy et al., CVPR 2015, arXiv 1409.4842), and a flip. Without: in order, the centre of each image. The last
@@ -60,11 +60,17 @@ class StreamedBatches:
     def __len__(self) -> int:
         return len(self.requests)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    @property
+    def served_labels(self) -> torch.Tensor:
+        """(count,) int64: the label at each place."""
+        labels, rows = self.pool.load.files.labels, self.requests.rows
+        return labels if rows is None else labels[rows]
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Raises UserError for a file that cannot be read."""
-        for images, labels in self.pool:
-            images, labels = (part.to(self.device, non_blocking=True) for part in (images, labels))
-            yield self.normalize(images), labels
+        for batch in self.pool:
+            images, labels, places = (part.to(self.device, non_blocking=True) for part in batch)
+            yield self.normalize(images), labels, places
 
 
 AnyBatches = Batches | StreamedBatches
@@ -84,25 +90,26 @@ class _Requests:
 
     def __iter__(self) -> Iterator[list[Request]]:
         if self.generator is None:
-            order = torch.arange(self.count) if self.rows is None else self.rows
-            seeds = torch.zeros_like(order)
+            places = torch.arange(self.count)
+            seeds = torch.zeros_like(places)
         else:
-            order = draw_order(self.count, self.rows, self.generator)
+            places = torch.randperm(self.count, generator=self.generator)
             seeds = torch.randint(2**62, (self.count,), generator=self.generator)
-        for part in zip(order.split(self.batch_size), seeds.split(self.batch_size)):
+        rows = places if self.rows is None else self.rows[places]
+        for part in zip(*(column.split(self.batch_size) for column in (rows, places, seeds))):
             yield list(zip(*(column.tolist() for column in part)))
 
 
 @dataclass(frozen=True)
 class LoadView:
-    """Request -> (image (H, W, 3) uint8, label): a random view or, without the crop, the centre."""
+    """Request -> (image (H, W, 3) uint8, label, place): a random view or, without the crop, the centre."""
 
     files: ImageFiles
     img_size: int
     random: DefaultDA
 
-    def __call__(self, request: Request) -> tuple[np.ndarray, int]:
-        row, seed = request
+    def __call__(self, request: Request) -> tuple[np.ndarray, int, int]:
+        row, place, seed = request
         image, draw = open_rgb(self.files.path(row)), np.random.default_rng(seed)
         mirror = draw.random() < 0.5
         if self.random.crop:
@@ -113,7 +120,7 @@ class LoadView:
             image = centre(image, self.img_size)
         if self.random.flip and mirror:
             image = transforms.hflip(image)
-        return np.array(image), int(self.files.labels[row])
+        return np.array(image), int(self.files.labels[row]), place
 
 
 def random_part(height: int, width: int, draw: np.random.Generator) -> tuple[int, int, int, int]:

@@ -1,9 +1,42 @@
-"""Distillation methods: `distillers[name]`.
+"""Distillation methods: `distillers[name](setting)`.
 
 To add one: a file with a pure loss function and a registered class, an import below, a test.
 """
 
-from distiller_zoo.kd import KD, kd_loss
+from distiller_zoo import (  # noqa: F401  (to be registered, in the order of --list)
+    kd,
+    hint,
+    attention,
+    similarity,
+    correlation,
+    vid,
+    crd,
+    kdsvd,
+    fsp,
+    rkd,
+    pkt,
+    abound,
+    factor,
+    nst,
+    dkd,
+    dist,
+    nkd,
+    ttm,
+    mlkd,
+    ls,
+    review,
+    simkd,
+)
+from distiller_zoo.base import Batch, Distiller, FeatureDistiller, LogitDistiller, Outputs, Setting, Target
 from distiller_zoo.registry import distillers
 
-__all__ = ["KD", "distillers", "kd_loss"]
+__all__ = [
+    "Batch",
+    "Distiller",
+    "FeatureDistiller",
+    "LogitDistiller",
+    "Outputs",
+    "Setting",
+    "Target",
+    "distillers",
+]

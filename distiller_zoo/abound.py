@@ -6,8 +6,6 @@ Hidden Neurons", AAAI 2019, arXiv 1811.03233. The factors are those of CRD's com
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
-
 import torch
 from torch import nn
 
@@ -43,7 +41,8 @@ class ABound(FeatureDistiller):
 
     preact = True
     default_weight = 0.0
-    has_initial_stage: ClassVar[bool] = True
+    has_initial_stage = True
+    in_main_stage = False
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -52,8 +51,8 @@ class ABound(FeatureDistiller):
             nn.Sequential(nn.Conv2d(s[1], t[1], 1, bias=False), nn.BatchNorm2d(t[1])) for s, t in pairs
         )
 
-    def initial_modules(self, student_network: nn.Module) -> list[nn.Module]:
-        return [student_network.get_feat_modules(), self.connectors]
+    def initial_modules(self, student: nn.Module) -> list[nn.Module]:
+        return [student.get_feat_modules(), self.connectors]
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
         maps_s, maps_t = zip(*pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1]))

@@ -57,6 +57,8 @@ class Setting:
     num_classes: int = 100
     train_labels: torch.Tensor | None = None
     """(N,) int64 of the training set, for methods that keep something for each image."""
+    pair: str = ""
+    """The networks' names, "teacher/student": some methods have published settings for some pairs."""
     kd_S: float = 4.0
     kd_T: float = 4.0
     """Temperatures of student and teacher, for methods that take the user's."""
@@ -72,30 +74,56 @@ class Setting:
     """On the CPU, for the random draws that a distiller makes while training."""
 
 
-class LogitDistiller(nn.Module):
-    """Compares logits: takes the place of KD in the loss, on both views, with the weights of --lw_mix."""
+class Distiller(nn.Module):
+    """What both kinds have in common. Their random initial weights come from the global generator."""
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__()
-
-    def forward(self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target) -> torch.Tensor:
-        """Both logits (P, K) -> a scalar."""
-        raise NotImplementedError
-
-
-class FeatureDistiller(nn.Module):
-    """Compares what is inside the networks: added to the loss with the weight --beta."""
-
-    preact: ClassVar[bool] = False
-    """Which features it reads: with True, the stages' maps before their last ReLU."""
     default_weight: ClassVar[float] = 1.0
-    """The published beta."""
+    """The published weight of the method's loss: alpha of a logit distiller, beta of a feature distiller."""
+    default_gamma: ClassVar[float] = 1.0
+    """The published weight of the labels' cross-entropy beside it."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
 
     def start_epoch(self, epoch: int) -> None:
         """Told before each epoch, counted from 1."""
+
+    def describe(self) -> str:
+        """The method's own settings in a few words, for log.txt."""
+        return ""
+
+
+class LogitDistiller(Distiller):
+    """Compares logits: takes the place of KD in the loss, on both views, with the weights of --lw_mix."""
+
+    def forward(
+        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
+    ) -> torch.Tensor:
+        """Both logits (P, K) -> a scalar. The teacher's carry no gradient."""
+        raise NotImplementedError
+
+
+class FeatureDistiller(Distiller):
+    """Compares what is inside the networks: added to the loss with the weight --beta."""
+
+    preact: ClassVar[bool] = False
+    """Which features it reads: with True, the stages' maps before their last ReLU."""
+    changes_head: ClassVar[bool] = False
+    """`student_logits(outputs)` takes the place of the student's own logits, in evaluation too."""
+    has_initial_stage: ClassVar[bool] = False
+    """Something is trained with `initial_loss` for --init_epochs, before the student is."""
+    initial_learning_rate: ClassVar[float] = float("inf")
+    """The most that stage takes of --learning_rate."""
+    in_main_stage: ClassVar[bool] = True
+    """Whether it adds to the loss after the initial stage."""
+
+    def initial_modules(self, student: nn.Module) -> list[nn.Module]:
+        """What the initial stage trains: parts of the student network, or of this module."""
+        raise NotImplementedError
+
+    def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
+        """The initial stage's scalar loss."""
+        raise NotImplementedError
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
         """Named scalar losses. The teacher's outputs carry no gradient."""

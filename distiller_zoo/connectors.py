@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from distiller_zoo.base import Outputs
+from distiller_zoo.precision import at_least_float32
 from helper.errors import UserError
 
 T = TypeVar("T")
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 def full_precision(outputs: Outputs) -> list[torch.Tensor]:
     """The features, those of less than 32 bits (autocast) as float32."""
-    return [f.to(torch.promote_types(f.dtype, torch.float32)) for f in outputs.features]
+    return [at_least_float32(feature) for feature in outputs.features]
 
 
 def pair_stages(student: Sequence[T], teacher: Sequence[T]) -> list[tuple[T, T]]:

@@ -48,19 +48,15 @@ class DIST(LogitDistiller):
     """`dist_loss`. Of a view with one image the intra-class term has no gradient."""
 
     default_weight = 1.0
-    default_gamma = 1.0
-    """The cross-entropy's weight, the paper's alpha."""
 
     def __init__(
         self,
         setting: Setting,
         *,
-        pair: str = "",
         dist_beta: float = 2.0,
         dist_gamma: float = 2.0,
         temperature: float = 4.0,
     ) -> None:
-        """The same for every `pair`."""
         super().__init__(setting)
         self.beta, self.gamma, self.temperature = dist_beta, dist_gamma, temperature
 

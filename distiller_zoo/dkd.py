@@ -69,27 +69,23 @@ class DKD(LogitDistiller):
     """`dkd_loss`, its weight ramping up linearly over the first epochs."""
 
     default_weight = 1.0
-    default_gamma = 1.0
-    """The cross-entropy's weight."""
 
     def __init__(
         self,
         setting: Setting,
         *,
-        pair: str = "",
         dkd_alpha: float = 1.0,
         dkd_beta: float | None = None,
         temperature: float = 4.0,
         warmup: int = 20,
     ) -> None:
-        """`dkd_beta` None: what was published for the `pair`, "teacher/student", else 8. `warmup`: epochs."""
+        """`dkd_beta` None: what was published for the pair, else 8. `warmup`: epochs."""
         super().__init__(setting)
         self.alpha, self.temperature, self.warmup = dkd_alpha, temperature, warmup
-        self.beta = published_beta.get(pair, 8.0) if dkd_beta is None else dkd_beta
+        self.beta = published_beta.get(setting.pair, 8.0) if dkd_beta is None else dkd_beta
         self.ramp = 1.0
 
     def start_epoch(self, epoch: int) -> None:
-        """Told before each epoch, counted from 1."""
         self.ramp = min(epoch / max(self.warmup, 1), 1.0)
 
     def describe(self) -> str:

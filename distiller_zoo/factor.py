@@ -5,8 +5,6 @@ J. Kim, S. Park, N. Kwak, "Paraphrasing Complex Network: Network Compression via
 compared by their attention maps, not value by value.
 """
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -35,7 +33,8 @@ class Factor(FeatureDistiller):
     """
 
     default_weight = 200.0
-    has_initial_stage: ClassVar[bool] = True
+    has_initial_stage = True
+    initial_learning_rate = 0.01
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -43,7 +42,7 @@ class Factor(FeatureDistiller):
         self.translator = Translator(student_shape, teacher_shape)
         self.paraphraser = Paraphraser(teacher_shape)
 
-    def initial_modules(self, student_network: nn.Module) -> list[nn.Module]:
+    def initial_modules(self, student: nn.Module) -> list[nn.Module]:
         return [self.paraphraser]
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:

@@ -6,8 +6,6 @@ and Transfer Learning", CVPR 2017 (no arXiv version).
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -40,14 +38,15 @@ class FSP(FeatureDistiller):
     """
 
     default_weight = 50.0
-    has_initial_stage: ClassVar[bool] = True
+    has_initial_stage = True
+    in_main_stage = False
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         require_equal_channels("fsp", pair_stages(setting.student_shapes[:-1], setting.teacher_shapes[:-1]))
 
-    def initial_modules(self, student_network: nn.Module) -> list[nn.Module]:
-        return [student_network.get_feat_modules()]
+    def initial_modules(self, student: nn.Module) -> list[nn.Module]:
+        return [student.get_feat_modules()]
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
         return fsp_loss(*zip(*pair_stages(full_precision(student)[:-1], full_precision(teacher)[:-1])))

@@ -6,8 +6,8 @@ arXiv 1503.02531.
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from distiller_zoo.base import LogitDistiller, Setting, Target
 from distiller_zoo.registry import distillers
 
 
@@ -29,12 +29,19 @@ def kd_loss(
 
 
 @distillers.register("kd")
-class KD(nn.Module):
-    """`kd_loss` with its two temperatures: (student logits, teacher logits) -> scalar."""
+class KD(LogitDistiller):
+    """`kd_loss` with the user's two temperatures."""
 
-    def __init__(self, kd_S: float = 4.0, kd_T: float = 4.0) -> None:
-        super().__init__()
-        self.kd_S, self.kd_T = kd_S, kd_T
+    default_weight = 0.9
 
-    def forward(self, student_logits: torch.Tensor, teacher_logits: torch.Tensor) -> torch.Tensor:
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.kd_S, self.kd_T = setting.kd_S, setting.kd_T
+
+    def describe(self) -> str:
+        return f"T {self.kd_T:g}" if self.kd_S == self.kd_T else f"kd_S {self.kd_S:g} kd_T {self.kd_T:g}"
+
+    def forward(
+        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
+    ) -> torch.Tensor:
         return kd_loss(student_logits, teacher_logits, kd_S=self.kd_S, kd_T=self.kd_T)

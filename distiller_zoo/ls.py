@@ -84,12 +84,11 @@ class LS(LogitDistiller):
 
     default_weight = 9.0
     default_gamma = 0.1
-    """The cross-entropy's weight."""
 
-    def __init__(self, setting: Setting, *, pair: str = "", temperature: float | None = None) -> None:
-        """`temperature` None: what was published for the `pair`, else 2; so too for the weight, else 9."""
+    def __init__(self, setting: Setting, *, temperature: float | None = None) -> None:
+        """`temperature` None: what was published for the pair, else 2; so too for the weight, else 9."""
         super().__init__(setting)
-        published, self.default_weight = published_ls.get(pair, (2.0, self.default_weight))
+        published, self.default_weight = published_ls.get(setting.pair, (2.0, self.default_weight))
         self.temperature = published if temperature is None else temperature
 
     def describe(self) -> str:
@@ -111,14 +110,13 @@ class DKDLS(DKD):
         self,
         setting: Setting,
         *,
-        pair: str = "",
         dkd_alpha: float = 1.0,
         dkd_beta: float | None = None,
         temperature: float | None = None,
         warmup: int = 20,
     ) -> None:
-        """None: what was published for the `pair`, else beta 8, temperature 2; so too the weight, else 9."""
-        beta, published, weight = published_dkd_ls.get(pair, (8.0, 2.0, self.default_weight))
+        """None: what was published for the pair, else beta 8, temperature 2; so too the weight, else 9."""
+        beta, published, weight = published_dkd_ls.get(setting.pair, (8.0, 2.0, self.default_weight))
         super().__init__(
             setting,
             dkd_alpha=dkd_alpha,
@@ -143,16 +141,13 @@ class MLKDLS(LogitDistiller):
 
     default_weight = 9.0
     default_gamma = 0.1
-    """The cross-entropy's weight, on both views."""
 
     def __init__(
         self,
         setting: Setting,
         *,
-        pair: str = "",
         temperatures: Sequence[float] = (2.0, 2.0, 3.0, 5.0, 6.0),
     ) -> None:
-        """The same for every `pair`."""
         super().__init__(setting)
         self.temperatures = tuple(temperatures)
 

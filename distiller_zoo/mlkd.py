@@ -58,16 +58,13 @@ class MLKD(LogitDistiller):
 
     default_weight = 0.9
     default_gamma = 0.1
-    """The cross-entropy's weight, on both views."""
 
     def __init__(
         self,
         setting: Setting,
         *,
-        pair: str = "",
         temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0),
     ) -> None:
-        """The same for every `pair`."""
         super().__init__(setting)
         self.temperatures = tuple(temperatures)
 

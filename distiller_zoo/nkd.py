@@ -41,13 +41,8 @@ class NKD(LogitDistiller):
     """`nkd_loss`; the defaults are the authors' for CIFAR-100 (on ImageNet gamma 1.5, T 1)."""
 
     default_weight = 1.0
-    default_gamma = 1.0
-    """The cross-entropy's weight."""
 
-    def __init__(
-        self, setting: Setting, *, pair: str = "", nkd_gamma: float = 3.5, temperature: float = 3.0
-    ) -> None:
-        """The same for every `pair`."""
+    def __init__(self, setting: Setting, *, nkd_gamma: float = 3.5, temperature: float = 3.0) -> None:
         super().__init__(setting)
         self.gamma, self.temperature = nkd_gamma, temperature
 

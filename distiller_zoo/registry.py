@@ -1,7 +1,6 @@
 """Where distillation methods are filed under their `--distill` names."""
 
-from torch import nn
-
+from distiller_zoo.base import Distiller
 from helper.registry import Registry
 
-distillers: Registry[type[nn.Module]] = Registry("distiller")
+distillers: Registry[type[Distiller]] = Registry("distiller")

@@ -87,17 +87,18 @@ def _maps_from_deep(features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 @distillers.register("review")
 class Review(FeatureDistiller):
-    """`hcl_loss` summed over the pairs of stages and the pooled vectors, ramping up over the first epochs."""
+    """`hcl_loss` summed over the pairs of stages and the pooled vectors, ramping up over the first epochs.
+
+    Published without a comparison of the logits (alpha 0).
+    """
 
     preact = True
     default_weight = 5.0
-    default_gamma = 1.0
-    """The cross-entropy's weight; the logits are not compared, alpha 0."""
 
-    def __init__(self, setting: Setting, *, pair: str = "", warmup: int = 20) -> None:
-        """The weight is what was published for the `pair`, "teacher/student", else 5. `warmup`: in epochs."""
+    def __init__(self, setting: Setting, *, warmup: int = 20) -> None:
+        """The weight is what was published for the pair, else 5. `warmup`: in epochs."""
         super().__init__(setting)
-        self.default_weight = published_weight.get(pair, self.default_weight)
+        self.default_weight = published_weight.get(setting.pair, self.default_weight)
         self.warmup, self.ramp = warmup, 1.0
         student, teacher = (
             _maps_from_deep([torch.empty(shape, device="meta") for shape in shapes])

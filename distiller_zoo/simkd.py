@@ -38,16 +38,14 @@ def projector(in_channels: int, out_channels: int, *, reduction: int) -> nn.Sequ
 
 @distillers.register("simkd")
 class SimKD(FeatureDistiller):
-    """`simkd_loss`, and `student_logits` in place of the student's own."""
+    """`simkd_loss`, and `student_logits` in place of the student's own. Published without any other loss."""
 
     changes_head = True
-    """At evaluation the student's logits are `student_logits`."""
     default_weight = 1.0
     default_gamma = 0.0
-    """The cross-entropy's weight; the logits are not compared either, alpha 0."""
 
-    def __init__(self, setting: Setting, *, pair: str = "", reduction: int = 2) -> None:
-        """The same for every `pair`. `reduction`: the paper's factor of the projector, 2, 4 or 8.
+    def __init__(self, setting: Setting, *, reduction: int = 2) -> None:
+        """`reduction`: the paper's factor of the projector, 2, 4 or 8.
 
         The classifier is a copy in buffers: it moves and is saved with this module, and is never trained.
         Raises UserError for a teacher whose last layer does not read its pooled vector.

@@ -44,13 +44,11 @@ class TTM(LogitDistiller):
     """`ttm_loss`, every image with weight 1."""
 
     default_weight = 45.0
-    default_gamma = 1.0
-    """The cross-entropy's weight."""
 
-    def __init__(self, setting: Setting, *, pair: str = "", ttm_gamma: float | None = None) -> None:
-        """`ttm_gamma` None: what was published for the `pair`, else 0.1; so too for the weight, else 45."""
+    def __init__(self, setting: Setting, *, ttm_gamma: float | None = None) -> None:
+        """`ttm_gamma` None: what was published for the pair, else 0.1; so too for the weight, else 45."""
         super().__init__(setting)
-        published, self.default_weight = published_ttm.get(pair, (0.1, self.default_weight))
+        published, self.default_weight = published_ttm.get(setting.pair, (0.1, self.default_weight))
         self.gamma = published if ttm_gamma is None else ttm_gamma
 
     def describe(self) -> str:
@@ -70,11 +68,8 @@ class WTTM(LogitDistiller):
     """
 
     default_weight = 4.0
-    default_gamma = 1.0
-    """The cross-entropy's weight."""
 
-    def __init__(self, setting: Setting, *, pair: str = "", ttm_gamma: float = 0.2) -> None:
-        """The same for every `pair`."""
+    def __init__(self, setting: Setting, *, ttm_gamma: float = 0.2) -> None:
         super().__init__(setting)
         self.gamma = ttm_gamma
 

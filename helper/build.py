@@ -1,6 +1,7 @@
 """From options to objects: device, generators, batches, networks, second view. The options stop here."""
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,10 +14,11 @@ from dataset import Dataset, DatasetSpec, ImageFiles
 from dataset.batches import Batches, DefaultDA
 from dataset.dev_split import dev_split
 from dataset.streamed import AnyBatches, StreamedBatches
-from distiller_zoo import distillers
 from helper.checkpoint import load_weights, model_name_of, read_checkpoint
 from helper.engine import ViewMaker
 from helper.errors import UserError
+from helper.initial_stage import InitialStage
+from helper.methods import Methods
 from helper.networks import freeze
 from helper.options import checks_of, needs_student, schedule_bounds, student_weights, weight_decay_schedule
 from helper.schedule import learning_rate
@@ -46,7 +48,7 @@ def make_generators(seed: int) -> dict[str, torch.Generator]:
 
     The data have their own, so runs that differ in the second view see the same batches.
     """
-    names = ("weights", "data", "views")
+    names = ("weights", "data", "views", "methods")
     states = np.random.SeedSequence(seed).generate_state(len(names), dtype=np.uint64)
     return {name: torch.Generator().manual_seed(int(state >> 1)) for name, state in zip(names, states)}
 
@@ -107,16 +109,22 @@ def make_views(
     teacher: nn.Module,
     student: nn.Module | None,
     generator: torch.Generator,
+    preacts: Sequence[bool] = (),
 ) -> ViewMaker:
-    """The second view as --mix_mode says, where --lw_mix asks for one."""
+    """The second view as --mix_mode says, where --lw_mix asks for one. `preacts`: the features that are wanted."""
     wanted = options.lw_mix is not None
+    features_of_view = bool(preacts) and options.feature_views == "both"
     return ViewMaker(
         teacher,
         make_augmentation(options, spec, options.mix_n_run) if wanted else None,
         generator,
         pick=make_pick(options) if wanted else None,
         student=student,
-        teacher_sees_view=options.t_output_as_target_for_input_mix or bool(checks_of(options)),
+        teacher_sees_view=(
+            options.t_output_as_target_for_input_mix or bool(checks_of(options)) or features_of_view
+        ),
+        preacts=preacts,
+        features_of_view=features_of_view,
         amp=options.amp,
     )
 
@@ -164,8 +172,22 @@ def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     return model.to(device=device, memory_format=torch.channels_last)
 
 
-def make_distiller(options: argparse.Namespace, device: torch.device) -> nn.Module:
-    return distillers[options.distill](options.kd_S, options.kd_T).to(device)
+def make_initial_stage(
+    options: argparse.Namespace, methods: Methods, teacher: nn.Module, student: nn.Module
+) -> InitialStage | None:
+    """The stage before the distillation proper, where a method has one."""
+    if not methods.with_initial_stage or not options.init_epochs:
+        return None
+    return InitialStage(
+        methods.with_initial_stage,
+        teacher,
+        student,
+        epochs=options.init_epochs,
+        learning_rate=options.learning_rate,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        amp=options.amp,
+    )
 
 
 def make_optimizer(options: argparse.Namespace, *trained: nn.Module) -> torch.optim.SGD:

@@ -105,10 +105,21 @@ def model_name_of(flag: str, path: str | Path, checkpoint: dict[str, Any]) -> st
 
 
 def load_weights(
-    model: nn.Module, name: str, checkpoint: dict[str, Any], *, flag: str, path: str | Path
+    model: nn.Module,
+    name: str,
+    checkpoint: dict[str, Any],
+    *,
+    flag: str,
+    path: str | Path,
+    allow_head: bool = False,
 ) -> None:
     """Fill the model from a checkpoint; every key and shape must fit. UserError says what does not."""
     weights, wanted = weights_in(checkpoint), model.state_dict()
+    if "head" in checkpoint and not allow_head:
+        raise UserError(
+            f"{flag} {path} is a student whose classifier a method replaced (simkd); it can be resumed, but not used "
+            "without that method"
+        )
     if not weights:
         raise UserError(f"{flag} {path} holds no weights")
     for key in wanted:

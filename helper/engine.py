@@ -3,8 +3,8 @@
 The step holds no option and writes no log: images and labels in, named losses out.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -12,33 +12,55 @@ import torch.nn.functional as F
 from torch import nn
 
 from augment import Augmentation, Augmented, Pick, PoolLogits
-from helper.networks import frozen_batchnorm_statistics, logits_of
+from distiller_zoo import Batch, FeatureDistiller, LogitDistiller, Outputs, Target
+from helper.networks import Features, frozen_batchnorm_statistics, logits_of, outputs_of
 
 Losses = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
 class LossWeights:
-    """total = gamma * cls + alpha * (div, or the three div terms by lw_mix) + beta * feature losses."""
+    """total = gamma * cls + alpha * (a logit distiller's terms, by lw_mix) + beta * a feature distiller's loss.
 
-    gamma: float
-    alpha: float
-    beta: float = 0.0
-    lw_mix: tuple[float, float, float] | None = None
+    `logit` and `feature`: each distiller's weight, alpha or beta, by its --distill name. Each loss in the total
+    has a name. A logit distiller's are those of `terms`; a feature distiller's begin with its own: "crd",
+    "crd-view". The mixed-label cross-entropy "div-mixCE" counts as a term of the first logit distiller.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 1.0,
+        logit: Mapping[str, float] | None = None,
+        feature: Mapping[str, float] | None = None,
+        lw_mix: tuple[float, float, float] | None = None,
+    ) -> None:
+        self.gamma, self.lw_mix = gamma, lw_mix
+        self.logit, self.feature = dict(logit or {}), dict(feature or {})
+        self.parts = {"cls": (gamma, 1.0)} | {name: (beta, 1.0) for name, beta in self.feature.items()}
+        """Loss name -> (factor of its group in the total, factor within the group)."""
+        clean, labels, view = lw_mix or (1.0, 0.0, 0.0)
+        for name, alpha in self.logit.items():
+            whole, on_clean, on_view = self.terms(name)
+            self.parts |= {whole: (alpha, 1.0), on_clean: (alpha, clean), on_view: (alpha, view)}
+            self.parts.setdefault("div-mixCE", (alpha, labels))
+
+    @staticmethod
+    def terms(name: str) -> tuple[str, str, str]:
+        """What a logit distiller's loss is called: without a second view, and with one on x and on x'."""
+        if name == "kd":  # the names that people grep for
+            return "div", "div-oriKLD", "div-mixKLD"
+        return f"div-{name}", f"div-ori-{name}", f"div-mix-{name}"
 
     def total(self, losses: Losses) -> torch.Tensor:
         return sum(self.of(name) * loss for name, loss in losses.items())
 
     def of(self, name: str) -> float:
         """The factor of one named loss in the total."""
-        if name == "cls":
-            return self.gamma
-        return self.alpha * self.within_div(name) if name.startswith("div") else self.beta
+        group, within = self.factors(name)
+        return group * within
 
-    def within_div(self, name: str) -> float:
-        """The factor of one term within the distillation loss; alpha multiplies them all."""
-        terms = ("div-oriKLD", "div-mixCE", "div-mixKLD")
-        return self.lw_mix[terms.index(name)] if name in terms else 1.0
+    def factors(self, name: str) -> tuple[float, float]:
+        """(factor of the loss's group in the total, factor within the group)."""
+        return self.parts[name if name in self.parts else name.split("-")[0]]
 
 
 @dataclass
@@ -50,6 +72,9 @@ class TwoViews:
     """(B, K)"""
     teacher_view: torch.Tensor | None
     """(P, K); None if there is no second view or the teacher did not need to see it."""
+    features_clean: Features = field(default_factory=dict)
+    features_view: Features = field(default_factory=dict)
+    """The teacher's features, as far as a distiller reads them."""
 
 
 Observer = Callable[[torch.Tensor, TwoViews], None]
@@ -67,6 +92,10 @@ class ViewMaker:
     student: nn.Module | None = None
     """Only where the pick's criterion asks for it."""
     teacher_sees_view: bool = True
+    preacts: Sequence[bool] = ()
+    """Which features of the teacher are wanted."""
+    features_of_view: bool = False
+    """Whether they are wanted of the second view too; then the teacher must see it."""
     amp: bool = False
 
     def start_epoch(self, epoch: int) -> None:
@@ -77,27 +106,37 @@ class ViewMaker:
     def __call__(self, images: torch.Tensor) -> TwoViews:
         """images: (B, 3, H, W). The teacher sees both views, and a pool to pick from, in one forward pass."""
         if self.augment is None:
-            return TwoViews(None, logits_of(self.teacher, images, amp=self.amp), None)
+            return self._first_view_alone(images)
         view = self.augment(images, self.generator)
         needs_teacher = self.teacher_sees_view or (
             self.pick is not None and self.pick.criterion.needs_teacher
         )
         seen = torch.cat([images, view.images]) if needs_teacher else images
-        clean, of_view = logits_of(self.teacher, seen, amp=self.amp).split(
-            [len(images), len(seen) - len(images)]
-        )
-        teacher_view = of_view if needs_teacher else None
+        logits, features = outputs_of(self.teacher, seen, self.preacts, amp=self.amp)
+        clean, of_view = logits.split([len(images), len(seen) - len(images)])
+        teacher_view, keep = (of_view if needs_teacher else None), slice(None)
         if self.pick is not None:
             keep = self.pick(PoolLogits(teacher_view, self._student_scores(view), clean))
             view = view.take(keep)
             teacher_view = None if teacher_view is None else teacher_view[keep]
-        return TwoViews(view, clean, teacher_view)
+        features_view = select(features, lambda f: f[len(images) :][keep]) if self.features_of_view else {}
+        features_clean = select(features, lambda f: f[: len(images)])
+        return TwoViews(view, clean, teacher_view, features_clean, features_view)
+
+    def _first_view_alone(self, images: torch.Tensor) -> TwoViews:
+        logits, features = outputs_of(self.teacher, images, self.preacts, amp=self.amp)
+        return TwoViews(None, logits, None, features)
 
     def _student_scores(self, pool: Augmented) -> torch.Tensor | None:
         if not self.pick.criterion.needs_student:
             return None
         with frozen_batchnorm_statistics(self.student):
             return logits_of(self.student, pool.images, amp=self.amp)
+
+
+def select(features: Features, rows: Callable[[torch.Tensor], torch.Tensor]) -> Features:
+    """The same rows of every feature."""
+    return {preact: [rows(feature) for feature in values] for preact, values in features.items()}
 
 
 class Step(Protocol):
@@ -108,8 +147,13 @@ class Step(Protocol):
     def start_epoch(self, epoch: int) -> None:
         """Told before each epoch, counted from 1."""
 
-    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[Losses, torch.Tensor]:
-        """images: (B, 3, H, W), labels: (B,). Returns the named losses and the logits (B, K)."""
+    def __call__(
+        self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor
+    ) -> tuple[Losses, torch.Tensor]:
+        """images: (B, 3, H, W), labels, rows: (B,). Returns the named losses and the logits (B, K).
+
+        `rows` are the images' places in the training set.
+        """
 
 
 @dataclass
@@ -118,36 +162,76 @@ class DistillStep:
 
     views: ViewMaker
     student: nn.Module
-    distiller: nn.Module
+    logit: Mapping[str, LogitDistiller]
+    """By --distill name; they compare the logits on both views."""
+    feature: Mapping[str, FeatureDistiller]
+    """By --distill name; they compare features on the first view, and on the second with `feature_views`."""
     weights: LossWeights
     teacher_target: bool
     """The teacher's own output on the second view is its target; else its outputs on the originals, mixed."""
+    feature_views: bool = False
     amp: bool = False
     observers: Sequence[Observer] = ()
 
     def start_epoch(self, epoch: int) -> None:
         self.views.start_epoch(epoch)
+        for method in (*self.logit.values(), *self.feature.values()):
+            method.start_epoch(epoch)
 
-    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[Losses, torch.Tensor]:
-        """images: (B, 3, H, W), labels: (B,). Returns the named losses and the student's logits (B, K).
-
-        The student sees the two views in two forward passes, so that BatchNorm's statistics do not mix them.
-        """
+    def __call__(
+        self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor
+    ) -> tuple[Losses, torch.Tensor]:
+        """images: (B, 3, H, W), labels, rows: (B,). Returns the named losses and the student's logits (B, K)."""
         seen = self.views(images)
         for observe in self.observers:
             observe(images, seen)
-        logits = logits_of(self.student, images, amp=self.amp)
+        batch = Batch(Target(labels), rows)
+        logits, features = self._student_sees(images)
         losses = {"cls": F.cross_entropy(logits, labels)}
-        if seen.view is None:
-            losses["div"] = self.distiller(logits, seen.teacher_clean)
-            return losses, logits
-        view_logits = logits_of(self.student, seen.view.images, amp=self.amp)
-        target = seen.teacher_view if self.teacher_target else seen.view.mix(seen.teacher_clean)
-        losses["div-oriKLD"] = self.distiller(logits, seen.teacher_clean)
-        if self.weights.within_div("div-mixCE"):
-            losses["div-mixCE"] = mixed_cross_entropy(view_logits, labels, seen.view)
-        losses["div-mixKLD"] = self.distiller(view_logits, target)
-        return losses, logits
+        on_clean = self._feature_losses((logits, features), (seen.teacher_clean, seen.features_clean), batch)
+        view = seen.view
+        if view is None:
+            for name, method in self.logit.items():
+                whole, _, _ = self.weights.terms(name)
+                losses[whole] = method(logits, seen.teacher_clean, batch.target)
+            return losses | on_clean, logits
+
+        view_logits, view_features = self._student_sees(view.images)
+        view_batch = Batch(target_of(view, labels), view.own(rows), is_clean=False)
+        teacher_view = seen.teacher_view if self.teacher_target else view.mix(seen.teacher_clean)
+        for name, method in self.logit.items():
+            _, of_clean, of_view = self.weights.terms(name)
+            losses[of_clean] = method(logits, seen.teacher_clean, batch.target)
+            losses[of_view] = method(view_logits, teacher_view, view_batch.target)
+        if self.logit and self.weights.of("div-mixCE"):
+            losses["div-mixCE"] = cross_entropy(view_logits, view_batch.target)
+        if self.feature_views:
+            on_view = self._feature_losses(
+                (view_logits, view_features), (seen.teacher_view, seen.features_view), view_batch
+            )
+            losses |= {f"{name}-view": loss for name, loss in on_view.items()}
+        return losses | on_clean, logits
+
+    def _student_sees(self, images: torch.Tensor) -> tuple[torch.Tensor, Features]:
+        """(logits (B, K), features); the logits are a distiller's where it replaces the student's head."""
+        logits, features = outputs_of(self.student, images, self.views.preacts, amp=self.amp)
+        for method in self.feature.values():
+            if method.changes_head:
+                logits = method.student_logits(Outputs(logits, features[method.preact]))
+        return logits, features
+
+    def _feature_losses(
+        self,
+        student: tuple[torch.Tensor, Features],
+        teacher: tuple[torch.Tensor, Features],
+        batch: Batch,
+    ) -> Losses:
+        """Of one view; student, teacher: logits and features."""
+        losses = {}
+        for method in self.feature.values():
+            outputs = (Outputs(logits, features[method.preact]) for logits, features in (student, teacher))
+            losses |= method(*outputs, batch)
+        return losses
 
 
 @dataclass
@@ -157,27 +241,27 @@ class LabelStep:
     model: nn.Module
     augment: Augmentation | None
     generator: torch.Generator
-    weights: LossWeights = LossWeights(gamma=1.0, alpha=0.0)
+    weights: LossWeights = field(default_factory=LossWeights)
     amp: bool = False
 
     def start_epoch(self, epoch: int) -> None:
         if self.augment is not None:
             self.augment.start_epoch(epoch)
 
-    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[Losses, torch.Tensor]:
+    def __call__(
+        self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor
+    ) -> tuple[Losses, torch.Tensor]:
         """images: (B, 3, H, W), labels: (B,). Returns the named losses and the logits (B, K)."""
         view = Augmented(images) if self.augment is None else self.augment(images, self.generator)
         logits = logits_of(self.model, view.images, amp=self.amp)
-        return {"cls": mixed_cross_entropy(logits, labels, view)}, logits
+        return {"cls": cross_entropy(logits, target_of(view, labels))}, logits
 
 
-def mixed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, view: Augmented) -> torch.Tensor:
-    """Mean of lam * CE(own label) + (1 - lam) * CE(partner's label); plain CE where nothing is mixed.
+def target_of(view: Augmented, labels: torch.Tensor) -> Target:
+    """The labels of a view's images; labels: (B,) of the batch it was made from."""
+    return Target(view.own(labels), None if view.partner is None else labels[view.partner], view.lam)
 
-    logits: (P, K) of the view, labels: (B,) of the batch it was made from.
-    """
-    if view.partner is None:
-        return F.cross_entropy(logits, view.own(labels))
-    own = F.cross_entropy(logits, view.own(labels), reduction="none")
-    other = F.cross_entropy(logits, labels[view.partner], reduction="none")
-    return (view.lam * own + (1 - view.lam) * other).mean()
+
+def cross_entropy(logits: torch.Tensor, target: Target) -> torch.Tensor:
+    """Mean of lam * CE(own label) + (1 - lam) * CE(partner's label); plain CE where nothing is mixed."""
+    return target.average(lambda labels: F.cross_entropy(logits, labels, reduction="none"))

@@ -157,7 +157,7 @@ def measure_teacher(
     start = time.perf_counter()
     for epoch in range(1, epochs + 1):
         views.start_epoch(epoch)
-        for images, _ in progress_bar(batches, f"T. stddev, epoch {epoch}/{epochs}"):
+        for images, *_ in progress_bar(batches, f"T. stddev, epoch {epoch}/{epochs}"):
             seen = views(images)
             for observe in observers:
                 observe(images, seen)

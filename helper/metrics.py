@@ -53,13 +53,13 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], *, amp: bool = False
+    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], *, amp: bool = False
 ) -> Evaluation:
     """The model in eval mode over a whole split. Leaves it in the mode it was in."""
     was_training = model.training
     model.eval()
     sums, count = 0, 0
-    for images, labels in batches:
+    for images, labels, _ in batches:
         logits = logits_of(model, images, amp=amp)
         loss = F.cross_entropy(logits, labels, reduction="sum")
         sums = sums + torch.stack([*correct_topk(logits, labels), loss]).double()

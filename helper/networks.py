@@ -1,7 +1,8 @@
 """Small things done to networks: calling them in the run's precision, freezing them, scoring with them."""
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -13,6 +14,36 @@ def logits_of(model: nn.Module, images: torch.Tensor, *, amp: bool = False) -> t
     with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=amp):
         logits = model(images)
     return logits.float() if amp else logits
+
+
+Features = dict[bool, list[torch.Tensor]]
+"""By `preact`: what model(images, is_feat=True, preact=preact) calls its features."""
+
+
+def outputs_of(
+    model: nn.Module, images: torch.Tensor, preacts: Sequence[bool], *, amp: bool = False
+) -> tuple[torch.Tensor, Features]:
+    """(logits (B, K), the features for each of `preacts`); with `amp` the features may be bfloat16.
+
+    Asked for both kinds, the network runs twice; only the first pass updates BatchNorm's statistics.
+    """
+    if not preacts:
+        return logits_of(model, images, amp=amp), {}
+    features = {}
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=amp):
+        features[preacts[0]], logits = model(images, is_feat=True, preact=preacts[0])
+        for preact in preacts[1:]:
+            with frozen_batchnorm_statistics(model):
+                features[preact], _ = model(images, is_feat=True, preact=preact)
+    return (logits.float() if amp else logits), features
+
+
+@torch.no_grad()
+def feature_shapes(model: nn.Module, img_size: int, batch_size: int = 2) -> list[torch.Size]:
+    """The shapes of the model's features for `batch_size` images. The model itself is left as it is."""
+    shapes_only = copy.deepcopy(model).to("meta").eval()
+    images = torch.empty(batch_size, 3, img_size, img_size, device="meta")
+    return [feature.shape for feature in shapes_only(images, is_feat=True)[0]]
 
 
 @contextlib.contextmanager

@@ -106,6 +106,25 @@ def number(
     return convert
 
 
+def names_joined_by_plus(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
+    """An argparse type: "A+B", different names among `choices`."""
+    convert_one = one_of(kind, choices)
+
+    def convert(text: str) -> str:
+        names = [convert_one(name) for name in text.split("+")]
+        if len(set(names)) < len(names):
+            raise argparse.ArgumentTypeError(f"{text!r} names a {kind} twice")
+        return text
+
+    return convert
+
+
+def weights(text: str) -> float | tuple[float, ...]:
+    """ "0.8" -> 0.8; "0.8,100" -> (0.8, 100.0)."""
+    values = tuple(number()(part) for part in text.split(","))
+    return values[0] if len(values) == 1 else values
+
+
 def loss_weights_of_mix(text: str) -> tuple[float, float, float]:
     """ "[1,0,1]" or "1,0,1" -> (1.0, 0.0, 1.0)."""
     inner = text.strip()

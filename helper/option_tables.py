@@ -15,9 +15,11 @@ from helper.option_parser import (
     OptionParser,
     epoch_list,
     loss_weights_of_mix,
+    names_joined_by_plus,
     number,
     one_of,
     two_switches,
+    weights,
 )
 from models import model_dict
 
@@ -139,7 +141,7 @@ def student_parser() -> OptionParser:
             "Distil a teacher into a student with a second, stronger view of each batch, or measure\n"
             "from the teacher alone how good that view will be (T. stddev).\n\n"
             "  total = gamma * CE(student(x), y) + alpha * (LW1 * KD(x) + LW2 * CE(x', mixed y) + LW3 * KD(x'))\n"
-            "          + beta * feature loss"
+            "          + beta * feature loss(x)"
         ),
         epilog=(
             "examples:\n"
@@ -165,18 +167,36 @@ def student_parser() -> OptionParser:
              help="evaluate the teacher first")
 
     kd = parser.section("distillation")
-    kd("--distill", default="kd", type=one_of("distiller", distillers), metavar="NAME",
-       help=f"one of {', '.join(distillers)} (default: kd)")
-    kd("-r", "--gamma", default=1.0, type=number(), metavar="W",
-       help="weight of the labels' cross-entropy (default: 1)")
-    kd("-a", "--alpha", type=number(), metavar="W",
-       help="weight of the KD terms (default: 0.9)")
-    kd("-b", "--beta", type=number(), metavar="W",
-       help="weight of a feature loss (default: 0)")
+    kd("--distill", default="kd", type=names_joined_by_plus("distiller", distillers), metavar="A+B",
+       help=f"one of {', '.join(distillers)}, or several joined by + (default: kd)")
+    kd("-r", "--gamma", type=number(), metavar="W",
+       help="weight of the labels' cross-entropy (default: 1, or what the method's paper says)")
+    kd("-a", "--alpha", type=weights, metavar="W,W",
+       help="weight of each method that compares logits (default: 0.9 for kd, the published one for others)")
+    kd("-b", "--beta", type=weights, metavar="W,W",
+       help="weight of each method that compares features (default: the published one)")
+    kd("--feature_views", default="first", type=one_of("choice", ["first", "both"]), metavar="WHICH", new=True,
+       help="views on which features are compared: first, both (default: first)")
     kd("--kd_T", default=4.0, type=number(above=True), metavar="T",
        help="temperature of the teacher's logits (default: 4)")
     kd("--kd_S", default=4.0, type=number(above=True), metavar="T",
        help="temperature of the student's logits (default: 4)")
+
+    methods = parser.section("single methods")
+    methods("--hint_layer", default=2, type=number(int), metavar="N",
+            help="hint: which map, counted from 0, the stem (default: 2)")
+    methods("--feat_dim", default=128, type=number(int, 1), metavar="N",
+            help="crd, correlation: size of the embedding (default: 128)")
+    methods("--mode", default="exact", type=one_of("mode", ["exact", "relax"]), metavar="NAME",
+            help="crd: the positive is the image itself, or any of its class: exact, relax (default: exact)")
+    methods("--nce_k", default=16384, type=number(int, 1), metavar="N",
+            help="crd: negatives for each image (default: 16384)")
+    methods("--nce_t", default=0.07, type=number(above=True), metavar="T",
+            help="crd: temperature (default: 0.07)")
+    methods("--nce_m", default=0.5, type=number(below=1), metavar="M",
+            help="crd: share of the old memory that stays (default: 0.5)")
+    methods("--init_epochs", default=30, type=number(int), metavar="N",
+            help="abound, factor, fsp: epochs of the stage that comes before (default: 30)")
 
     view = "x', made on the device from each batch x: needs --lw_mix and --mix_mode."
     mix = add_mix_section(parser, list(mix_modes), view)

@@ -11,6 +11,7 @@ from pathlib import Path
 from augment import mix_modes, pick_criteria
 from dataset import DataRequest, datasets
 from helper.errors import UserError
+from helper.methods import check_methods
 from helper.option_tables import student_parser, teacher_parser
 from helper.schedule import EpochSchedule
 
@@ -63,8 +64,6 @@ def parse_student(argv: Sequence[str]) -> argparse.Namespace:
     """Options of train_student.py. Raises UserError, or exits with status 2, on bad input."""
     options = student_parser().parse(argv)
     finish_common(options, options.model_s)
-    options.alpha = 0.9 if options.alpha is None else options.alpha
-    options.beta = 0.0 if options.beta is None else options.beta
     options.n_pick = options.n_pick or options.batch_size
     options.path_t = options.model_t_pretrained or options.path_t
     if not options.project_name:
@@ -77,6 +76,7 @@ def parse_student(argv: Sequence[str]) -> argparse.Namespace:
 def check_student(options: argparse.Namespace) -> None:
     """The rules between flags."""
     checks = checks_of(options)
+    check_methods(options)
     if options.lw_mix and not options.mix_mode:
         raise UserError(f"--lw_mix is given but --mix_mode is missing. Choices: {', '.join(mix_modes)}")
     if options.mix_mode == "cutmix_pick" and options.mix_n_run < 2:
@@ -95,6 +95,8 @@ def check_student(options: argparse.Namespace) -> None:
         criterion = f"--cutmix_pick_criterion {options.cutmix_pick_criterion}"
         why = "--utils.check_ce_var_v3" if "v3" in checks else criterion
         raise UserError(f"{why} needs a trained student: give --finetune_student FILE")
+    if options.feature_views == "both" and not options.lw_mix:
+        raise UserError("--feature_views both needs a second view: give --lw_mix and --mix_mode")
     if options.resume_student and options.resume_ExpID:
         raise UserError("--resume_student and --resume_ExpID both name a run to resume: give one")
     if options.fix_student and (options.resume_student or options.resume_ExpID):

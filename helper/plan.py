@@ -9,6 +9,7 @@ from torch import nn
 
 from dataset import DatasetSpec
 from helper.build import Splits
+from helper.methods import Methods, as_list
 from helper.model_info import count_flops, count_parameters
 from helper.options import checks_of, needs_student, student_weights
 from helper.teacher_stats import GROUP_STEPS
@@ -59,26 +60,45 @@ def warn_of_other_data(checkpoint_says: dict[str, Any], spec: DatasetSpec) -> li
     ]
 
 
-def describe_student_job(options: argparse.Namespace, scheme: str) -> list[str]:
-    """What will be done."""
+def describe_student_job(options: argparse.Namespace, scheme: str, methods: Methods | None) -> list[str]:
+    """What will be done. `methods` None: a T. stddev pass."""
     draw = f", one draw per {options.mix_draw}" if options.lw_mix else ""
-    if options.fix_student:
+    if methods is None:
         return [f"measuring the teacher: {options.epochs} epochs, second view: {scheme}{draw}"]
-    kd = f"{options.alpha:g} {options.distill}(x)"
-    if options.lw_mix:
-        clean, labels, view = options.lw_mix
-        target = "teacher(x')" if options.t_output_as_target_for_input_mix else "teacher(x), mixed"
-        kd = f"{options.alpha:g} ({clean:g} {options.distill}(x) + {labels:g} CE(x') + {view:g} {options.distill}(x', {target}))"
     measured = ["the teacher's statistics are logged while the student trains"] if checks_of(options) else []
+    initial = methods.with_initial_stage
+    before = [f"initial stage: {options.init_epochs} epochs of {', '.join(initial)}"] if initial else []
     return [
+        *before,
         f"distilling: {options.epochs} epochs at learning rate {options.learning_rate:g}, "
         f"batch {options.batch_size}, second view: {scheme}{draw}",
-        f"loss: {options.gamma:g} CE(x) + {kd}",
+        f"loss: {describe_loss(options, methods)}",
+        *methods.describe(),
         *measured,
     ]
 
 
-def describe_vain_options(options: argparse.Namespace, steps_per_epoch: int) -> list[str]:
+def describe_loss(options: argparse.Namespace, methods: Methods) -> str:
+    """The loss as a formula, such as "0.1 CE(x) + 0.9 (1 kd(x) + 0 CE(x') + 1 kd(x', teacher(x'))) + 0.8 crd(x)"."""
+    terms = [f"{methods.weights.gamma:g} CE(x)"]
+    for number, (name, alpha) in enumerate(methods.weights.logit.items()):
+        if not options.lw_mix:
+            terms.append(f"{alpha:g} {name}(x)")
+            continue
+        clean, labels, view = options.lw_mix
+        target = "teacher(x')" if options.t_output_as_target_for_input_mix else "teacher(x), mixed"
+        mixed_labels = f"{labels:g} CE(x') + " if number == 0 else ""
+        terms.append(f"{alpha:g} ({clean:g} {name}(x) + {mixed_labels}{view:g} {name}(x', {target}))")
+    for name, beta in methods.weights.feature.items():
+        if name in methods.in_main_stage:
+            both = f" + {name}(x')" if options.feature_views == "both" else ""
+            terms.append(f"{beta:g} ({name}(x){both})" if both else f"{beta:g} {name}(x)")
+    return " + ".join(terms)
+
+
+def describe_vain_options(
+    options: argparse.Namespace, steps_per_epoch: int, methods: Methods | None
+) -> list[str]:
     """What the command line asks for without effect."""
     lines = []
     steps = options.epochs * steps_per_epoch
@@ -93,8 +113,12 @@ def describe_vain_options(options: argparse.Namespace, steps_per_epoch: int) -> 
         )
     if options.mix_n_run > 1 and not picks:
         lines.append(f"warning: --mix_n_run {options.mix_n_run} has no effect without --mix_mode cutmix_pick")
-    if options.beta:
-        lines.append(f"warning: --beta {options.beta:g} has no effect: {options.distill} has no feature loss")
+    if methods is not None and any(as_list(options.beta)) and not methods.feature:
+        lines.append(f"warning: --beta has no effect: {options.distill} has no feature loss")
+    if options.lw_mix and methods is not None and not methods.logit and options.feature_views == "first":
+        lines.append(
+            f"warning: the second view has no effect: {options.distill} compares features of the first"
+        )
     if checks_of(options) and not getattr(options, "utils.ON"):
         lines.append("warning: --utils.check_ce_var without --utils.ON: switched on all the same")
     if getattr(options, "utils.ON") and not checks_of(options):

@@ -38,7 +38,7 @@ def resume(
     checkpoint = read_checkpoint(flag, path)
     run = Path(path).resolve().parent.parent
     check_same_job(options, program, flag, run)
-    load_weights(state.model, state.description["arch"], checkpoint, flag=flag, path=path)
+    load_weights(state.model, state.description["arch"], checkpoint, flag=flag, path=path, allow_head=True)
     state.restore(checkpoint, flag=flag, path=path)
     if state.epoch > options.epochs:
         raise UserError(f"{flag} {path}: {state.epoch} epochs are done, more than --epochs {options.epochs}")

@@ -65,6 +65,13 @@ class TrainingState:
     """What that epoch was chosen by: its top-1 on the held-out images, or on the test set where none are held out."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further objects with state_dict and load_state_dict, by name."""
+    head: nn.Module | None = None
+    """What replaces the model's classifier, and so belongs to its weights."""
+    deployed: nn.Module | None = None
+    """What is evaluated: the model, by default, or the model with its head."""
+
+    def __post_init__(self) -> None:
+        self.deployed = self.deployed or self.model
 
     def weights(self) -> dict[str, Any]:
         """The public layout: enough to use the network."""
@@ -73,6 +80,7 @@ class TrainingState:
             "epoch": self.epoch,
             "accuracy": self.accuracy,
             **self.description,
+            **({} if self.head is None else {"head": self.head.state_dict()}),
         }
 
     def checkpoint(self) -> dict[str, Any]:
@@ -142,10 +150,10 @@ def fit(
                 settings.weight_decay(epoch),
             )
         step.start_epoch(epoch)
-        with interruption_logged(run, epoch):
+        with interruption_logged(run, can_resume=epoch > 1, where=f"epoch {epoch}"):
             seconds = train_epoch(state, step, train, settings, run, epoch)
-        result = evaluate(state.model, test, amp=settings.amp)
-        held_out = None if dev is None else evaluate(state.model, dev, amp=settings.amp)
+        result = evaluate(state.deployed, test, amp=settings.amp)
+        held_out = None if dev is None else evaluate(state.deployed, dev, amp=settings.amp)
         is_best = note_epoch(state, epoch, result, held_out)
         rate = settings.learning_rate(epoch)
         run.log(
@@ -188,15 +196,13 @@ def note_epoch(state: TrainingState, epoch: int, result: Evaluation, held_out: E
 
 
 @contextlib.contextmanager
-def interruption_logged(run: RunFolder, epoch: int) -> Iterator[None]:
+def interruption_logged(run: RunFolder, *, can_resume: bool, where: str) -> Iterator[None]:
     """Ctrl-C within: log.txt says so, and how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        how = (
-            f"repeat the command with --resume_ExpID {run.path.name}" if epoch > 1 else "nothing is saved yet"
-        )
-        run.log(f"interrupted in epoch {epoch}; {how}")
+        how = f"repeat the command with --resume_ExpID {run.path.name}"
+        run.log(f"interrupted in {where}; {how if can_resume else 'nothing is saved yet'}")
         raise
 
 
@@ -215,9 +221,9 @@ def train_epoch(
     state.model.train()
     meter, timer = MeanMeter(), StepTimer()
     bar = progress_bar(train, f"epoch {epoch}/{settings.epochs}")
-    for index, (images, labels) in enumerate(bar):
+    for index, (images, labels, rows) in enumerate(bar):
         timer.data_ready()
-        losses, logits = step(images, labels)
+        losses, logits = step(images, labels, rows)
         total = step.weights.total(losses)
         state.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -248,17 +254,23 @@ def describe(weights: LossWeights, latest: dict[str, float], means: dict[str, fl
 
 
 def describe_terms(weights: LossWeights, losses: dict[str, float]) -> str:
-    """The loss terms, each with its factor: "loss_cls(*0.1) 3.1 loss_div-oriKLD(*1.0) 5.2 ..."."""
-    parts = [f"loss_cls(*{weights.gamma}) {losses['cls']:.6f}"]
-    terms = [name for name in losses if name.startswith("div-")]
-    parts += [f"loss_{name}(*{weights.within_div(name)}) {losses[name]:.6f}" for name in terms]
-    if terms:
-        parts.append(
-            f"loss_div(*{weights.alpha}) {sum(weights.within_div(n) * losses[n] for n in terms):.6f}"
-        )
-    elif "div" in losses:
-        parts.append(f"loss_div(*{weights.alpha}) {losses['div']:.6f}")
-    return " ".join(parts)
+    """The loss terms, each with its factor: "loss_cls(*0.1) 3.1 loss_div-oriKLD(*1.0) 5.2 ...".
+
+    A logit distiller's terms have their factors within its loss, which follows them with its own.
+    """
+    shown = {"cls": (weights.gamma, losses["cls"])}
+    for number, (name, alpha) in enumerate(weights.logit.items()):
+        whole, *parts = weights.terms(name)
+        if number == 0:
+            parts.insert(1, "div-mixCE")
+        inner = {part: weights.factors(part)[1] for part in parts if part in losses}
+        shown |= {part: (factor, losses[part]) for part, factor in inner.items()}
+        of_parts = sum(factor * losses[part] for part, factor in inner.items())
+        shown[whole] = (alpha, losses.get(whole, of_parts))
+    for name in losses:
+        if name.split("-")[0] in weights.feature:
+            shown[name] = (weights.of(name), losses[name])
+    return " ".join(f"loss_{name}(*{factor}) {value:.6f}" for name, (factor, value) in shown.items())
 
 
 class StepTimer:

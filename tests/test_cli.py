@@ -232,7 +232,7 @@ def test_t_stddev_is_what_its_definition_says(teacher):
         data.train, data.spec, 16, generator=generator, default_da=DefaultDA(crop=True, flip=True)
     )
     with torch.no_grad():
-        steps = [model(images).softmax(dim=1).double() for _ in range(4) for images, _ in batches]
+        steps = [model(images).softmax(dim=1).double() for _ in range(4) for images, *_ in batches]
     groups = [torch.cat(steps[first : first + 5]).mean(dim=0) for first in (0, 5)]
     wanted = torch.stack(groups).std(dim=0, correction=1).mean().item()
     entropy = -(torch.cat(steps) * torch.cat(steps).log()).sum(dim=1).mean().item()

@@ -334,7 +334,7 @@ def training_batches(seed=0, batch_size=64, **default_da):
 
 def one_epoch(batches):
     """(images (N, 3, H, W) uint8, labels (N,)) of a pass."""
-    images, labels = zip(*batches)
+    images, labels, _ = zip(*batches)
     return Normalize(SMALL).undo(torch.cat(images)), torch.cat(labels)
 
 
@@ -352,10 +352,10 @@ def test_every_sample_once_an_epoch_in_a_new_order():
 )
 def test_the_last_batch_is_short(batch_size, sizes):
     batches = training_batches(batch_size=batch_size)
-    assert [len(labels) for _, labels in batches] == sizes
+    assert [len(labels) for _, labels, _ in batches] == sizes
     assert len(batches) == len(sizes)
     in_order = Batches(small_split(), SMALL, batch_size)
-    assert [len(labels) for _, labels in in_order] == sizes and len(in_order) == len(sizes)
+    assert [len(labels) for _, labels, _ in in_order] == sizes and len(in_order) == len(sizes)
 
 
 def test_images_keep_their_labels_and_are_what_the_draws_say():
@@ -429,11 +429,25 @@ def test_switching_a_part_of_the_default_da_off_leaves_the_rest(crop, flip):
         assert torch.equal(images, small_split().images.permute(0, 3, 1, 2)[labels])
 
 
+def test_places_say_where_an_image_stands():
+    for _, labels, places in training_batches():
+        assert torch.equal(labels, places)  # in this split an image's row is its label
+    rows = torch.tensor([30, 10, 20, 140, 0])
+    part = Batches(small_split(), SMALL, 2, generator=torch.Generator().manual_seed(0), rows=rows)
+    assert (len(part), part.count, part.served_labels.tolist()) == (3, 5, rows.tolist())
+    for _ in range(3):
+        seen = [(place, label) for _, labels, places in part for label, place in zip(labels, places)]
+        assert sorted(int(place) for place, _ in seen) == [0, 1, 2, 3, 4]
+        assert all(rows[place] == label for place, label in seen)
+    in_order = Batches(small_split(), SMALL, 2, rows=rows)
+    assert [labels.tolist() for _, labels, _ in in_order] == [[30, 10], [20, 140], [0]]
+
+
 def test_the_split_itself_stays_as_it_is():
     split = small_split()
     before = split.images.clone()
-    for images, _ in Batches(split, SMALL, 64, generator=torch.Generator().manual_seed(0)):
+    for images, *_ in Batches(split, SMALL, 64, generator=torch.Generator().manual_seed(0)):
         images.zero_()
-    for images, _ in Batches(split, SMALL, 64):
+    for images, *_ in Batches(split, SMALL, 64):
         images.zero_()
     assert torch.equal(split.images, before)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from augment import Augmented
-from distiller_zoo import KD, distillers, kd_loss
-from helper.engine import LossWeights, mixed_cross_entropy
+from distiller_zoo import Setting, Target
+from distiller_zoo.kd import KD, kd_loss
+from helper.engine import LossWeights, cross_entropy, target_of
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "losses.json").read_text())["losses"]
 KD_CASES = [name for name in GOLDEN if name.startswith("KD_T")]
@@ -48,7 +49,8 @@ def test_kd_is_the_formula():
         p = [np.exp(v / 2) / sum(np.exp(u / 2) for u in s) for v in s]
         q = [np.exp(v / 3) / sum(np.exp(u / 3) for u in t) for v in t]
         total += sum(qk * np.log(qk / pk) for pk, qk in zip(p, q))
-    loss = KD(kd_S=2.0, kd_T=3.0)(torch.from_numpy(student), torch.from_numpy(teacher))
+    kd, target = KD(Setting(kd_S=2.0, kd_T=3.0)), Target(torch.tensor([0, 1, 2]))
+    loss = kd(torch.from_numpy(student), torch.from_numpy(teacher), target)
     assert float(loss) == pytest.approx(2.0**2 * total / 3, rel=1e-12)
 
 
@@ -58,10 +60,9 @@ def test_kd_gradient_by_finite_differences():
     assert torch.autograd.gradcheck(lambda s: kd_loss(s, teacher, kd_S=2.0, kd_T=3.0), student)
 
 
-@pytest.mark.parametrize("name", distillers)
-def test_perfect_student_has_no_loss(name):
+def test_perfect_student_has_no_loss():
     logits = torch.from_numpy(normal(1, (6, 10)))
-    assert float(distillers[name]()(logits, logits)) == pytest.approx(0.0, abs=1e-12)
+    assert float(kd_loss(logits, logits)) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_mixed_cross_entropy_is_the_formula():
@@ -73,14 +74,28 @@ def test_mixed_cross_entropy_is_the_formula():
         log_p = logits[row] - np.log(np.exp(logits[row]).sum())
         own, other = labels[source[row]], labels[partner[row]]
         expected -= (lam[row] * log_p[own] + (1 - lam[row]) * log_p[other]) / 4
-    loss = mixed_cross_entropy(torch.from_numpy(logits), torch.tensor(labels), view)
+    loss = cross_entropy(torch.from_numpy(logits), target_of(view, torch.tensor(labels)))
     assert float(loss) == pytest.approx(expected, rel=1e-6)
 
 
+def total(weights, **losses):
+    return float(
+        weights.total({name.replace("_", "-"): torch.tensor(value) for name, value in losses.items()})
+    )
+
+
 def test_total_is_the_weighted_sum():
-    weights = LossWeights(gamma=0.1, alpha=0.9, beta=2.0, lw_mix=(1.0, 0.5, 3.0))
-    losses = {"cls": 1.0, "div-oriKLD": 2.0, "div-mixCE": 3.0, "div-mixKLD": 4.0, "feat": 5.0}
-    total = weights.total({name: torch.tensor(value) for name, value in losses.items()})
-    assert float(total) == pytest.approx(0.1 * 1 + 0.9 * (1 * 2 + 0.5 * 3 + 3 * 4) + 2 * 5)
-    plain = LossWeights(gamma=0.1, alpha=0.9).total({"cls": torch.tensor(1.0), "div": torch.tensor(2.0)})
-    assert float(plain) == pytest.approx(0.1 + 1.8)
+    weights = LossWeights(0.1, {"kd": 0.9}, {"crd": 2.0}, lw_mix=(1.0, 0.5, 3.0))
+    terms = {"cls": 1.0, "div_oriKLD": 2.0, "div_mixCE": 3.0, "div_mixKLD": 4.0, "crd": 5.0, "crd_view": 6.0}
+    assert total(weights, **terms) == pytest.approx(0.1 * 1 + 0.9 * (1 * 2 + 0.5 * 3 + 3 * 4) + 2 * (5 + 6))
+    assert total(LossWeights(0.1, {"kd": 0.9}), cls=1.0, div=2.0) == pytest.approx(0.1 + 1.8)
+
+
+def test_each_logit_distiller_has_an_alpha_and_the_first_one_the_mixed_labels():
+    weights = LossWeights(1.0, {"kd": 0.5, "dkd": 2.0}, lw_mix=(1.0, 0.5, 3.0))
+    terms = {"cls": 1.0, "div_oriKLD": 2.0, "div_mixKLD": 3.0, "div_ori_dkd": 4.0, "div_mix_dkd": 5.0}
+    expected = 1 + 0.5 * (2 + 3 * 3) + 2 * (4 + 3 * 5)
+    assert total(weights, **terms) == pytest.approx(expected)
+    assert total(weights, div_mixCE=4.0) == pytest.approx(0.5 * 0.5 * 4)
+    plain = LossWeights(1.0, {"kd": 0.5, "dkd": 2.0})
+    assert total(plain, cls=1.0, div=2.0, div_dkd=4.0) == pytest.approx(1 + 0.5 * 2 + 2 * 4)

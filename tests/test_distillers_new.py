@@ -326,7 +326,8 @@ def test_dkd_ramps_up(name):
     ],
 )
 def test_published_settings(name, options, line, weights):
-    method = distillers[name](Setting(), **options)
+    options = dict(options)
+    method = distillers[name](Setting(pair=options.pop("pair", "")), **options)
     assert method.describe() == line
     assert (method.default_weight, method.default_gamma) == weights
 
@@ -347,7 +348,7 @@ def build(name, size):
     return build_model(name, num_classes=10, img_size=size, generator=torch.Generator().manual_seed(1))
 
 
-def pair_of(method, teacher_name, student_name, size, **options):
+def pair_of(method, teacher_name, student_name, size, pair="", **options):
     """The method built for the pair, and what the two networks say of four random images."""
     teacher, student = build(teacher_name, size).eval().requires_grad_(False), build(student_name, size)
     images = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(2))
@@ -358,6 +359,7 @@ def pair_of(method, teacher_name, student_name, size, **options):
     setting = Setting(
         student_shapes=[feature.shape for feature in outputs[0].features],
         teacher_shapes=[feature.shape for feature in outputs[1].features],
+        pair=pair,
         teacher_classifier=[module for module in teacher.modules() if isinstance(module, nn.Linear)][-1],
     )
     torch.manual_seed(3)

@@ -52,7 +52,7 @@ def training_batches(data, seed=0, batch_size=60, num_workers=0, rows=None, **de
 
 def one_epoch(batches):
     """(images (N, 3, H, W) uint8, labels (N,)) of a pass."""
-    images, labels = zip(*batches)
+    images, labels, _ = zip(*batches)
     return Normalize(SPEC).undo(torch.cat(images)), torch.cat(labels)
 
 
@@ -118,10 +118,10 @@ def test_test_images_are_the_centre_as_torchvision_cuts_it(data):
 def test_every_image_once_an_epoch_in_a_new_order(data):
     batches = training_batches(data)
     assert len(batches) == 4 and batches.count == 200
-    sizes = [len(labels) for _, labels in batches]
+    sizes = [len(labels) for _, labels, _ in batches]
     assert sizes == [60, 60, 60, 20]
     orders = [batches.requests.__iter__() for _ in range(3)]
-    rows = [[row for batch in order for row, _ in batch] for order in orders]
+    rows = [[row for batch in order for row, *_ in batch] for order in orders]
     for order in rows:
         assert sorted(order) == list(range(200)) and order != list(range(200))
     assert rows[0] != rows[1] != rows[2]
@@ -142,7 +142,7 @@ def test_the_generator_decides(data):
 
 def test_each_image_has_draws_of_its_own_in_each_pass(data):
     batches = training_batches(data)
-    seeds = [seed for _ in range(2) for batch in batches.requests for _, seed in batch]
+    seeds = [seed for _ in range(2) for batch in batches.requests for *_, seed in batch]
     assert len(set(seeds)) == 400
 
 
@@ -157,10 +157,12 @@ def test_the_global_generator_is_neither_read_nor_moved(data):
 
 def test_rows_restrict_a_pass(data):
     rows = torch.tensor([5, 105, 17, 3])
-    labels = one_epoch(training_batches(data, rows=rows))[1]
-    assert sorted(labels.tolist()) == [3, 5, 5, 17]
+    part = training_batches(data, rows=rows, batch_size=3)
+    assert part.served_labels.tolist() == [5, 5, 17, 3]
+    seen = [(int(p), int(label)) for _, labels, places in part for label, p in zip(labels, places)]
+    assert sorted(seen) == [(0, 5), (1, 5), (2, 17), (3, 3)]
     in_order = StreamedBatches(data.train, SPEC, 3, rows=rows)
-    assert [labels.tolist() for _, labels in in_order] == [[5, 5, 17], [3]]
+    assert [labels.tolist() for _, labels, _ in in_order] == [[5, 5, 17], [3]]
 
 
 def test_without_the_default_da_images_are_centred(data):

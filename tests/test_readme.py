@@ -8,7 +8,7 @@ import torch
 
 from augment import MixSettings, mix_modes
 from dataset.synthetic import synthetic_spec
-from distiller_zoo import distillers
+from distiller_zoo import Setting, distillers
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -35,4 +35,6 @@ def test_mix_mode():
 
 def test_distiller():
     student, teacher = torch.randn(4, 10, dtype=torch.float64), torch.zeros(4, 10, dtype=torch.float64)
-    assert float(distillers["mse"]()(student, teacher)) == pytest.approx(float((student**2).mean()))
+    assert float(distillers["mse"](Setting())(student, teacher, None)) == pytest.approx(
+        float((student**2).mean())
+    )

@@ -22,7 +22,8 @@ from augment.geometric import ShiftDraw
 from augment.mixup import MixUpDraw
 from dataset import DataRequest, datasets
 from dataset.batches import Normalize
-from distiller_zoo import KD
+from distiller_zoo import Setting
+from distiller_zoo.kd import KD
 from helper.engine import DistillStep, LossWeights, ViewMaker
 from helper.networks import freeze
 from helper.training import describe_terms
@@ -127,8 +128,8 @@ def build_step(options, recorded_steps):
         pick = Pick(pick_criteria[options["cutmix_pick_criterion"]], options["n_pick"], 4.0)
     teacher_target = options.get("t_output_as_target_for_input_mix", True)
     views = ViewMaker(teacher, augment, None, pick=pick, student=student, teacher_sees_view=teacher_target)
-    weights = LossWeights(gamma=0.1, alpha=0.9, lw_mix=None if lw_mix is None else tuple(lw_mix))
-    return DistillStep(views, student, KD(), weights, teacher_target=teacher_target)
+    weights = LossWeights(0.1, {"kd": 0.9}, lw_mix=None if lw_mix is None else tuple(lw_mix))
+    return DistillStep(views, student, {"kd": KD(Setting())}, {}, weights, teacher_target=teacher_target)
 
 
 def original_extra_passes(name, step, seen_images):
@@ -158,7 +159,7 @@ def test_three_steps_follow_the_original(name):
         before = {key: value.clone() for key, value in step.student.state_dict().items()}
         if scores_with_student:
             pool = watch_pool(step)
-        losses, _ = step(images, labels)
+        losses, _ = step(images, labels, torch.arange(8))
         total = step.weights.total(losses)
         optimizer.zero_grad()
         total.backward()
@@ -234,7 +235,7 @@ def test_float32_losses_follow_the_original(name):
     try:
         optimizer = torch.optim.SGD(step.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
         for number, total_loss, norm in zip(STEPS, expected["total_loss"], expected["param_sq_norm"]):
-            losses, _ = step(*batch(number))
+            losses, _ = step(*batch(number), torch.arange(8))
             total = step.weights.total(losses)
             optimizer.zero_grad()
             total.backward()

@@ -1,0 +1,85 @@
+"""The stage before the distillation proper, in which some methods prepare the student or themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from dataset.streamed import AnyBatches
+from distiller_zoo import FeatureDistiller, Outputs
+from helper.checkpoint import save_checkpoint
+from helper.metrics import MeanMeter
+from helper.networks import outputs_of
+from helper.run_folder import RunFolder
+from helper.training import TrainingState, interruption_logged, progress_bar
+
+
+class InitialStage:
+    """Trains what each method names with the method's `initial_loss`: SGD at a constant rate, on plain batches."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, FeatureDistiller],
+        teacher: nn.Module,
+        student: nn.Module,
+        *,
+        epochs: int,
+        learning_rate: float,
+        momentum: float,
+        weight_decay: float,
+        amp: bool = False,
+    ) -> None:
+        self.methods, self.teacher, self.student, self.amp = methods, teacher, student, amp
+        self.epochs, self.done = epochs, 0
+        self.trained = [module for method in methods.values() for module in method.initial_modules(student)]
+        groups = [
+            {
+                "params": [p for module in method.initial_modules(student) for p in module.parameters()],
+                "lr": min(learning_rate, method.initial_learning_rate),
+            }
+            for method in methods.values()
+        ]
+        self.optimizer = torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay)
+        self.preacts = sorted({method.preact for method in methods.values()})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self.done, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.done = state["done"]
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def run(self, state: TrainingState, train: AnyBatches, run: RunFolder) -> None:
+        """Train for the epochs that are left; log and save after each."""
+        for epoch in range(self.done + 1, self.epochs + 1):
+            with interruption_logged(run, can_resume=epoch > 1, where=f"epoch {epoch} of the initial stage"):
+                means = self._train_epoch(train, f"initial stage {epoch}/{self.epochs}")
+            self.done = epoch
+            shown = " ".join(f"loss_{name} {value:.6f}" for name, value in means.items())
+            run.log(f"Initial stage: Epoch {epoch}/{self.epochs} {shown}")
+            run.record("initial", epoch=epoch, **means)
+            save_checkpoint(run.weights / "ckpt.pth", state.checkpoint())
+
+    def _train_epoch(self, train: AnyBatches, title: str) -> dict[str, float]:
+        self.student.eval()
+        for module in self.trained:
+            module.train()
+        meter = MeanMeter()
+        for images, *_ in progress_bar(train, title):
+            with torch.no_grad():
+                teacher_logits, teacher = outputs_of(self.teacher, images, self.preacts, amp=self.amp)
+            student_logits, student = outputs_of(self.student, images, self.preacts, amp=self.amp)
+            losses = {
+                name: method.initial_loss(
+                    Outputs(student_logits, student[method.preact]),
+                    Outputs(teacher_logits, teacher[method.preact]),
+                )
+                for name, method in self.methods.items()
+            }
+            self.optimizer.zero_grad(set_to_none=True)
+            sum(losses.values()).backward()
+            self.optimizer.step()
+            meter.update(losses, len(images))
+        self.optimizer.zero_grad(set_to_none=True)  # what is not trained from here on is to stay as it is
+        return meter.read()[1]
