@@ -244,7 +244,7 @@ def test_t_stddev_is_what_its_definition_says(teacher):
 def test_test_loss_is_that_of_the_saved_student(trained):
     data, model = tiny_data(), model_dict["resnet8"](num_classes=5, img_size=16)
     model.load_state_dict(load(trained / "weights" / "ckpt.pth")["model"])
-    ((images, labels),) = Batches(data.test, data.spec, 500)
+    ((images, labels, _),) = Batches(data.test, data.spec, 500)
     with torch.no_grad():
         logits = model.eval()(images)
     entry = metrics(trained, "epoch")[-1]
