@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> None:
     source, request = datasets[options.dataset], data_request(options)
     spec = source.spec(request)
     teacher = build.load_teacher(options, spec, device)
+    found_out = {"model_t": teacher.name, "teacher_checksum": teacher.checksum}
     student = build.make_student(options, spec, device, generators["weights"])
     data = source.load(request)
     splits = build.make_batches(data, options, device, generators["data"])
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
             options,
             teacher=teacher.network,
             student=student,
-            pair=f"{teacher.name}/{options.model_s}",
+            pair=f"{teacher.name}/{options.model_s}" if spec.name == "cifar100" else "",
             spec=spec,
             train_labels=splits.train.served_labels,
             device=device,
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
             head=methods.head,
             deployed=methods.deployed(student),
         )
-        resumed = resume(options, state, PROGRAM, "--resume_student", options.resume_student)
+        resumed = resume(options, state, PROGRAM, "--resume_student", options.resume_student, **found_out)
     scored = student if state is None else state.deployed
     views = build.make_views(options, spec, teacher.network, scored, generators["views"], preacts)
 
@@ -75,14 +76,14 @@ def main(argv: Sequence[str]) -> None:
     ]
     if student is not None:
         _, path = student_weights(options) or ("", "")
-        lines.append(plan.describe_network("student", options.model_s, student, spec.img_size, path))
+        lines.append(plan.describe_network("student", options.model_s, scored, spec.img_size, path))
     lines += plan.describe_student_job(options, scheme, methods)
     lines += plan.describe_vain_options(options, len(splits.train), methods)
     if options.dry_run:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
 
-    run = open_run(options, resumed, PROGRAM, model_t=teacher.name)
+    run = open_run(options, resumed, PROGRAM, **found_out)
     run.record("job", teacher=teacher.name, scheme=scheme, epochs=options.epochs)
     for line in lines:
         run.log(line)

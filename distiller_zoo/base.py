@@ -35,6 +35,8 @@ class Outputs:
     """(P, K)"""
     features: Sequence[torch.Tensor] = ()
     """As `model(images, is_feat=True, preact=...)` gives them: maps (P, C, H, W), last the vector (P, C)."""
+    head_input: torch.Tensor | None = None
+    """Of a student whose head a distiller replaces: what that head reads, (P, C)."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class FeatureDistiller(Distiller):
     preact: ClassVar[bool] = False
     """Which features it reads: with True, the stages' maps before their last ReLU."""
     changes_head: ClassVar[bool] = False
-    """`student_logits(outputs)` takes the place of the student's own logits, in evaluation too."""
+    """`replace_head` gives the student's logits, in evaluation too."""
     has_initial_stage: ClassVar[bool] = False
     """Something is trained with `initial_loss` for --init_epochs, before the student is."""
     initial_learning_rate: ClassVar[float] = float("inf")
@@ -123,6 +125,10 @@ class FeatureDistiller(Distiller):
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
         """The initial stage's scalar loss."""
+        raise NotImplementedError
+
+    def replace_head(self, student: Outputs) -> Outputs:
+        """The student's outputs with the logits, and the `head_input`, of the head that this method puts on it."""
         raise NotImplementedError
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:

@@ -32,6 +32,9 @@ class Correlation(FeatureDistiller):
         self.embed_s = LinearEmbed(setting.student_shapes[-1][1], setting.feat_dim)
         self.embed_t = LinearEmbed(setting.teacher_shapes[-1][1], setting.feat_dim)
 
+    def describe(self) -> str:
+        return f"embeddings of {self.embed_s.linear.out_features}"
+
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
         embedded_s = self.embed_s(full_precision(student)[-1])  # (B, D)
         embedded_t = self.embed_t(full_precision(teacher)[-1])

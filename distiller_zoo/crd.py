@@ -160,6 +160,13 @@ class CRD(FeatureDistiller):
             nce_m=setting.nce_m,
         )
 
+    def describe(self) -> str:
+        return (
+            f"{self.sampler.mode} positives, {self.nce_k} negatives of {len(self.contrast.memory_v1)} images, "
+            f"T {self.contrast.params[1]:g}, momentum {self.contrast.params[4]:g}, "
+            f"embeddings of {self.contrast.memory_v1.shape[1]}"
+        )
+
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
         v1 = F.normalize(self.embed_s(full_precision(student)[-1]))  # (B, D)
         v2 = F.normalize(self.embed_t(full_precision(teacher)[-1]))

@@ -35,6 +35,9 @@ class Hint(FeatureDistiller):
             )
         self.regressor = ConvReg(setting.student_shapes[self.layer], setting.teacher_shapes[self.layer])
 
+    def describe(self) -> str:
+        return f"map {self.layer}"
+
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
         mapped = self.regressor(full_precision(student)[self.layer])
         return {"hint": hint_loss(mapped, full_precision(teacher)[self.layer])}

@@ -16,14 +16,19 @@ def nst_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """k(t, t) + k(s, s) - 2 k(s, t), k(a, b) the mean over images and pairs of channels of <a_i, b_j>^2.
 
     Maps (B, C, H, W), the channels may differ; the larger map is averaged down to the smaller's size, then
-    each channel scaled to unit length over space. The largest tensor is k(t, t)'s, (B, C_t, C_t).
+    each channel scaled to unit length over space. The largest tensor is (B, C, C) or (B, HW, HW), what is
+    smaller.
     """
     s, t = (F.normalize(m.flatten(2), dim=2) for m in same_size(student, teacher))  # (B, C, HW)
     return _kernel(t, t) + _kernel(s, s) - 2 * _kernel(s, t)
 
 
 def _kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return (a @ b.mT).square().mean()
+    """Mean of <a_i, b_j>^2: (B, C_a, HW), (B, C_b, HW) -> scalar. |A B'|^2 = <A'A, B'B> needs less where HW is small."""
+    (batch, c_a, places), c_b = a.shape, b.shape[1]
+    if places**2 >= c_a * c_b:
+        return (a @ b.mT).square().mean()
+    return ((a.mT @ a) * (b.mT @ b)).sum() / (batch * c_a * c_b)
 
 
 @distillers.register("nst")

@@ -50,16 +50,25 @@ def hcl_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     return sum(weight * loss for weight, loss in zip(weights, losses)) / sum(weights)
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """One value for each channel has no variance: a batch of one image's pooled vector is normalised as in eval mode."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and x.numel() == self.num_features:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
 class AttentionBasedFusion(nn.Module):
     """Merges a student's stage with the deeper ones, and predicts the teacher's stage from it."""
 
     def __init__(self, in_channels: int, channels: int, out_channels: int, *, is_deepest: bool) -> None:
         """Channels of the student's map, of what is handed on, and of the teacher's map."""
         super().__init__()
-        self.reduce = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        self.reduce = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), BatchNorm(channels))
         self.attention = None if is_deepest else nn.Sequential(nn.Conv2d(2 * channels, 2, 1), nn.Sigmoid())
         self.predict = nn.Sequential(
-            nn.Conv2d(channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels)
+            nn.Conv2d(channels, out_channels, 3, padding=1, bias=False), BatchNorm(out_channels)
         )
         nn.init.kaiming_uniform_(self.reduce[0].weight, a=1)
         nn.init.kaiming_uniform_(self.predict[0].weight, a=1)

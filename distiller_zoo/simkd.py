@@ -11,6 +11,8 @@ the average of its last map: Wide ResNets have a BatchNorm and a ReLU between th
 So the averages are compared instead, the vectors that the classifiers read.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -38,7 +40,7 @@ def projector(in_channels: int, out_channels: int, *, reduction: int) -> nn.Sequ
 
 @distillers.register("simkd")
 class SimKD(FeatureDistiller):
-    """`simkd_loss`, and `student_logits` in place of the student's own. Published without any other loss."""
+    """`simkd_loss`; the student's logits are the teacher's classifier's. Published without any other loss."""
 
     changes_head = True
     default_weight = 1.0
@@ -55,7 +57,7 @@ class SimKD(FeatureDistiller):
         if classifier is None or classifier.in_features != channels:
             reads = "nothing linear" if classifier is None else f"{classifier.in_features} values"
             raise UserError(
-                f"simkd needs a teacher that classifies its {channels} features; it reads {reads}"
+                f"--distill simkd: needs a teacher that classifies its {channels} features; it reads {reads}"
             )
         self.reduction = reduction
         self.project = projector(setting.student_shapes[-2][1], channels, reduction=reduction)
@@ -65,13 +67,10 @@ class SimKD(FeatureDistiller):
     def describe(self) -> str:
         return f"simkd projector reduction {self.reduction}, the student uses the teacher's classifier"
 
-    def student_vector(self, student: Outputs) -> torch.Tensor:
-        """The average of the projected last map: (P, C) with the teacher's C, 0 or more."""
-        return self.project(at_least_float32(student.features[-2])).mean((2, 3))
-
-    def student_logits(self, student: Outputs) -> torch.Tensor:
-        """(P, K), by the teacher's classifier. Needs the student's features, not its logits."""
-        return F.linear(self.student_vector(student), self.weight, self.bias)
+    def replace_head(self, student: Outputs) -> Outputs:
+        """Logits (P, K) by the teacher's classifier, of the average of the projected last map (P, C_t), 0 or more."""
+        vector = self.project(at_least_float32(student.features[-2])).mean((2, 3))
+        return replace(student, logits=F.linear(vector, self.weight, self.bias), head_input=vector)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"simkd": simkd_loss(self.student_vector(student), teacher.features[-1])}
+        return {"simkd": simkd_loss(student.head_input, teacher.features[-1])}

@@ -1,8 +1,10 @@
 """From options to objects: device, generators, batches, networks, second view. The options stop here."""
 
 import argparse
+import hashlib
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,6 +136,8 @@ class Teacher(NamedTuple):
 
     name: str
     network: nn.Module
+    checksum: str
+    """The first digits of the file's SHA-256."""
     trained_on: dict[str, Any]
     """What the checkpoint says of its data set; public ones say nothing."""
 
@@ -146,7 +150,8 @@ def load_teacher(options: argparse.Namespace, spec: DatasetSpec, device: torch.d
     model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
     load_weights(model, name, checkpoint, flag=flag, path=options.path_t)
     trained_on = {key: checkpoint[key] for key in ("dataset", "img_size") if key in checkpoint}
-    return Teacher(name, to_device(freeze(model), device), trained_on)
+    checksum = hashlib.sha256(Path(options.path_t).read_bytes()).hexdigest()[:16]
+    return Teacher(name, to_device(freeze(model), device), checksum, trained_on)
 
 
 def new_model(name: str, spec: DatasetSpec, device: torch.device, generator: torch.Generator) -> nn.Module:

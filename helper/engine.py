@@ -186,9 +186,11 @@ class DistillStep:
         for observe in self.observers:
             observe(images, seen)
         batch = Batch(Target(labels), rows)
-        logits, features = self._student_sees(images)
+        student = self._student_sees(images)
+        teacher = outputs_for(self.feature, seen.teacher_clean, seen.features_clean)
+        logits = student[""].logits
         losses = {"cls": F.cross_entropy(logits, labels)}
-        on_clean = self._feature_losses((logits, features), (seen.teacher_clean, seen.features_clean), batch)
+        on_clean = self._feature_losses(student, teacher, batch)
         view = seen.view
         if view is None:
             for name, method in self.logit.items():
@@ -196,42 +198,49 @@ class DistillStep:
                 losses[whole] = method(logits, seen.teacher_clean, batch.target)
             return losses | on_clean, logits
 
-        view_logits, view_features = self._student_sees(view.images)
+        student_view = self._student_sees(view.images)
+        view_logits = student_view[""].logits
         view_batch = Batch(target_of(view, labels), view.own(rows), is_clean=False)
-        teacher_view = seen.teacher_view if self.teacher_target else view.mix(seen.teacher_clean)
+        view_target = seen.teacher_view if self.teacher_target else view.mix(seen.teacher_clean)
         for name, method in self.logit.items():
             _, of_clean, of_view = self.weights.terms(name)
             losses[of_clean] = method(logits, seen.teacher_clean, batch.target)
-            losses[of_view] = method(view_logits, teacher_view, view_batch.target)
+            losses[of_view] = method(view_logits, view_target, view_batch.target)
         if self.logit and self.weights.of("div-mixCE"):
             losses["div-mixCE"] = cross_entropy(view_logits, view_batch.target)
         if self.feature_views:
-            on_view = self._feature_losses(
-                (view_logits, view_features), (seen.teacher_view, seen.features_view), view_batch
-            )
+            teacher_view = outputs_for(self.feature, seen.teacher_view, seen.features_view)
+            on_view = self._feature_losses(student_view, teacher_view, view_batch)
             losses |= {f"{name}-view": loss for name, loss in on_view.items()}
         return losses | on_clean, logits
 
-    def _student_sees(self, images: torch.Tensor) -> tuple[torch.Tensor, Features]:
-        """(logits (B, K), features); the logits are a distiller's where it replaces the student's head."""
+    def _student_sees(self, images: torch.Tensor) -> dict[str, Outputs]:
+        """What the student says, for each feature distiller by name, and under "" its logits.
+
+        The logits are a distiller's where it replaces the student's head.
+        """
         logits, features = outputs_of(self.student, images, self.views.preacts, amp=self.amp)
-        for method in self.feature.values():
+        outputs = {"": Outputs(logits)} | outputs_for(self.feature, logits, features)
+        for name, method in self.feature.items():
             if method.changes_head:
-                logits = method.student_logits(Outputs(logits, features[method.preact]))
-        return logits, features
+                outputs[name] = outputs[""] = method.replace_head(outputs[name])
+        return outputs
 
     def _feature_losses(
-        self,
-        student: tuple[torch.Tensor, Features],
-        teacher: tuple[torch.Tensor, Features],
-        batch: Batch,
+        self, student: Mapping[str, Outputs], teacher: Mapping[str, Outputs], batch: Batch
     ) -> Losses:
-        """Of one view; student, teacher: logits and features."""
+        """Of one view."""
         losses = {}
-        for method in self.feature.values():
-            outputs = (Outputs(logits, features[method.preact]) for logits, features in (student, teacher))
-            losses |= method(*outputs, batch)
+        for name, method in self.feature.items():
+            losses |= method(student[name], teacher[name], batch)
         return losses
+
+
+def outputs_for(
+    methods: Mapping[str, FeatureDistiller], logits: torch.Tensor, features: Features
+) -> dict[str, Outputs]:
+    """A network's outputs as each of the methods reads them."""
+    return {name: Outputs(logits, features[method.preact]) for name, method in methods.items()}
 
 
 @dataclass

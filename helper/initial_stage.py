@@ -32,28 +32,34 @@ class InitialStage:
     ) -> None:
         self.methods, self.teacher, self.student, self.amp = methods, teacher, student, amp
         self.epochs, self.done = epochs, 0
-        self.trained = [module for method in methods.values() for module in method.initial_modules(student)]
+        self.trained, rates = [], {}
+        for method in methods.values():
+            modules = method.initial_modules(student)
+            self.trained += modules
+            for parameter in nn.ModuleList(modules).parameters():  # two methods may train the same ones
+                rate = min(learning_rate, method.initial_learning_rate)
+                rates[parameter] = min(rate, rates.get(parameter, rate))
         groups = [
-            {
-                "params": [p for module in method.initial_modules(student) for p in module.parameters()],
-                "lr": min(learning_rate, method.initial_learning_rate),
-            }
-            for method in methods.values()
+            {"params": [p for p in rates if rates[p] == rate], "lr": rate}
+            for rate in sorted(set(rates.values()))
         ]
         self.optimizer = torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay)
+        self.trains_student = any(parameter in rates for parameter in student.parameters())
         self.preacts = sorted({method.preact for method in methods.values()})
 
     def state_dict(self) -> dict[str, Any]:
-        return {"done": self.done, "optimizer": self.optimizer.state_dict()}
+        is_over = self.done == self.epochs
+        return {"done": self.done, "optimizer": None if is_over else self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.done = state["done"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"] is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
 
     def run(self, state: TrainingState, train: AnyBatches, run: RunFolder) -> None:
         """Train for the epochs that are left; log and save after each."""
         for epoch in range(self.done + 1, self.epochs + 1):
-            with interruption_logged(run, can_resume=epoch > 1, where=f"epoch {epoch} of the initial stage"):
+            with interruption_logged(run, f"epoch {epoch} of the initial stage"):
                 means = self._train_epoch(train, f"initial stage {epoch}/{self.epochs}")
             self.done = epoch
             shown = " ".join(f"loss_{name} {value:.6f}" for name, value in means.items())
@@ -69,7 +75,8 @@ class InitialStage:
         for images, *_ in progress_bar(train, title):
             with torch.no_grad():
                 teacher_logits, teacher = outputs_of(self.teacher, images, self.preacts, amp=self.amp)
-            student_logits, student = outputs_of(self.student, images, self.preacts, amp=self.amp)
+            with torch.set_grad_enabled(self.trains_student):
+                student_logits, student = outputs_of(self.student, images, self.preacts, amp=self.amp)
             losses = {
                 name: method.initial_loss(
                     Outputs(student_logits, student[method.preact]),

@@ -59,8 +59,8 @@ def check_methods(options: argparse.Namespace) -> None:
 class Methods:
     """The distillers of a run."""
 
-    logit: Mapping[str, LogitDistiller]
-    feature: Mapping[str, FeatureDistiller]
+    logit: dict[str, LogitDistiller]
+    feature: dict[str, FeatureDistiller]
     weights: LossWeights
 
     @property
@@ -70,7 +70,12 @@ class Methods:
 
     @property
     def in_main_stage(self) -> dict[str, FeatureDistiller]:
-        return {name: method for name, method in self.feature.items() if method.in_main_stage}
+        """What adds to the loss after the initial stage."""
+        return {
+            name: method
+            for name, method in self.feature.items()
+            if method.in_main_stage and self.weights.feature[name]
+        }
 
     @property
     def with_initial_stage(self) -> dict[str, FeatureDistiller]:
@@ -94,15 +99,14 @@ class Methods:
     def describe(self) -> list[str]:
         """One line for each: its weight, its settings."""
         lines = []
-        for names, weights, letter in (
-            (self.logit, self.weights.logit, "alpha"),
-            (self.feature, self.weights.feature, "beta"),
-        ):
-            for name, method in names.items():
-                details = method.describe()
-                lines.append(
-                    f"method {name}: {letter} {weights[name]:g}" + (f", {details}" if details else "")
-                )
+        for name, method in (self.logit | self.feature).items():
+            is_logit = name in self.logit
+            weight = (
+                f"alpha {self.weights.logit[name]:g}" if is_logit else f"beta {self.weights.feature[name]:g}"
+            )
+            if not getattr(method, "in_main_stage", True):
+                weight = "in the initial stage alone"
+            lines.append(", ".join(filter(None, [f"method {name}: {weight}", method.describe()])))
         return lines
 
 
@@ -116,7 +120,7 @@ class WithHead(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> logits (B, K)."""
         features, logits = self.student(images, is_feat=True, preact=self.head.preact)
-        return self.head.student_logits(Outputs(logits, features))
+        return self.head.replace_head(Outputs(logits, features)).logits
 
 
 def make_methods(
@@ -148,7 +152,10 @@ def make_methods(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        built = {name: distillers[name](setting).to(device) for name in logit_names + feature_names}
+        built = {
+            name: distillers[name](setting).to(device=device, memory_format=torch.channels_last)
+            for name in logit_names + feature_names
+        }
     gamma = options.gamma
     if gamma is None:
         gamma = min((method.default_gamma for method in built.values()), default=1.0)

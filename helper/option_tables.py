@@ -178,9 +178,9 @@ def student_parser() -> OptionParser:
     kd("--feature_views", default="first", type=one_of("choice", ["first", "both"]), metavar="WHICH", new=True,
        help="views on which features are compared: first, both (default: first)")
     kd("--kd_T", default=4.0, type=number(above=True), metavar="T",
-       help="temperature of the teacher's logits (default: 4)")
+       help="kd: temperature of the teacher's logits; the pick criterion kld uses it too (default: 4)")
     kd("--kd_S", default=4.0, type=number(above=True), metavar="T",
-       help="temperature of the student's logits (default: 4)")
+       help="kd: temperature of the student's logits (default: 4)")
 
     methods = parser.section("single methods")
     methods("--hint_layer", default=2, type=number(int), metavar="N",

@@ -67,7 +67,9 @@ def describe_student_job(options: argparse.Namespace, scheme: str, methods: Meth
         return [f"measuring the teacher: {options.epochs} epochs, second view: {scheme}{draw}"]
     measured = ["the teacher's statistics are logged while the student trains"] if checks_of(options) else []
     initial = methods.with_initial_stage
-    before = [f"initial stage: {options.init_epochs} epochs of {', '.join(initial)}"] if initial else []
+    before = []
+    if initial and options.init_epochs:
+        before = [f"initial stage: {options.init_epochs} epochs of {', '.join(initial)}"]
     return [
         *before,
         f"distilling: {options.epochs} epochs at learning rate {options.learning_rate:g}, "
@@ -89,11 +91,35 @@ def describe_loss(options: argparse.Namespace, methods: Methods) -> str:
         target = "teacher(x')" if options.t_output_as_target_for_input_mix else "teacher(x), mixed"
         mixed_labels = f"{labels:g} CE(x') + " if number == 0 else ""
         terms.append(f"{alpha:g} ({clean:g} {name}(x) + {mixed_labels}{view:g} {name}(x', {target}))")
-    for name, beta in methods.weights.feature.items():
-        if name in methods.in_main_stage:
-            both = f" + {name}(x')" if options.feature_views == "both" else ""
-            terms.append(f"{beta:g} ({name}(x){both})" if both else f"{beta:g} {name}(x)")
+    for name in methods.in_main_stage:
+        both = f"({name}(x) + {name}(x'))" if options.feature_views == "both" else f"{name}(x)"
+        terms.append(f"{methods.weights.feature[name]:g} {both}")
     return " + ".join(terms)
+
+
+def describe_vain_method_options(options: argparse.Namespace, methods: Methods) -> list[str]:
+    """What is asked of the methods without effect."""
+    lines, main = [], methods.in_main_stage
+    if any(as_list(options.beta)) and not main:
+        lines.append(
+            f"warning: --beta has no effect: {options.distill} has no feature loss in the main stage"
+        )
+    for name, beta in methods.weights.feature.items():
+        if not beta and name not in methods.with_initial_stage:
+            lines.append(f"warning: --beta 0: {name} is left out")
+    if methods.with_initial_stage and not options.init_epochs:
+        names = ", ".join(methods.with_initial_stage)
+        lines.append(f"warning: --init_epochs 0: the initial stage of {names} is left out")
+    if options.lw_mix and not methods.logit and not (main and options.feature_views == "both"):
+        lines.append(
+            f"warning: the second view has no effect: {options.distill} compares features of the first"
+        )
+    if options.feature_views == "both" and not main:
+        lines.append(f"warning: --feature_views both has no effect: {options.distill} compares no features")
+    picks_by_kld = options.mix_mode == "cutmix_pick" and options.cutmix_pick_criterion == "kld"
+    if (options.kd_S, options.kd_T) != (4, 4) and not ("kd" in methods.logit or picks_by_kld):
+        lines.append(f"warning: --kd_T and --kd_S are kd's; {options.distill} has its own temperature")
+    return lines
 
 
 def describe_vain_options(
@@ -113,12 +139,8 @@ def describe_vain_options(
         )
     if options.mix_n_run > 1 and not picks:
         lines.append(f"warning: --mix_n_run {options.mix_n_run} has no effect without --mix_mode cutmix_pick")
-    if methods is not None and any(as_list(options.beta)) and not methods.feature:
-        lines.append(f"warning: --beta has no effect: {options.distill} has no feature loss")
-    if options.lw_mix and methods is not None and not methods.logit and options.feature_views == "first":
-        lines.append(
-            f"warning: the second view has no effect: {options.distill} compares features of the first"
-        )
+    if methods is not None:
+        lines += describe_vain_method_options(options, methods)
     if checks_of(options) and not getattr(options, "utils.ON"):
         lines.append("warning: --utils.check_ce_var without --utils.ON: switched on all the same")
     if getattr(options, "utils.ON") and not checks_of(options):

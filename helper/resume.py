@@ -24,6 +24,7 @@ def resume(
     program: str,
     flag: str,
     path: str,
+    **found_out: str,
 ) -> Path | None:
     """Continue `state` from the run that `flag` or --resume_ExpID names. Returns that run's folder, if any.
 
@@ -37,7 +38,7 @@ def resume(
         path = str(find_checkpoint(options.resume_ExpID, run_root(options), program))
     checkpoint = read_checkpoint(flag, path)
     run = Path(path).resolve().parent.parent
-    check_same_job(options, program, flag, run)
+    check_same_job(options, program, flag, run, found_out)
     load_weights(state.model, state.description["arch"], checkpoint, flag=flag, path=path, allow_head=True)
     state.restore(checkpoint, flag=flag, path=path)
     if state.epoch > options.epochs:
@@ -45,20 +46,25 @@ def resume(
     return run
 
 
-def check_same_job(options: argparse.Namespace, program: str, flag: str, run: Path) -> None:
-    """UserError unless `run` is a run folder of `program` with these options, those of MAY_CHANGE apart."""
+def check_same_job(
+    options: argparse.Namespace, program: str, flag: str, run: Path, found_out: dict[str, str]
+) -> None:
+    """UserError unless `run` is a run folder of `program` with these options, those of MAY_CHANGE apart.
+
+    What the run `found_out` itself, as the teacher's model and checksum, must be the same too.
+    """
     try:
         before = json.loads((run / "log" / "args.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{flag} {run} is no run folder: it has no log/args.json") from None
     if before.get("program", program) != program:
         raise UserError(f"{flag} {run} is a run of {before['program']}")
-    now = json.loads(json.dumps(vars(options), default=str))
+    now = json.loads(json.dumps(vars(options) | found_out, default=str))
     for name, value in now.items():
-        # What the run found out itself, as the teacher's model, was not on its command line.
         given_before = before.get(name, value)
-        if name not in MAY_CHANGE | {"model_t"} and given_before != value:
-            raise UserError(f"{flag} {run}: that run had --{name} {given_before}, not {value}")
+        if name not in MAY_CHANGE and given_before != value:
+            word = name.replace("_", " ") if name in found_out else f"--{name}"
+            raise UserError(f"{flag} {run}: that run had {word} {given_before}, not {value}")
 
 
 def find_checkpoint(exp_id: str, root: Path, program: str) -> Path:

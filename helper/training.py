@@ -150,7 +150,7 @@ def fit(
                 settings.weight_decay(epoch),
             )
         step.start_epoch(epoch)
-        with interruption_logged(run, can_resume=epoch > 1, where=f"epoch {epoch}"):
+        with interruption_logged(run, f"epoch {epoch}"):
             seconds = train_epoch(state, step, train, settings, run, epoch)
         result = evaluate(state.deployed, test, amp=settings.amp)
         held_out = None if dev is None else evaluate(state.deployed, dev, amp=settings.amp)
@@ -196,13 +196,14 @@ def note_epoch(state: TrainingState, epoch: int, result: Evaluation, held_out: E
 
 
 @contextlib.contextmanager
-def interruption_logged(run: RunFolder, *, can_resume: bool, where: str) -> Iterator[None]:
+def interruption_logged(run: RunFolder, where: str) -> Iterator[None]:
     """Ctrl-C within: log.txt says so, and how to go on."""
     try:
         yield
     except KeyboardInterrupt:
         how = f"repeat the command with --resume_ExpID {run.path.name}"
-        run.log(f"interrupted in {where}; {how if can_resume else 'nothing is saved yet'}")
+        is_saved = (run.weights / "ckpt.pth").exists()
+        run.log(f"interrupted in {where}; {how if is_saved else 'nothing is saved yet'}")
         raise
 
 

@@ -60,11 +60,18 @@ class Stage(nn.Module):
         return self.layer(x)
 
 
+def _without_a_trace(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """norm(x), its running statistics left as they are."""
+    if not norm.training:
+        return norm(x)
+    return F.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
+
+
 class WideResNet(nn.Module):
     """Five features: the raw outputs (signed) of the stem and three stages, and the pooled vector.
 
     `preact=True` passes each stage's map through the BatchNorm that follows it: what the next
-    ReLU sees. In train mode their statistics are then updated twice, as in the original.
+    ReLU sees. Their running statistics are left as they are (the original updates them).
     """
 
     def __init__(self, depth: int, width: int, *, num_classes: int = 100, img_size: int = 32) -> None:
@@ -107,7 +114,7 @@ class WideResNet(nn.Module):
         maps = [map1, map2, map3]
         if preact:
             norms = self.get_bn_before_relu()
-            maps = [norm(map_) for norm, map_ in zip(norms, maps, strict=True)]
+            maps = [_without_a_trace(norm, map_) for norm, map_ in zip(norms, maps, strict=True)]
         return [stem, *maps, vector], logits
 
 

@@ -366,6 +366,11 @@ def pair_of(method, teacher_name, student_name, size, pair="", **options):
     return method(setting, **options), setting, *outputs
 
 
+def with_head(method, student):
+    """The student's outputs as the step hands them to the method."""
+    return method.replace_head(student) if method.changes_head else student
+
+
 BATCH = Batch(Target(torch.tensor([1, 2, 3, 4])), torch.arange(4))
 
 
@@ -441,11 +446,11 @@ def test_review_goes_from_deep_to_shallow():
     stage1, merged = fuse[3](s[1], merged, (32, 32))
     expected = review.hcl_loss(vector, t[4].view(4, 64, 1, 1)) + review.hcl_loss(stage3, t[3])
     expected += review.hcl_loss(stage2, t[2]) + review.hcl_loss(stage1, t[1])
-    close(method(student, teacher, BATCH)["review"], expected, rel=1e-5)
+    close(method(with_head(method, student), teacher, BATCH)["review"], expected, rel=1e-5)
     (to_deepest,) = torch.autograd.grad(review.hcl_loss(stage1, t[1]), s[4], retain_graph=True)
     assert to_deepest.abs().sum() > 0
     method.start_epoch(5)
-    close(method(student, teacher, BATCH)["review"], 0.25 * expected, rel=1e-5)
+    close(method(with_head(method, student), teacher, BATCH)["review"], 0.25 * expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", [review.Review, simkd.SimKD])
@@ -454,7 +459,7 @@ def test_any_pair_trains_the_student_and_the_method(method, teacher_name, studen
     method, setting, student, teacher = pair_of(method, teacher_name, student_name, size)
     for feature in student.features:
         feature.retain_grad()
-    (loss,) = method(student, teacher, BATCH).values()
+    (loss,) = method(with_head(method, student), teacher, BATCH).values()
     assert loss.shape == () and float(loss.detach()) > 0
     loss.backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in method.parameters())
@@ -471,12 +476,12 @@ def test_simkd_uses_the_teachers_classifier(teacher_name, student_name, size):
     method, setting, student, teacher = pair_of(simkd.SimKD, teacher_name, student_name, size)
     method.eval()
     vector = method.project(student.features[-2]).mean((2, 3))
-    logits = method.student_logits(student)
+    logits = method.replace_head(student).logits
     torch.testing.assert_close(logits, setting.teacher_classifier(vector))
     projected_teacher = F.linear(teacher.features[-1], method.weight, method.bias)
     torch.testing.assert_close(projected_teacher, teacher.logits)
     error = (vector - teacher.features[-1]).square().mean()
-    close(method(student, teacher, BATCH)["simkd"], error, rel=1e-5)
+    close(method(with_head(method, student), teacher, BATCH)["simkd"], error, rel=1e-5)
     assert not {"weight", "bias"} & dict(method.named_parameters()).keys()
     assert {"weight", "bias"} < method.state_dict().keys()
 
@@ -498,7 +503,7 @@ def test_simkd_projector_is_a_bottleneck(reduction):
         expected = np.maximum(
             normalised_by_hand(convolved_by_hand(expected, conv.weight.detach().numpy())), 0
         )
-    vector = method.student_vector(Outputs(student.logits, [maps, maps.mean((2, 3))]))
+    vector = method.replace_head(Outputs(student.logits, [maps, maps.mean((2, 3))])).head_input
     np.testing.assert_allclose(vector.detach(), expected.mean((2, 3)), rtol=1e-9, atol=1e-12)
 
 
@@ -507,7 +512,9 @@ def test_simkd_projector_is_a_bottleneck(reduction):
 )
 def test_simkd_refuses_a_teacher_that_does_not_classify_its_vector(classifier, reads):
     shapes = [torch.Size([4, 512, 4, 4]), torch.Size([4, 512])]
-    with pytest.raises(UserError, match=f"simkd needs a teacher that classifies its 512 features; {reads}"):
+    with pytest.raises(
+        UserError, match=f"--distill simkd: needs a teacher that classifies its 512 features; {reads}"
+    ):
         simkd.SimKD(Setting(shapes, shapes, teacher_classifier=classifier))
 
 
@@ -515,7 +522,10 @@ def test_simkd_refuses_a_teacher_that_does_not_classify_its_vector(classifier, r
 def test_feature_methods_take_half_precision(name):
     method, _, student, teacher = pair_of(distillers[name], "resnet8x4", "resnet8", 32)
     half = [Outputs(o.logits, [f.detach().bfloat16() for f in o.features]) for o in (student, teacher)]
-    (loss,), (full,) = method(*half, BATCH).values(), method(student, teacher, BATCH).values()
+    (loss,), (full,) = (
+        method(with_head(method, half[0]), half[1], BATCH).values(),
+        method(with_head(method, student), teacher, BATCH).values(),
+    )
     assert loss.dtype == torch.float32
     close(loss, full, rel=0.02)
 

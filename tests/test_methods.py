@@ -135,6 +135,18 @@ def test_two_steps_on_pairs_of_all_families(name, pair):
 
 
 @pytest.mark.parametrize("name", MAIN)
+def test_a_last_batch_of_one_image(name):
+    teacher, student, methods = build(name, "resnet14", "resnet8", "--lw_mix", "[1,0,1]")
+    student.train()
+    for mix_mode in (None, "cutmix"):
+        step = make_step(teacher, student, methods, mix_mode, both=mix_mode is not None)
+        losses, _ = step(*batch(1))
+        total = step.weights.total(losses)
+        total.backward()
+        assert torch.isfinite(total), losses
+
+
+@pytest.mark.parametrize("name", MAIN)
 def test_twenty_steps_on_one_batch_lower_the_loss(name):
     teacher, student, methods = build(name)
     step = make_step(teacher, student, methods)
@@ -172,6 +184,28 @@ def test_the_initial_stage_lowers_its_loss_and_touches_nothing_else(name, monkey
     else:
         assert changed and not any(key.startswith("fc.") for key in changed)
     assert all(parameter.grad is None for parameter in (*student.parameters(), *methods.modules.parameters()))
+
+
+@pytest.mark.parametrize("pair", ["abound+fsp", "fsp+factor", "abound+factor", "abound+fsp+factor"])
+def test_initial_stages_share_what_they_train(pair):
+    teacher, student, methods = build(pair)
+    stage = InitialStage(
+        methods.with_initial_stage,
+        teacher,
+        student,
+        epochs=1,
+        learning_rate=0.02,
+        momentum=0.9,
+        weight_decay=0,
+    )
+    trained = [parameter for group in stage.optimizer.param_groups for parameter in group["params"]]
+    assert len(set(trained)) == len(trained)
+    losses = stage._train_epoch([batch()], "")
+    assert losses.keys() == set(pair.split("+"))
+    rates = {p: group["lr"] for group in stage.optimizer.param_groups for p in group["params"]}
+    assert all(rates[p] == 0.02 for p in student.get_feat_modules().parameters() if p in rates)
+    if "factor" in pair:
+        assert all(rates[p] == 0.01 for p in methods.modules["factor"].paraphraser.parameters())
 
 
 def test_the_paraphraser_stays_as_it_is_after_the_initial_stage():
@@ -335,6 +369,15 @@ def test_simkd_is_evaluated_with_the_teachers_classifier():
     torch.testing.assert_close(logits, network(images))
 
 
+def test_simkd_projects_each_view_once():
+    teacher, student, methods = build("simkd", "resnet14", "resnet8", "--lw_mix", "[1,0,1]")
+    student.train()
+    for both in (False, True):
+        before = int(methods.head.project[1].num_batches_tracked)
+        make_step(teacher, student, methods, "cutmix", both=both)(*batch())
+        assert int(methods.head.project[1].num_batches_tracked) == before + 2
+
+
 def test_other_methods_leave_the_head():
     _, student, methods = build("kd+crd")
     assert methods.deployed(student) is student
@@ -401,12 +444,52 @@ def test_an_initial_stage_is_resumed(teacher_file, monkeypatch):
     assert identical(load(part / "weights" / "ckpt.pth"), load(whole / "weights" / "ckpt.pth"))
 
 
+def test_another_teacher_is_another_job(teacher_file, tmp_path, capsys):
+    command = f"{TINY} --distill crd --epochs 1"
+    path = new_run("train_student.py", command, f"--path_t {teacher_file}")
+    moved = tmp_path / "elsewhere" / "resnet14_vanilla" / "other_name.pth"
+    moved.parent.mkdir(parents=True)
+    moved.write_bytes(teacher_file.read_bytes())
+    resume = f"--resume_student {path}/weights/ckpt.pth"
+    run("train_student.py", command, f"--path_t {moved}", resume)  # the same, elsewhere
+    content = torch.load(moved, weights_only=True)
+    content["model"]["fc.bias"] += 1
+    torch.save(content, moved)
+    with pytest.raises(SystemExit):
+        run("train_student.py", command, f"--path_t {moved}", resume)
+    assert "that run had teacher checksum " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        ("--distill crd -b 0", "warning: --beta 0: crd is left out"),
+        ("--distill fsp --init_epochs 0", "warning: --init_epochs 0: the initial stage of fsp is left out"),
+        ("--distill kd -b 3", "warning: --beta has no effect: kd has no feature loss in the main stage"),
+        ("--distill dkd --kd_T 8", "warning: --kd_T and --kd_S are kd's; dkd has its own temperature"),
+        (
+            "--distill crd --lw_mix [1,0,1] --mix_mode cutmix",
+            "warning: the second view has no effect: crd compares features of the first",
+        ),
+        (
+            "--distill kd --lw_mix [1,0,1] --mix_mode cutmix --feature_views both",
+            "warning: --feature_views both has no effect: kd compares no features",
+        ),
+    ],
+)
+def test_what_is_asked_in_vain_is_said(words, line, teacher_file, capsys):
+    run("train_student.py", f"{TINY} --path_t {teacher_file} --dry_run {words}")
+    assert line in capsys.readouterr().out.splitlines()
+
+
 def test_log_txt_states_the_methods_and_their_losses(teacher_file):
     path = new_run("train_student.py", f"{TINY} --path_t {teacher_file} --distill dkd+crd -b 2 --epochs 1")
     lines = log_lines(path)
     assert "loss: 1 CE(x) + 1 dkd(x) + 2 crd(x)" in lines
     assert "method dkd: alpha 1, dkd alpha 1 beta 8 T 4, weight ramps up over 20 epochs" in lines
-    assert "method crd: beta 2" in lines
+    assert any(
+        line.startswith("method crd: beta 2, exact positives, 7 negatives of 48 images") for line in lines
+    )
     (step,) = [line for line in lines if line.startswith("Epoch: [1][0/")]
     assert "loss_div-dkd(*1.0) " in step and "loss_crd(*2.0) " in step
     (entry,) = metrics(path, "train")
