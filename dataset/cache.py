@@ -10,6 +10,7 @@ and they are dropped when memory is short.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -63,11 +64,11 @@ def cached(
     name: str,
     source: Path,
     mark: str,
-    decode: Callable[[], Mapping[str, Decoded]],
+    decode: Mapping[str, Callable[[], Decoded]],
 ) -> dict[str, ImageSet]:
     """Both splits from the cache of data set `name`, whose source files have the fingerprint `mark`.
 
-    It is built from `decode()` if it is absent or damaged, and an older one of the same `source` is removed. Where
+    It is built by `decode`, split after split, if it is absent or damaged, and an older one of the same `source` is removed. Where
     nothing may be written and there is none, a stand-in is returned: enough for the plan of a dry run. Raises
     UserError where the disk or `decode` refuses.
     """
@@ -76,12 +77,15 @@ def cached(
     if splits := _open(folder):
         return splits
     if not request.may_write:
-        return {split: _stand_in(decoded) for split, decoded in decode().items()}
+        return {split: _stand_in(decode_split()) for split, decode_split in decode.items()}
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with _lock(cache_dir / f".{name}.lock", folder):
+        with _lock(cache_dir / f".{name}.lock", folder) as is_alone:
             if splits := _open(folder):  # another process has built it meanwhile
                 return splits
+            if is_alone:  # what a killed build has left
+                for leftover in cache_dir.glob(f".building-{name}-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
             _build(cache_dir, name, folder, source, decode)
     except OSError as error:
         raise UserError(
@@ -133,7 +137,9 @@ def _open(folder: Path) -> dict[str, ImageSet] | None:
             # Copy on write: PyTorch wants memory that it may write to, and the file stays as it is.
             images = np.load(folder / f"{split}_images.npy", mmap_mode="c", allow_pickle=False)
             labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
-            if len(images) != len(labels):
+            if images.dtype != np.uint8 or images.ndim != 4 or labels.dtype != np.int64:
+                return None
+            if labels.shape != images.shape[:1]:
                 return None
             splits[split] = ImageSet(torch.from_numpy(images), torch.from_numpy(labels))
     except (OSError, ValueError, EOFError):
@@ -142,16 +148,15 @@ def _open(folder: Path) -> dict[str, ImageSet] | None:
 
 
 def _build(
-    cache_dir: Path, name: str, folder: Path, source: Path, decode: Callable[[], Mapping[str, Decoded]]
+    cache_dir: Path, name: str, folder: Path, source: Path, decode: Mapping[str, Callable[[], Decoded]]
 ) -> None:
-    """Write beside the place, then rename. What a killed build has left is cleared away first."""
-    for leftover in cache_dir.glob(f".building-{name}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Write beside the place, then rename."""
     print(f"decoding {source}/ into {folder}/, once", flush=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".building-{name}-", dir=cache_dir))
     try:
         scratch.chmod(0o755)
-        for split, decoded in decode().items():
+        for split, decode_split in decode.items():
+            decoded = decode_split()
             np.save(scratch / f"{split}_labels.npy", decoded.labels.numpy())
             _write_images(scratch / f"{split}_images.npy", decoded)
         (scratch / "source.json").write_text(json.dumps(str(source.resolve())))
@@ -190,12 +195,20 @@ def _remove_older(cache_dir: Path, name: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(path: Path, folder: Path) -> Iterator[None]:
-    """Ours alone within; the system releases it if the process dies."""
-    with open(path, "w") as file:
+def _lock(path: Path, folder: Path) -> Iterator[bool]:
+    """Ours alone within; the system releases it if the process dies. False where the file system has no locks."""
+    handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"waiting for another process, which makes {folder}/", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            yield False
+            return
+        yield True
+    finally:
+        os.close(handle)

@@ -4,12 +4,10 @@ A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technica
 Toronto, 2009. Read from the public Python layout, `<root>/cifar-10-batches-py/{data_batch_1..5,test_batch}`.
 """
 
-import os
-
 import torch
 
 from dataset.cifar100 import read_batch
-from dataset.download import fetch_archive
+from dataset.download import fetch_archive, is_absent
 from dataset.registry import DataRequest, datasets
 from dataset.spec import Dataset, DatasetSpec, ImageSet
 
@@ -43,7 +41,7 @@ class Cifar10:
         Raises UserError if a file is absent and cannot be fetched, or is damaged.
         """
         folder = request.root / FOLDER
-        if not os.path.exists(folder):
+        if is_absent(folder):
             fetch_archive(request, folder, url=URL, sha256=SHA256, needed=FILES, keep=FILES.__contains__)
         parts = [read_batch(folder / name, "labels", 10) for name in TRAIN_FILES]
         train = ImageSet(

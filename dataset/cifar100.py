@@ -4,13 +4,12 @@ A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technica
 Toronto, 2009. Read from the public Python layout, `<root>/cifar-100-python/{train,test}`.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dataset.download import fetch_archive
+from dataset.download import fetch_archive, is_absent
 from dataset.registry import DataRequest, datasets
 from dataset.restricted_pickle import load_arrays
 from dataset.spec import Dataset, DatasetSpec, ImageSet
@@ -45,7 +44,7 @@ class Cifar100:
         Raises UserError if a file is absent and cannot be fetched, or is damaged.
         """
         folder = request.root / FOLDER
-        if not os.path.exists(folder):
+        if is_absent(folder):
             fetch_archive(request, folder, url=URL, sha256=SHA256, needed=FILES, keep=FILES.__contains__)
         return Dataset(
             spec=Cifar100.spec(request),

@@ -22,6 +22,21 @@ TIMEOUT_S = 30.0
 _BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, KeyError)
 
 
+def is_absent(folder: Path) -> bool:
+    """Whether there is nothing of that name. UserError if that cannot be told, or if it is a link to nothing."""
+    try:
+        os.lstat(folder)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise UserError(
+            f"cannot read {folder}/: {error.strerror} (--data_root names the folder above)"
+        ) from None
+    if not os.path.isdir(folder):
+        raise UserError(f"{folder} is not a folder (--data_root names the folder above)")
+    return False
+
+
 def fetch_archive(
     request: DataRequest,
     folder: Path,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def class_folders(folder: Path, num_classes: int) -> list[str]:
     """The names of the class folders, sorted: class k is the k-th. UserError unless there are `num_classes`."""
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
+            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     except OSError as error:
         raise UserError(f"cannot read {folder}/: {error.strerror}") from None
     if len(names) != num_classes:
@@ -72,7 +73,7 @@ def find_images(folder: Path, class_names: Sequence[str], *, inner: str = "") ->
         path = folder / class_name / inner
         try:
             with os.scandir(path) as entries:
-                found = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES))
+                found = sorted(entry.name for entry in entries if is_image(entry))
         except OSError as error:
             raise UserError(f"cannot read {path}/: {error.strerror}") from None
         if not found:
@@ -84,10 +85,18 @@ def find_images(folder: Path, class_names: Sequence[str], *, inner: str = "") ->
     return ImageFiles(folder, np.array(names)[order], torch.tensor(labels, dtype=torch.int64)[order])
 
 
+def is_image(entry: os.DirEntry) -> bool:
+    """By its name; hidden files, such as the ._x.JPEG that a Mac leaves, are none."""
+    return entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
+
+
 def open_rgb(path: str | Path) -> Image.Image:
     """The image, decoded, grey ones and palettes as RGB. UserError names a file that cannot be read."""
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")  # of odd but readable files
+            if image.mode.startswith("I"):
+                raise ValueError("it has 16 or more bits a channel, 8 are expected")
             return image.convert("RGB")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None

@@ -5,14 +5,14 @@ Feature Learning", NIPS workshop on deep learning and unsupervised feature learn
 MATLAB files, `<root>/svhn/{train,test}_32x32.mat`; the digit 0, their class 10, is class 0 here.
 """
 
-import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from dataset.cache import Decoded, cached, fingerprint
-from dataset.download import fetch_files
+from dataset.download import fetch_files, is_absent
 from dataset.registry import DataRequest, datasets
 from dataset.spec import Dataset, DatasetSpec
 from helper.errors import UserError
@@ -52,7 +52,7 @@ class Svhn:
         Raises UserError if a file is absent and cannot be fetched, or is damaged.
         """
         folder = request.root / FOLDER
-        if not os.path.exists(folder):
+        if is_absent(folder):
             fetch_files(request, folder, url=URL, sha256=SHA256)
         paths = {"train": folder / "train_32x32.mat", "test": folder / "test_32x32.mat"}
         splits = cached(
@@ -60,7 +60,7 @@ class Svhn:
             "svhn",
             folder,
             fingerprint(folder, map(str, paths.values())),
-            lambda: {split: read_matlab(path) for split, path in paths.items()},
+            {split: partial(read_matlab, path) for split, path in paths.items()},
         )
         return Dataset(
             spec=Svhn.spec(request),

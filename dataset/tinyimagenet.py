@@ -13,15 +13,15 @@ labels say how its maker numbered the classes. In the public layout class k is t
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dataset.cache import CHUNK, Decoded, cached, decode_files, fingerprint
-from dataset.download import fetch_archive
+from dataset.cache import CHUNK, SPLITS, Decoded, cached, decode_files, fingerprint
+from dataset.download import fetch_archive, is_absent
 from dataset.image_files import ImageFiles, class_folders, find_images
 from dataset.registry import DataRequest, datasets
 from dataset.restricted_pickle import load_object_array
@@ -59,18 +59,26 @@ class TinyImageNet:
         Raises UserError if a file is absent, damaged or out of place.
         """
         folder = request.root / FOLDER
-        if not os.path.exists(folder):
+        if is_absent(folder):
             fetch_archive(request, folder, url=URL, sha256=SHA256, needed=NEEDED, keep=is_wanted)
         batch_files = [folder / split / "batch.npy" for split in ("train", "val")]
-        if all(path.exists() for path in batch_files):
+        present = [path for path in batch_files if os.path.exists(path)]
+        if len(present) == 2:
             mark = fingerprint(folder, map(str, batch_files))
-            decode = partial(read_batch_files, *batch_files)
+            decode = {split: partial(read_batch_file, path) for split, path in zip(SPLITS, batch_files)}
         else:
+            if present and not os.path.exists(folder / "val" / ANNOTATIONS):
+                raise UserError(
+                    f"{folder}/ holds {present[0].parent.name}/batch.npy alone: it takes train/ and val/batch.npy"
+                )
             class_names = class_folders(folder / "train", NUM_CLASSES)
             train = find_images(folder / "train", class_names, inner="images")
             test = validation_images(folder / "val", class_names)
             mark = fingerprint(folder, [*train.paths(), *test.paths(), str(folder / "val" / ANNOTATIONS)])
-            decode = partial(decode_public, train, test, request.num_workers)
+            decode = {
+                split: partial(decode_files, files, IMG_SIZE, request.num_workers, f"decoding {split} images")
+                for split, files in (("train", train), ("test", test))
+            }
         splits = cached(request, "tinyimagenet", folder, mark, decode)
         return Dataset(
             spec=TinyImageNet.spec(request),
@@ -91,12 +99,14 @@ def validation_images(folder: Path, class_names: list[str]) -> ImageFiles:
     """
     annotations, class_of = folder / ANNOTATIONS, {name: k for k, name in enumerate(class_names)}
     try:
-        lines = annotations.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = annotations.read_text(encoding="utf-8-sig", errors="replace").splitlines()
         present = set(os.listdir(folder / "images"))
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
     names, labels = [], []
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         name, wnid = [*line.split("\t"), "", ""][:2]
         if wnid not in class_of:
             raise UserError(
@@ -109,17 +119,6 @@ def validation_images(folder: Path, class_names: list[str]) -> ImageFiles:
     if not names:
         raise UserError(f"{annotations} is empty")
     return ImageFiles(folder, np.array(names), torch.tensor(labels, dtype=torch.int64))
-
-
-def decode_public(train: ImageFiles, test: ImageFiles, num_workers: int) -> Mapping[str, Decoded]:
-    return {
-        "train": decode_files(train, IMG_SIZE, num_workers, "decoding training images"),
-        "test": decode_files(test, IMG_SIZE, num_workers, "decoding validation images"),
-    }
-
-
-def read_batch_files(train: Path, test: Path) -> Mapping[str, Decoded]:
-    return {"train": read_batch_file(train), "test": read_batch_file(test)}
 
 
 def read_batch_file(path: Path) -> Decoded:

@@ -8,8 +8,10 @@ import argparse
 import datetime
 import os
 import pickle
+import re
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,19 @@ from helper.errors import UserError
 from models import model_dict
 
 
-_SCALAR = np.float64(0).__reduce__()[0]
+_SCALAR, _RECONSTRUCT = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
 HARMLESS = [
     argparse.Namespace,
     (_SCALAR, "numpy.core.multiarray.scalar"),
     (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
-    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+    np.ndarray,
+    (_RECONSTRUCT, "numpy.core.multiarray._reconstruct"),
+    (_RECONSTRUCT, "numpy._core.multiarray._reconstruct"),
+    *{type(np.dtype(letter)) for letter in "?bBhHiIlLqQefdU"},
 ]
-"""What public checkpoints hold beside tensors, numbers and text: their options, and accuracies from NumPy. Plain
-values, whose reading calls nothing else."""
+"""What public checkpoints hold beside tensors, numbers and text: their options, and values from NumPy. Plain values,
+whose reading calls nothing else."""
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -55,11 +60,15 @@ def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
     if os.path.isdir(path):
         raise UserError(f"{flag} {path} is a folder, not a checkpoint")
     try:
+        if zipfile.is_zipfile(path):  # PyTorch does not look at the checksums in it
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():
+                    raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
         with torch.serialization.safe_globals(HARMLESS):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
-            f"{flag} {path} is damaged or holds objects other than weights; such a file is never executed, "
+            f"{flag} {path} is damaged, or holds objects other than weights; such a file is never executed, "
             "save its state_dict instead"
         ) from None
     except FileNotFoundError:
@@ -67,24 +76,26 @@ def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
     except PermissionError as error:
         raise UserError(f"{flag} {path}: {error.strerror}") from None
     except Exception as error:  # a damaged zip or pickle can raise nearly anything
-        reason = next(filter(None, str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{flag} {path} is damaged: {reason}") from None
+        reason = next(filter(None, str(error).splitlines()), "")
+        raise UserError(
+            f"{flag} {path} is damaged or no PyTorch file ({type(error).__name__}: {reason})"
+        ) from None
     if not isinstance(checkpoint, dict):
         raise UserError(f"{flag} {path} holds a {type(checkpoint).__name__}, not a checkpoint")
     return checkpoint
 
 
 def weights_in(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The state_dict of a checkpoint in any public layout, without DataParallel's "module." prefix.
+    """The state_dict of a checkpoint in any public layout, without DataParallel's "module." prefixes.
 
     Empty if there is none.
     """
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "net"):
         if isinstance(checkpoint.get(key), dict):
             checkpoint = checkpoint[key]
             break
     return {
-        key.removeprefix("module."): value
+        re.sub(r"^(module\.)+", "", key): value
         for key, value in checkpoint.items()
         if isinstance(key, str) and torch.is_tensor(value)
     }
@@ -128,10 +139,11 @@ def load_weights(
     differing = [key for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
     missing, extra = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
     if not (differing or missing or extra):
+        check_values(weights, wanted, flag, path)
         model.load_state_dict(weights)
         return
     classifier = list(wanted)[-1]  # the last entry is the classifier's bias: (K,)
-    if differing and classifier in differing and not (missing or extra):
+    if classifier in differing and weights[classifier].ndim == 1 and not (missing or extra):
         classes = (len(weights[classifier]), len(wanted[classifier]))
         raise UserError(f"{flag} {path} has {classes[0]} classes, the data set has {classes[1]}")
     problems = [
@@ -146,6 +158,25 @@ def load_weights(
     fits = fitting_models(weights)
     advice = f"it fits {', '.join(fits)}" if fits else "it fits no model of the zoo"
     raise UserError(f"{flag} {path} is not a {name}: {'; '.join(problems)}; {advice}")
+
+
+def check_values(
+    weights: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], flag: str, path: str | Path
+) -> None:
+    """UserError unless each tensor is of the wanted kind, dense, and all its numbers are finite."""
+    for key, value in weights.items():
+        is_float = wanted[key].is_floating_point()
+        if (
+            value.layout != torch.strided
+            or value.is_meta
+            or value.is_floating_point() != is_float
+            or value.is_complex()
+        ):
+            raise UserError(
+                f"{flag} {path}: {key} is a tensor of {value.dtype}, {value.layout}, not of weights"
+            )
+        if not value.isfinite().all():
+            raise UserError(f"{flag} {path} is damaged: {key} holds values that are not finite")
 
 
 def fitting_models(weights: dict[str, torch.Tensor]) -> list[str]:

@@ -108,7 +108,7 @@ def teacher_path(options: argparse.Namespace) -> Path:
     UserError if that folder can be neither written nor made: better now than after the training.
     """
     target = Path(options.model_path) / f"{options.model}_vanilla" / f"ckpt_epoch_{options.epochs}.pth"
-    there = next(folder for folder in target.absolute().parents if folder.exists())
+    there = next(folder for folder in target.absolute().parents if os.path.exists(folder))
     if not (there.is_dir() and os.access(there, os.W_OK)):
         raise UserError(f"--model_path {options.model_path}: {there} is not a folder that can be written")
     return target

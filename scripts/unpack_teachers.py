@@ -8,6 +8,7 @@ folder whose name begins with "models". What is there already, and the same, sta
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -48,11 +49,16 @@ def unpack(archive: Path, save: Path) -> list[str]:
                 count += 1
                 try:
                     print(f"{save / target}: {place(container, member, save / target)}", flush=True)
-                except (UserError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+                except (UserError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
                     problems.append(f"{member.filename} in {archive}: {error}")
-    except (zipfile.BadZipFile, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{archive}: {reason} (a damaged archive: remove it and run this again)") from None
+                except OSError as error:
+                    raise UserError(
+                        f"cannot write to {save}/: {error.strerror} (SAVE=DIR names another)"
+                    ) from None
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{archive}: {error} (a damaged archive: remove it and run this again)") from None
+    except OSError as error:
+        raise UserError(f"cannot read {archive}: {error.strerror}") from None
     if not count:
         raise UserError(f"{archive} holds no MODEL_vanilla/FILE.pth")
     return problems
@@ -87,8 +93,9 @@ def place(container: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> 
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
     accuracy = checkpoint.get("accuracy", checkpoint.get("best_acc"))
-    recorded = f", accuracy {float(accuracy):.2f} on record" if accuracy is not None else ""
-    return f"{name}, {num_classes} classes{recorded}"
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # some files have none, or a text
+        return f"{name}, {num_classes} classes, accuracy {float(accuracy):.2f} on record"
+    return f"{name}, {num_classes} classes"
 
 
 if __name__ == "__main__":

@@ -122,6 +122,14 @@ LAYOUTS = {
         "best": np.float32(7),
         "epoch": np.int64(9),
     },
+    "NumPy arrays": lambda w: {
+        "model": w,
+        "history": np.arange(3),
+        "kind": np.uint8(3),
+        "name": np.str_("x"),
+    },
+    "net": lambda w: {"net": w, "acc": 70.0},
+    "DataParallel twice": lambda w: {"model": {f"module.module.{k}": v for k, v in w.items()}},
     "before PyTorch 0.4.1": lambda w: {"model": {k: v for k, v in w.items() if "num_batches" not in k}},
 }
 
@@ -167,7 +175,7 @@ def test_our_checkpoint_is_a_teacher_wherever_it_lies(tmp_path, weights):
     """A run's weights/ckpt.pth says itself what it is."""
     path = tmp_path / "weights" / "ckpt.pth"
     save_checkpoint(path, LAYOUTS["ours"](weights))
-    name, model, _ = load_teacher(path)
+    name, model, *_ = load_teacher(path)
     assert name == "resnet8" and identical(dict(model.state_dict()), dict(weights))
     assert not model.training and not any(p.requires_grad for p in model.parameters())
 
@@ -276,6 +284,48 @@ def test_objects_are_never_made(tmp_path, monkeypatch, weights, zipped):
     assert not (tmp_path / "canary").exists()
     torch.load("ckpt.pth", weights_only=False)  # the file is live
     assert (tmp_path / "canary").exists()
+
+
+def test_a_flipped_bit_is_found(tmp_path, weights):
+    """PyTorch loads such a file without a word."""
+    path = tmp_path / "ckpt.pth"
+    torch.save({"model": weights}, path)
+    content = bytearray(path.read_bytes())
+    place = content.find(weights["layer3.0.conv1.weight"].numpy().tobytes()[:64])
+    assert place > 0
+    content[place + 20] ^= 0x10
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)
+    with pytest.raises(UserError, match=r"--path_t .*ckpt.pth is damaged .*checksum of .* is wrong"):
+        read_checkpoint("--path_t", path)
+
+
+@pytest.mark.parametrize(
+    "key, change, problem",
+    [
+        (
+            "conv1.weight",
+            lambda t: t * float("nan"),
+            "is damaged: conv1.weight holds values that are not finite",
+        ),
+        ("bn1.running_var", lambda t: t / 0, "is damaged: bn1.running_var holds values that are not finite"),
+        ("conv1.weight", lambda t: t.int(), "conv1.weight is a tensor of torch.int32"),
+        ("fc.weight", lambda t: t.to_sparse(), "fc.weight is a tensor of torch.float32, torch.sparse_coo"),
+        ("fc.weight", lambda t: t.to(torch.complex64), "fc.weight is a tensor of torch.complex64"),
+        ("fc.bias", lambda t: t[0], "is not a resnet8: 1 shapes differ"),
+    ],
+)
+def test_odd_tensors_are_named(weights, key, change, problem):
+    with pytest.raises(UserError, match=problem):
+        load(new_model(), "resnet8", {"model": {**weights, key: change(weights[key])}})
+
+
+def test_half_precision_weights_are_taken(weights):
+    model = new_model()
+    load(
+        model, "resnet8", {"model": {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}}
+    )
+    assert torch.equal(model.fc.weight, weights["fc.weight"].half().float())
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -151,6 +151,19 @@ def test_a_bad_archive_leaves_nothing(tmp_path, monkeypatch, offered, damage):
     assert not list((tmp_path / "data").iterdir())
 
 
+@pytest.mark.parametrize("place", ["a link to nothing", "a file", "below a file"])
+def test_what_is_in_the_way_is_no_reason_to_download(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", None)
+    root, folder = tmp_path / "data", tmp_path / "data" / "cifar-100-python"
+    if place == "below a file":
+        root.write_text("")
+    else:
+        root.mkdir()
+        folder.symlink_to(tmp_path / "nothing") if place == "a link to nothing" else folder.write_text("")
+    with pytest.raises(UserError, match=r"cifar-100-python.*--data_root names the folder above"):
+        datasets["cifar100"].load(DataRequest(root=root))
+
+
 # --- Nothing in a pickle is executed -----------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Tiny ImageNet in both of its layouts, and its cache of decoded images."""
 
+import io
 import os
 import signal
 import subprocess
@@ -71,6 +72,20 @@ def test_grey_images_have_three_equal_channels(folder):
     data = load(folder)
     for image in (data.train.images[3], data.test.images[1]):
         assert torch.equal(image[..., 0], image[..., 1]) and torch.equal(image[..., 0], image[..., 2])
+
+
+def test_what_other_programs_leave_behind_is_passed_over(folder):
+    clean = load(folder)
+    images = folder / "train" / wnid(9) / "images"
+    (images / f"._{wnid(9)}_0.JPEG").write_bytes(b"Mac")
+    (images / "Thumbs.db").write_bytes(b"Windows")
+    (images / "folder.JPEG").mkdir()
+    (folder / "train" / ".ipynb_checkpoints").mkdir()
+    (folder / "train" / ".DS_Store").write_bytes(b"")
+    annotations(folder, lambda text: "\ufeff" + text.replace("\n", "\r\n") + "\r\n")
+    again = load(folder)
+    assert torch.equal(again.train.images, clean.train.images)
+    assert again.test.labels.tolist() == clean.test.labels.tolist()
 
 
 def test_limits_are_balanced_and_copy_nothing(folder):
@@ -193,6 +208,16 @@ def image(folder, label=5, number=1):
     return folder / "train" / wnid(label) / "images" / f"{wnid(label)}_{number}.JPEG"
 
 
+def annotations_gone(folder):
+    (folder / "val" / "val_annotations.txt").unlink()
+
+
+def sixteen_bits():
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((64, 64), 30000, dtype=np.uint16)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def remove(path):
     for inner in path.iterdir():
         remove(inner) if inner.is_dir() else inner.unlink()
@@ -246,6 +271,18 @@ DAMAGE = {
     "no tabs": (
         lambda f: annotations(f, lambda t: t.replace("\t", " ")),
         r"val_annotations.txt line 1: '' is none of the 200 classes",
+    ),
+    "a file for a class folder": (
+        lambda f: (remove(f / "train" / wnid(9)), (f / "train" / wnid(9)).write_text("")),
+        r"train/ holds 199 class folders, not 200",
+    ),
+    "16 bits a channel": (
+        lambda f: replace(image(f), sixteen_bits()),
+        rf"{wnid(5)}_1.JPEG is damaged or no image: it has 16",
+    ),
+    "one batch.npy and no annotations": (
+        lambda f: (as_batch_npy(f), (f / "val" / "batch.npy").unlink(), annotations_gone(f)),
+        r"tiny-imagenet-200/ holds train/batch.npy alone: it takes train/ and val/batch.npy",
     ),
     "empty annotations": (lambda f: annotations(f, lambda t: ""), r"val_annotations.txt is empty"),
 }
