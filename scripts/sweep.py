@@ -32,15 +32,14 @@ import subprocess
 import sys
 import time
 import zlib
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from collect_results import SCHEMES, read_records
 from dataset import datasets
@@ -51,6 +50,7 @@ from helper.resume import MAY_CHANGE
 from models import model_dict
 
 PROGRAM, TRAINER = "sweep.py", "train_student.py"
+ROOT = Path(__file__).resolve().parent.parent
 PAIRS = (
     "wrn_40_2/wrn_16_2", "wrn_40_2/vgg8", "resnet56/resnet20", "resnet56/ShuffleV2", "vgg13/vgg8",
     "vgg13/MobileNetV2", "resnet32x4/resnet8x4", "resnet32x4/ShuffleV2", "ResNet50/vgg8",
@@ -332,16 +332,19 @@ class Sweep:
 
     def run(self) -> int:
         """Returns the exit status."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self.on_signal)
-        while not self.signal:
-            self.collect()
-            held = self.fill()
-            if not (held or any(self.slots)):
-                break
-            time.sleep(0.2 if any(self.slots) else 2)
-        if self.signal:
-            self.stop()
+        for ending in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ending, self.on_signal)
+        try:
+            while not self.signal:
+                self.collect()
+                held = self.fill()
+                if not (held or any(self.slots)):
+                    break
+                time.sleep(0.2 if any(self.slots) else 1)
+        finally:  # a full disk, say, must not leave children behind
+            if any(self.slots):
+                self.signal = self.signal or signal.SIGTERM
+                self.stop()
         return self.report()
 
     def on_signal(self, number: int, _: object) -> None:
@@ -415,16 +418,16 @@ class Sweep:
                 last = last_line(job)
                 self.failed.append((job, how, last))
                 with open(job.file(".log"), "a", encoding="utf-8") as log:
-                    log.write(f"{FAILED}{how}\n")
+                    log.write(f"{FAILED}\n")
                 self.say(f"failed   {job} after {clock(took)}: {last}; {self.progress()}")
             os.close(child.lock)
 
     def stop(self) -> None:
         """End the children. Ctrl-C has reached them already, they share the terminal: they get time to obey."""
         self.wait(2 if self.signal == signal.SIGINT else 0)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             for child in filter(None, self.slots):
-                child.process.send_signal(number)
+                child.process.send_signal(ending)
             self.wait(10)
 
     def wait(self, seconds: float) -> None:
@@ -466,7 +469,7 @@ class Sweep:
         print(f"[{clock(time.monotonic() - self.start)}] {text}", flush=True)
 
 
-FAILED = "sweep: failed with "
+FAILED = "sweep: failed"
 """How the log of a failed job ends."""
 
 
@@ -480,25 +483,30 @@ def last_line(job: Job) -> str:
     return lines[-1][:300] if lines else "no output"
 
 
+def look_at_all(jobs: Sequence[Job]) -> Iterator[tuple[Job, State]]:
+    """How far each job is, without touching anything."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # | head
+    runs = Runs()
+    for job in jobs:
+        yield job, State("running", note="by a sweep") if is_locked(job) else runs.look(job)
+
+
 def print_commands(jobs: Sequence[Job], python: str) -> None:
     """What is still to be started, for a shell. What cannot be, as a comment on stderr."""
     trainer = TRAINER if Path.cwd() == ROOT else str(ROOT / TRAINER)
-    runs = Runs()
-    for job in jobs:
-        state = State("running") if is_locked(job) else runs.look(job)
+    for job, state in look_at_all(jobs):
         if state.name in ("to do", "interrupted"):
             print(shlex.join([python, trainer, *job.words, *state.words]))
         elif state.name != "done":
-            print(f"# {state.note or 'running'}: {job}", file=sys.stderr)
+            print(f"# {job}: {state.name}, {state.note}", file=sys.stderr)
 
 
 def print_status(jobs: Sequence[Job]) -> None:
     """A line for each job, then the numbers."""
-    runs, counts = Runs(), Counter()
-    for job in jobs:
-        state = State("running", note="by a sweep") if is_locked(job) else runs.look(job)
+    counts = Counter()
+    for job, state in look_at_all(jobs):
         name, note = state.name, state.note or str(state.run or "")
-        if name in ("to do", "interrupted") and (tail(job.file(".log")) or [""])[-1].startswith(FAILED):
+        if name in ("to do", "interrupted") and tail(job.file(".log"))[-1:] == [FAILED]:
             name, note = "failed", last_line(job)
         counts[name] += 1
         print(f"{name:12} {job}{f': {note}' if note else ''}")
@@ -512,62 +520,30 @@ def parse(argv: Sequence[str]) -> Namespace:
     """UserError, or exit with status 2, on bad input."""
     description, _, details = __doc__.partition("\n")
     parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
+    # fmt: off
     what = parser.section("what")
-    what(
-        "--dataset",
-        default="cifar100",
-        type=one_of("data set", datasets),
-        metavar="NAME",
-        help="(default: cifar100)",
-    )
-    what(
-        "--kind",
-        default="train",
-        type=one_of("kind", [*TRIALS, "both"]),
-        metavar="KIND",
-        help="train, stddev or both (default: train)",
-    )
-    what("--pairs", default="all", metavar="T/S,T/S", help=f"teacher/student; all: {' '.join(PAIRS)}")
-    what("--schemes", default="all", metavar="A,B", help=f"all: {' '.join(SCHEMES)}")
-    what(
-        "--trials",
-        type=number(int, 1),
-        metavar="N",
-        help="repetitions (default: 3 trainings, 1 T. stddev pass)",
-    )
-    what(
-        "--teachers",
-        metavar="DIR",
-        help="folder of MODEL_vanilla/ (default: save/models; for tinyimagenet "
-        "save/models_tinyimagenet, or the folder whose name begins so)",
-    )
-    what(
-        "--teacher_file",
-        default="ckpt_epoch_240.pth",
-        metavar="NAME",
-        help="its name there, or a pattern, 'ckpt_epoch_*.pth': the newest (default: %(default)s)",
-    )
+    what("--dataset", default="cifar100", type=one_of("data set", datasets), metavar="NAME", help="(default: cifar100)")
+    what("--kind", default="train", type=one_of("kind", [*TRIALS, "both"]), metavar="KIND",
+         help="train, stddev or both (default: train)")
+    what("--pairs", type=names, default="all", metavar="T/S,T/S", help=f"teacher/student (default: all, {' '.join(PAIRS)})")
+    what("--schemes", type=names, default="all", metavar="A,B", help=f"(default: all, {' '.join(SCHEMES)})")
+    what("--trials", type=number(int, 1), metavar="N", help="(default: 3 trainings, 1 T. stddev pass)")
+    what("--teachers", metavar="DIR", help="folder of MODEL_vanilla/ (default: save/models; for tinyimagenet "
+         "save/models_tinyimagenet, or the folder whose name begins so)")
+    what("--teacher_file", default="ckpt_epoch_240.pth", metavar="NAME",
+         help="its name there, or a pattern, 'ckpt_epoch_*.pth': the newest (default: %(default)s)")
     how = parser.section("how")
-    how(
-        "--print",
-        action="store_true",
-        help="only print the commands that remain, one a line, for xargs or a cluster",
-    )
+    how("--print", action="store_true", help="only print the commands that remain, one a line, for xargs or a cluster")
     how("--status", "--dry_run", action="store_true", help="only list how far each job is")
-    how(
-        "--jobs",
-        type=number(int, 1),
-        metavar="K",
-        help="so many at a time (default: one for each of --gpus, or 1)",
-    )
-    how("--gpus", default="", metavar="0,1", help="which they share, in turn (default: what a job finds)")
-    how("--python", metavar="FILE", help="interpreter of the jobs (default: this one; python in --print)")  # fmt: skip
+    how("--jobs", type=number(int, 1), metavar="K", help="so many at a time (default: one for each of --gpus, or 1)")
+    how("--gpus", type=names, default=[], metavar="0,1", help="which they share, in turn (default: what a job finds)")
+    how("--python", metavar="FILE", help="interpreter of the jobs (default: this one; python in --print)")
+    # fmt: on
     options = parser.parse(argv)
     if options.print and options.status:
         raise UserError("--print and --status are two things: give one")
-    options.pairs = PAIRS if options.pairs == "all" else names("--pairs", options.pairs)
-    options.schemes = SCHEMES if options.schemes == "all" else names("--schemes", options.schemes)
-    options.gpus = names("--gpus", options.gpus) if options.gpus else []
+    options.pairs = PAIRS if options.pairs == ["all"] else options.pairs
+    options.schemes = SCHEMES if options.schemes == ["all"] else options.schemes
     for pair in options.pairs:
         if pair.count("/") != 1:
             raise UserError(f"--pairs: {pair!r} is not teacher/student, such as {PAIRS[4]}")
@@ -583,11 +559,11 @@ def parse(argv: Sequence[str]) -> Namespace:
     return options
 
 
-def names(flag: str, text: str) -> list[str]:
-    """ "a,b" -> ["a", "b"], each once."""
+def names(text: str) -> list[str]:
+    """An argparse type: "a,b" -> ["a", "b"], each once."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise UserError(f"{flag} {text!r}: a name is empty; expected them joined by commas")
+        raise ArgumentTypeError(f"{text!r}: expected names joined by commas")
     return list(dict.fromkeys(parts))
 
 
