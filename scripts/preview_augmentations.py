@@ -43,7 +43,7 @@ NO_DATE = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """By the suffixes we write: the metadata that would make two equal pictures differ."""
 NOBODY = nn.Flatten()
 """Where there is no teacher: ViewMaker shows it the batch, nothing reads what it says."""
-DPI, CELL, GAP, LABEL, LINE = 200, 144, 24, 330, 30
+DPI, CELL, GAP, LABEL, LINE = 200, 144, 24, 310, 30
 """Pixels: smallest side of an image, space between two, width of the row labels, height of a line of text."""
 KEPT, FRAME = "#d55e00", 8
 DRAWS = {
@@ -52,7 +52,7 @@ DRAWS = {
 }
 SCHEMES_CAPTION = (
     "A flip happens half of the time, autoaugment's operations with a probability of theirs, so a row may equal the "
-    "first. lam is an image's own share."
+    "first. lam is an image's own share. Picked views stand in the order of the images that they were made from."
 )
 PICK_CAPTION = (
     "the pool of {n_run} cutmixes of the batch, the highest score first. The {kept} highest (framed) are kept, the "
@@ -74,9 +74,9 @@ class Scene(NamedTuple):
         return normalize_for(self.spec, images.device).undo(images).permute(0, 2, 3, 1).cpu().numpy()
 
     def can_score(self, name: str) -> bool:
-        criterion = pick_criteria[name]
-        return bool(
-            (self.teacher or not criterion.needs_teacher) and (self.student or not criterion.needs_student)
+        _, needs_teacher, needs_student = pick_criteria[name]
+        return (not needs_teacher or self.teacher is not None) and (
+            not needs_student or self.student is not None
         )
 
 
@@ -113,7 +113,8 @@ def set_scene(options: Namespace) -> Scene:
     spec, teacher = source.spec(request), None
     if options.path_t:
         teacher = build.load_teacher(training, spec, device)
-        print(*plan.warn_of_other_data(teacher.trained_on, spec), sep="\n", end="")
+        for line in plan.warn_of_other_data(teacher.trained_on, spec):
+            print(line)
     student = load_student(options, spec, device) if options.path_s else None
     # A preview downloads nothing: this says so where the files are absent. Decoding them is allowed, it is for once.
     source.load(dataclasses.replace(request, limit_train=1, limit_test=1, may_write=False))
@@ -160,7 +161,7 @@ def scheme_rows(scene: Scene, pools: dict[str, Pool]) -> list[Row]:
     for mode in WITHOUT_PICK:
         view = look(scene, f"--mix_mode={mode}").view
         rows.append(Row(mode + share(view), scene.pixels(view.images)))
-    for name in filter(pools.get, ENTROPIES):
+    for name in [name for name in ENTROPIES if name in pools]:
         kept = pools[name].view.take(slice(-len(scene.images), None))
         kept = kept.take(kept.source.argsort(stable=True))
         texts = [f"of image {source + 1}" for source in kept.source.tolist()]
@@ -200,18 +201,16 @@ def draw(rows: Sequence[Row], caption: str, path: Path) -> None:
     width = LABEL + len(rows[0].images) * (cell + GAP)
     lines = textwrap.wrap(caption, (width - 2 * GAP) // 11)
     height = bottom + LINE * (len(lines) + 1)
-    fixed = {"font.size": 7.5, "image.composite_image": False, "svg.hashsalt": PROGRAM}
-    with plt.rc_context(fixed):
+    with plt.rc_context({"font.size": 7.5, "image.composite_image": False, "svg.hashsalt": PROGRAM}):
         figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
         axes = figure.add_axes((0, 0, 1, 1))
         for row, top in zip(rows, tops):
             axes.text(GAP, top + cell / 2, row.label, va="center", fontsize=8.5)
             for column, image in enumerate(row.images):
                 _draw_cell(axes, row, column, image, cell=cell, top=top)
-        for column in range(len(rows[0].images)):
-            axes.text(
-                left_of(column, cell) + cell / 2, tops[0] - GAP / 2, str(column + 1), ha="center", color="0.4"
-            )
+        for column in range(len(rows[0].images) if rows[0].kept is None else 0):
+            middle = left_of(column, cell) + cell / 2
+            axes.text(middle, tops[0] - GAP / 2, str(column + 1), ha="center", color="0.4")
         axes.text(GAP, bottom, "\n".join(lines), va="top", linespacing=1.3)
         axes.set(xlim=(0, width), ylim=(height, 0))
         axes.set_axis_off()
@@ -248,82 +247,50 @@ def _draw_cell(axes: Any, row: Row, column: int, image: np.ndarray, *, cell: int
         axes.plot(left + x, top + y, color=KEPT, linewidth=FRAME * 72 / DPI, solid_joinstyle="miter")
     if row.texts:
         colour = "0.4" if row.kept is False else "black"
-        axes.text(
-            left + cell / 2, top + cell + GAP / 2, row.texts[column], ha="center", va="top", color=colour
-        )
+        middle, below = left + cell / 2, top + cell + GAP / 2
+        axes.text(middle, below, row.texts[column], ha="center", va="top", color=colour)
 
 
+# One flag, two lines: a table to read, so the formatter stays out.
+# fmt: off
 def parse(argv: Sequence[str]) -> Namespace:
-    parser = OptionParser(
-        prog=PROGRAM, usage=f"python scripts/{PROGRAM} -o FILE [options]", description=__doc__
-    )
+    parser = OptionParser(prog=PROGRAM, usage=f"python scripts/{PROGRAM} -o FILE [options]", description=__doc__)
     pictures = parser.section("pictures")
-    pictures(
-        "-o",
-        "--output",
-        default="preview.png",
-        type=Path,
-        metavar="FILE",
-        help="the schemes: .png, .svg or .pdf (default: preview.png)",
-    )
-    pictures(
-        "--pick_output",
-        type=Path,
-        metavar="FILE",
-        help="what picking keeps and drops; needs --path_t or --path_s",
-    )
-    pictures(
-        "--num_images",
-        default=8,
-        type=number(int, 2, below=65),
-        metavar="N",
-        help="images, which is also the batch that is mixed, 2 to 64 (default: 8)",
-    )
-    pictures("--seed", default=0, type=number(int), metavar="N", help="(default: 0)")
-    pictures(
-        "--mix_draw",
-        default="batch",
-        type=one_of("draw", ["batch", "sample"]),
-        metavar="HOW",
-        help="one random draw a row, as published, or one per image: batch, sample (default: batch)",
-    )
-    pictures(
-        "--mix_n_run", default=2, type=number(int, 2), metavar="N", help="cutmixes in the pool (default: 2)"
-    )
-    pictures(
-        "--criterion",
-        type=names_joined_by_plus("pick criterion", pick_criteria),
-        metavar="A+B",
-        help=f"of --pick_output: {', '.join(pick_criteria)}, or several joined by + (default: the entropies)",
-    )
-    networks = parser.section("networks", "Without them the rows that pick by them are left out.")
+    pictures("-o", "--output", default="preview.png", type=Path, metavar="FILE",
+             help="the schemes: .png, .svg or .pdf (default: preview.png)")
+    pictures("--pick_output", type=Path, metavar="FILE",
+             help="what picking keeps and drops; needs --path_t or --path_s")
+    pictures("--num_images", default=8, type=number(int, 2, below=65), metavar="N",
+             help="images, which are also the batch that is mixed, 2 to 64 (default: 8)")
+    pictures("--seed", default=0, type=number(int), metavar="N",
+             help="of every random draw (default: 0)")
+    pictures("--mix_draw", default="batch", type=one_of("draw", ["batch", "sample"]), metavar="HOW",
+             help="one random draw a row, as published, or one per image: batch, sample (default: batch)")
+    pictures("--mix_n_run", default=2, type=number(int, 2), metavar="N",
+             help="cutmixes in the pool (default: 2)")
+    pictures("--criterion", type=names_joined_by_plus("pick criterion", pick_criteria), metavar="A+B",
+             help=f"of --pick_output: {', '.join(pick_criteria)}, or several joined by + (default: the entropies)")
+    networks = parser.section("networks", "Without one, what is picked by it is left out.")
     networks("--path_t", metavar="FILE", help="teacher checkpoint")
-    networks(
-        "--model_t", type=one_of("model", model_dict), metavar="NAME", help="where its folder does not say it"
-    )
+    networks("--model_t", type=one_of("model", model_dict), metavar="NAME", help="where its folder does not say it")
     networks("--path_s", metavar="FILE", help="student checkpoint, such as a run's weights/ckpt.pth")
-    networks(
-        "--model_s", type=one_of("model", model_dict), metavar="NAME", help="where it does not say it itself"
-    )
+    networks("--model_s", type=one_of("model", model_dict), metavar="NAME", help="where it does not say it itself")
     data = parser.section("data and machine", "As in train_student.py, but nothing is downloaded.")
-    data(
-        "--dataset",
-        default="cifar100",
-        type=one_of("data set", datasets),
-        metavar="NAME",
-        help=f"one of {', '.join(datasets)} (default: cifar100)",
-    )
+    data("--dataset", default="cifar100", type=one_of("data set", datasets), metavar="NAME",
+         help=f"one of {', '.join(datasets)} (default: cifar100)")
     data("--data_root", default="data", metavar="DIR", help="folder of the public files (default: data)")
-    data("--cache_dir", metavar="DIR", help="folder for decoded images")
+    data("--cache_dir", metavar="DIR", help="folder for decoded images (default: cache in --data_root)")
     data("--limit_train", type=number(int, 1), metavar="N", help="only the first N training images")
     data("--num_classes", default=20, type=number(int, 2), metavar="K", help="synthetic data (default: 20)")
     data("--img_size", default=32, type=number(int, 8), metavar="S", help="synthetic data (default: 32)")
     data("--num_workers", default=8, type=number(int), metavar="N", help="processes that decode (default: 8)")
     data("--device", default="auto", type=one_of("device", ["auto", "cpu", "cuda"]), metavar="NAME",
-         help="auto, cpu or cuda (default: auto)")  # fmt: skip
+         help="auto, cpu or cuda (default: auto)")
     options = parser.parse(argv)
+    options.criterion = options.criterion.split("+") if options.criterion else []
     check(options)
     return options
+# fmt: on
 
 
 def check(options: Namespace) -> None:
@@ -333,16 +300,14 @@ def check(options: Namespace) -> None:
             raise UserError(f"{flag} {path}: unknown suffix {path.suffix!r}. Choices: {', '.join(NO_DATE)}")
     if options.pick_output == options.output:
         raise UserError(f"--output and --pick_output are the same file: {options.output}")
-    for name in chosen(options):
+    for name in options.criterion:
         for flag, needed in zip(("path_t", "path_s"), pick_criteria[name][1:]):
             if needed and not getattr(options, flag):
                 raise UserError(f"--criterion {name} needs --{flag} FILE")
     if options.pick_output and not (options.path_t or options.path_s):
         raise UserError("--pick_output needs a network to pick by: give --path_t FILE or --path_s FILE")
-
-
-def chosen(options: Namespace) -> list[str]:
-    return options.criterion.split("+") if options.criterion else []
+    if options.criterion and not options.pick_output:
+        raise UserError("--criterion is that of the second picture: give --pick_output FILE")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -351,12 +316,13 @@ def main(argv: Sequence[str]) -> None:
     for name, flag in zip(ENTROPIES, ("--path_s", "--path_t")):
         if not scene.can_score(name):
             print(f"left out: cutmix_pick by {name}, which needs {flag} FILE")
-    pools = {name: make_pool(scene, name) for name in {*ENTROPIES, *chosen(options)} if scene.can_score(name)}
+    possible = [name for name in ENTROPIES if scene.can_score(name)]
+    pools = {name: make_pool(scene, name) for name in dict.fromkeys(possible + options.criterion)}
     source = f"{scene.spec.name}, seed {options.seed}, --mix_draw {options.mix_draw}"
     draw(scheme_rows(scene, pools), f"{source}: {DRAWS[options.mix_draw]} {SCHEMES_CAPTION}", options.output)
     print(f"picture of the schemes: {options.output}")
     if options.pick_output:
-        names = chosen(options) or [name for name in reversed(ENTROPIES) if name in pools]
+        names = options.criterion or possible[::-1]  # the teacher first
         rows = [row for name in names for row in pick_rows(scene, name, pools[name])]
         caption = PICK_CAPTION.format(n_run=options.mix_n_run, kept=options.num_images)
         draw(rows, f"{source}: {caption}", options.pick_output)
