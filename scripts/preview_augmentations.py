@@ -51,9 +51,10 @@ DRAWS = {
     "sample": "every image has its own random draw.",
 }
 SCHEMES_CAPTION = (
-    "A flip happens half of the time, autoaugment's operations with a probability of theirs, so a row may equal the "
-    "first. lam is an image's own share. Picked views stand in the order of the images that they were made from."
+    "A flip happens half of the time, autoaugment's operations with a probability of theirs, and mixup may mix an "
+    "image with itself, so a view may equal its image. lam is an image's own share."
 )
+ORDER_CAPTION = " Picked views stand in the order of the images that they were made from."
 PICK_CAPTION = (
     "the pool of {n_run} cutmixes of the batch, the highest score first. The {kept} highest (framed) are kept, the "
     "others (dimmed) dropped. Entropies are in nats, of the network that the criterion reads."
@@ -247,7 +248,7 @@ def _draw_cell(axes: Any, row: Row, column: int, image: np.ndarray, *, cell: int
         axes.plot(left + x, top + y, color=KEPT, linewidth=FRAME * 72 / DPI, solid_joinstyle="miter")
     if row.texts:
         colour = "0.4" if row.kept is False else "black"
-        middle, below = left + cell / 2, top + cell + GAP / 2
+        middle, below = left + cell / 2, top + cell + 0.7 * GAP
         axes.text(middle, below, row.texts[column], ha="center", va="top", color=colour)
 
 
@@ -319,7 +320,8 @@ def main(argv: Sequence[str]) -> None:
     possible = [name for name in ENTROPIES if scene.can_score(name)]
     pools = {name: make_pool(scene, name) for name in dict.fromkeys(possible + options.criterion)}
     source = f"{scene.spec.name}, seed {options.seed}, --mix_draw {options.mix_draw}"
-    draw(scheme_rows(scene, pools), f"{source}: {DRAWS[options.mix_draw]} {SCHEMES_CAPTION}", options.output)
+    caption = f"{source}: {DRAWS[options.mix_draw]} {SCHEMES_CAPTION}{ORDER_CAPTION if possible else ''}"
+    draw(scheme_rows(scene, pools), caption, options.output)
     print(f"picture of the schemes: {options.output}")
     if options.pick_output:
         names = options.criterion or possible[::-1]  # the teacher first
