@@ -1,0 +1,336 @@
+#!/usr/bin/env python3
+"""Pictures of what the networks see: the schemes on the same images, and what picking keeps and drops.
+
+    python scripts/preview_augmentations.py -o preview.png
+    python scripts/preview_augmentations.py -o preview.png --pick_output pick.png \\
+        --path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth --path_s Experiments/<run>/weights/ckpt.pth
+
+The images are the first batch, and the rows its second views, of a T. stddev pass with the same --seed, --mix_draw
+and --batch_size (here --num_images). PNG, SVG or PDF, by the file's suffix.
+"""
+
+import dataclasses
+import sys
+import textwrap
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from augment import Augmented, PoolLogits, mix_modes, pick_criteria
+from augment.pick import entropy
+from dataset import DatasetSpec, datasets
+from dataset.batches import normalize_for
+from helper import build, plan
+from helper.checkpoint import load_weights, read_checkpoint
+from helper.engine import TwoViews
+from helper.errors import UserError, one_line_errors
+from helper.networks import freeze, logits_of
+from helper.option_parser import OptionParser, names_joined_by_plus, number, one_of
+from helper.options import data_request, parse_student
+from models import model_dict
+
+PROGRAM = "preview_augmentations.py"
+WITHOUT_PICK = [mode for mode in mix_modes if mode not in ("crop", "cutmix_pick")]
+ENTROPIES = ("student_entropy", "teacher_entropy")
+NO_DATE = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""By the suffixes we write: the metadata that would make two equal pictures differ."""
+NOBODY = nn.Flatten()
+"""Where there is no teacher: ViewMaker shows it the batch, nothing reads what it says."""
+DPI, CELL, GAP, LABEL, LINE = 200, 144, 24, 310, 30
+"""Pixels: smallest side of an image, space between two, width of the row labels, height of a line of text."""
+KEPT, FRAME = "#d55e00", 8
+DRAWS = {
+    "batch": "one random draw serves all images of a row, as published; partners to mix with are drawn per image.",
+    "sample": "every image has its own random draw.",
+}
+SCHEMES_CAPTION = (
+    "A flip happens half of the time, autoaugment's operations with a probability of theirs, and mixup may mix an "
+    "image with itself, so a view may equal its image. lam is an image's own share."
+)
+ORDER_CAPTION = " Picked views stand in the order of the images that they were made from."
+PICK_CAPTION = (
+    "the pool of {n_run} cutmixes of the batch, the highest score first. The {kept} highest (framed) are kept, the "
+    "others (dimmed) dropped. Entropies are in nats, of the network that the criterion reads."
+)
+
+
+class Scene(NamedTuple):
+    """What all rows share. images: (B, 3, H, W), normalised."""
+
+    options: Namespace
+    spec: DatasetSpec
+    images: torch.Tensor
+    teacher: nn.Module | None
+    student: nn.Module | None
+
+    def pixels(self, images: torch.Tensor) -> np.ndarray:
+        """(P, 3, H, W) normalised -> (P, H, W, 3) uint8."""
+        return normalize_for(self.spec, images.device).undo(images).permute(0, 2, 3, 1).cpu().numpy()
+
+    def can_score(self, name: str) -> bool:
+        _, needs_teacher, needs_student = pick_criteria[name]
+        return (not needs_teacher or self.teacher is not None) and (
+            not needs_student or self.student is not None
+        )
+
+
+class Pool(NamedTuple):
+    """The n_run * B views to pick from, lowest score first: the last B are kept. scores, entropies: (n_run * B,)."""
+
+    view: Augmented
+    scores: torch.Tensor
+    entropies: torch.Tensor
+
+
+class Row(NamedTuple):
+    """images: (n, H, W, 3) uint8. texts: below the images, one each or none. kept: framed; dropped ones are dimmed."""
+
+    label: str
+    images: np.ndarray
+    texts: Sequence[str] = ()
+    kept: bool | None = None
+
+
+def training_options(options: Namespace, *flags: str) -> Namespace:
+    """The options of the T. stddev pass that sees the same."""
+    names = "dataset data_root cache_dir limit_train num_classes img_size num_workers device seed mix_draw path_t model_t"
+    given = {name: getattr(options, name) for name in names.split()} | {"finetune_student": options.path_s}
+    words = [f"--{name}={value}" for name, value in given.items() if value not in (None, "")]
+    step = [f"--batch_size={options.num_images}", "--fix_student", "--utils.check_ce_var", "--lw_mix=1,0,1"]
+    return parse_student([*words, *step, *(flags or ["--mix_mode=identity"])])
+
+
+def set_scene(options: Namespace) -> Scene:
+    training = training_options(options)
+    device, generators = build.select_device(options.device), build.make_generators(options.seed)
+    source, request = datasets[options.dataset], data_request(training)
+    spec, teacher = source.spec(request), None
+    if options.path_t:
+        teacher = build.load_teacher(training, spec, device)
+        for line in plan.warn_of_other_data(teacher.trained_on, spec):
+            print(line)
+    student = load_student(options, spec, device) if options.path_s else None
+    # A preview downloads nothing: this says so where the files are absent. Decoding them is allowed, it is for once.
+    source.load(dataclasses.replace(request, limit_train=1, limit_test=1, may_write=False))
+    batches = build.make_batches(source.load(request), training, device, generators["data"]).train
+    if batches.count < options.num_images:
+        raise UserError(f"--num_images {options.num_images}: there are only {batches.count} training images")
+    images, _, _ = next(iter(batches))
+    return Scene(options, spec, images, teacher and teacher.network, student)
+
+
+def load_student(options: Namespace, spec: DatasetSpec, device: torch.device) -> nn.Module:
+    checkpoint = read_checkpoint("--path_s", options.path_s)
+    name = options.model_s or checkpoint.get("arch")
+    if name not in tuple(model_dict):
+        raise UserError(f"--path_s {options.path_s} does not say which model it is: give --model_s NAME")
+    model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
+    load_weights(model, name, checkpoint, flag="--path_s", path=options.path_s)
+    return build.to_device(freeze(model), device)
+
+
+def look(scene: Scene, *flags: str) -> TwoViews:
+    """The second view under these flags, with the first random draws of a run."""
+    options = training_options(scene.options, *flags)
+    generator = build.make_generators(options.seed)["views"]
+    views = build.make_views(options, scene.spec, scene.teacher or NOBODY, scene.student, generator)
+    views.start_epoch(1)
+    return views(scene.images)
+
+
+@torch.no_grad()
+def make_pool(scene: Scene, name: str) -> Pool:
+    """Pick is asked to keep all, which sorts the pool."""
+    criterion, n_run = pick_criteria[name], scene.options.mix_n_run
+    flags = f"--mix_mode=cutmix_pick --mix_n_run={n_run} --n_pick={n_run * len(scene.images)}"
+    seen = look(scene, *flags.split(), f"--cutmix_pick_criterion={name}")
+    student = logits_of(scene.student, seen.view.images) if criterion.needs_student else None
+    logits = PoolLogits(seen.teacher_view, student, seen.teacher_clean)
+    scores = criterion.score(logits, training_options(scene.options).kd_T)
+    return Pool(seen.view, scores, entropy(logits.teacher if criterion.needs_teacher else student))
+
+
+def scheme_rows(scene: Scene, pools: dict[str, Pool]) -> list[Row]:
+    rows = [Row("the batch after\nthe default DA", scene.pixels(scene.images))]
+    for mode in WITHOUT_PICK:
+        view = look(scene, f"--mix_mode={mode}").view
+        rows.append(Row(mode + share(view), scene.pixels(view.images)))
+    for name in [name for name in ENTROPIES if name in pools]:
+        kept = pools[name].view.take(slice(-len(scene.images), None))
+        kept = kept.take(kept.source.argsort(stable=True))
+        texts = [f"of image {source + 1}" for source in kept.source.tolist()]
+        rows.append(Row(f"cutmix_pick\nby {name}", scene.pixels(kept.images), texts))
+    return rows
+
+
+def share(view: Augmented) -> str:
+    """Which share of the image is its own, for a row's label."""
+    if view.lam is None:
+        return ""
+    low, high = float(view.lam.min()), float(view.lam.max())
+    return f"\nlam {low:.2f}" + (f" to {high:.2f}" if high > low else "")
+
+
+def pick_rows(scene: Scene, name: str, pool: Pool) -> list[Row]:
+    """The pool, highest score first, in rows of B: the first is kept."""
+    texts = [f"entropy {value:.3f}" for value in pool.entropies.tolist()]
+    if name not in ENTROPIES:
+        texts = [f"score {score:.3f}\n{text}" for score, text in zip(pool.scores.tolist(), texts)]
+    images, texts, count = scene.pixels(pool.view.images)[::-1], texts[::-1], len(scene.images)
+    return [
+        Row(f"{name}\n{'kept' if start == 0 else 'dropped'}", images[part], texts[part], start == 0)
+        for start in range(0, len(images), count)
+        for part in [slice(start, start + count)]
+    ]
+
+
+def draw(rows: Sequence[Row], caption: str, path: Path) -> None:
+    """A row of images each, labels at the left, numbers above. One unit is a pixel. UserError if it cannot be written."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    cell, tops, bottom = layout(rows)
+    width = LABEL + len(rows[0].images) * (cell + GAP)
+    lines = textwrap.wrap(caption, (width - 2 * GAP) // 11)
+    height = bottom + LINE * (len(lines) + 1)
+    with plt.rc_context({"font.size": 7.5, "image.composite_image": False, "svg.hashsalt": PROGRAM}):
+        figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        axes = figure.add_axes((0, 0, 1, 1))
+        for row, top in zip(rows, tops):
+            axes.text(GAP, top + cell / 2, row.label, va="center", fontsize=8.5)
+            for column, image in enumerate(row.images):
+                _draw_cell(axes, row, column, image, cell=cell, top=top)
+        for column in range(len(rows[0].images) if rows[0].kept is None else 0):
+            middle = left_of(column, cell) + cell / 2
+            axes.text(middle, tops[0] - GAP / 2, str(column + 1), ha="center", color="0.4")
+        axes.text(GAP, bottom, "\n".join(lines), va="top", linespacing=1.3)
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=DPI, metadata=NO_DATE[path.suffix.lower()])
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from None
+        finally:
+            plt.close(figure)
+
+
+def layout(rows: Sequence[Row]) -> tuple[int, list[int], int]:
+    """(side of a cell: a whole multiple of the image's, upper edge of each row, lower edge of the last)."""
+    side = rows[0].images.shape[1]
+    cell, tops, y = side * -(-CELL // side), [], LINE + GAP
+    for row in rows:
+        tops.append(y)
+        y += cell + GAP + LINE * (1 + row.texts[0].count("\n") if row.texts else 0)
+    return cell, tops, y
+
+
+def left_of(column: int, cell: int) -> int:
+    return LABEL + column * (cell + GAP)
+
+
+def _draw_cell(axes: Any, row: Row, column: int, image: np.ndarray, *, cell: int, top: int) -> None:
+    left = left_of(column, cell)
+    shown = image // 3 + 170 if row.kept is False else image
+    axes.imshow(shown, extent=(left, left + cell, top + cell, top), interpolation="nearest", aspect="auto")
+    if row.kept:
+        near, far = -FRAME / 2 - 2, cell + FRAME / 2 + 2  # beside the image, so that it shows on any image
+        x, y = np.array([[near, far, far, near, near], [near, near, far, far, near]])
+        axes.plot(left + x, top + y, color=KEPT, linewidth=FRAME * 72 / DPI, solid_joinstyle="miter")
+    if row.texts:
+        colour = "0.4" if row.kept is False else "black"
+        middle, below = left + cell / 2, top + cell + 0.7 * GAP
+        axes.text(middle, below, row.texts[column], ha="center", va="top", color=colour)
+
+
+# One flag, two lines: a table to read, so the formatter stays out.
+# fmt: off
+def parse(argv: Sequence[str]) -> Namespace:
+    parser = OptionParser(prog=PROGRAM, usage=f"python scripts/{PROGRAM} -o FILE [options]", description=__doc__)
+    pictures = parser.section("pictures")
+    pictures("-o", "--output", default="preview.png", type=Path, metavar="FILE",
+             help="the schemes: .png, .svg or .pdf (default: preview.png)")
+    pictures("--pick_output", type=Path, metavar="FILE",
+             help="what picking keeps and drops; needs --path_t or --path_s")
+    pictures("--num_images", default=8, type=number(int, 2, below=65), metavar="N",
+             help="images, which are also the batch that is mixed, 2 to 64 (default: 8)")
+    pictures("--seed", default=0, type=number(int), metavar="N",
+             help="of every random draw (default: 0)")
+    pictures("--mix_draw", default="batch", type=one_of("draw", ["batch", "sample"]), metavar="HOW",
+             help="one random draw a row, as published, or one per image: batch, sample (default: batch)")
+    pictures("--mix_n_run", default=2, type=number(int, 2), metavar="N",
+             help="cutmixes in the pool (default: 2)")
+    pictures("--criterion", type=names_joined_by_plus("pick criterion", pick_criteria), metavar="A+B",
+             help=f"of --pick_output: {', '.join(pick_criteria)}, or several joined by + (default: the entropies)")
+    networks = parser.section("networks", "Without one, what is picked by it is left out.")
+    networks("--path_t", metavar="FILE", help="teacher checkpoint")
+    networks("--model_t", type=one_of("model", model_dict), metavar="NAME", help="where its folder does not say it")
+    networks("--path_s", metavar="FILE", help="student checkpoint, such as a run's weights/ckpt.pth")
+    networks("--model_s", type=one_of("model", model_dict), metavar="NAME", help="where it does not say it itself")
+    data = parser.section("data and machine", "As in train_student.py, but nothing is downloaded.")
+    data("--dataset", default="cifar100", type=one_of("data set", datasets), metavar="NAME",
+         help=f"one of {', '.join(datasets)} (default: cifar100)")
+    data("--data_root", default="data", metavar="DIR", help="folder of the public files (default: data)")
+    data("--cache_dir", metavar="DIR", help="folder for decoded images (default: cache in --data_root)")
+    data("--limit_train", type=number(int, 1), metavar="N", help="only the first N training images")
+    data("--num_classes", default=20, type=number(int, 2), metavar="K", help="synthetic data (default: 20)")
+    data("--img_size", default=32, type=number(int, 8), metavar="S", help="synthetic data (default: 32)")
+    data("--num_workers", default=8, type=number(int), metavar="N", help="processes that decode (default: 8)")
+    data("--device", default="auto", type=one_of("device", ["auto", "cpu", "cuda"]), metavar="NAME",
+         help="auto, cpu or cuda (default: auto)")
+    options = parser.parse(argv)
+    options.criterion = options.criterion.split("+") if options.criterion else []
+    check(options)
+    return options
+# fmt: on
+
+
+def check(options: Namespace) -> None:
+    """What can be told before anything is loaded. Raises UserError."""
+    for flag, path in (("--output", options.output), ("--pick_output", options.pick_output)):
+        if path is not None and path.suffix.lower() not in NO_DATE:
+            raise UserError(f"{flag} {path}: unknown suffix {path.suffix!r}. Choices: {', '.join(NO_DATE)}")
+    if options.pick_output == options.output:
+        raise UserError(f"--output and --pick_output are the same file: {options.output}")
+    for name in options.criterion:
+        for flag, needed in zip(("path_t", "path_s"), pick_criteria[name][1:]):
+            if needed and not getattr(options, flag):
+                raise UserError(f"--criterion {name} needs --{flag} FILE")
+    if options.pick_output and not (options.path_t or options.path_s):
+        raise UserError("--pick_output needs a network to pick by: give --path_t FILE or --path_s FILE")
+    if options.criterion and not options.pick_output:
+        raise UserError("--criterion is that of the second picture: give --pick_output FILE")
+
+
+def main(argv: Sequence[str]) -> None:
+    options = parse(argv)
+    scene = set_scene(options)
+    for name, flag in zip(ENTROPIES, ("--path_s", "--path_t")):
+        if not scene.can_score(name):
+            print(f"left out: cutmix_pick by {name}, which needs {flag} FILE")
+    possible = [name for name in ENTROPIES if scene.can_score(name)]
+    pools = {name: make_pool(scene, name) for name in dict.fromkeys(possible + options.criterion)}
+    source = f"{scene.spec.name}, seed {options.seed}, --mix_draw {options.mix_draw}"
+    caption = f"{source}: {DRAWS[options.mix_draw]} {SCHEMES_CAPTION}{ORDER_CAPTION if possible else ''}"
+    draw(scheme_rows(scene, pools), caption, options.output)
+    print(f"picture of the schemes: {options.output}")
+    if options.pick_output:
+        names = options.criterion or possible[::-1]  # the teacher first
+        rows = [row for name in names for row in pick_rows(scene, name, pools[name])]
+        caption = PICK_CAPTION.format(n_run=options.mix_n_run, kept=options.num_images)
+        draw(rows, f"{source}: {caption}", options.pick_output)
+        print(f"picture of the pick: {options.pick_output}")
+
+
+if __name__ == "__main__":
+    with one_line_errors(PROGRAM):
+        main(sys.argv[1:])
