@@ -211,7 +211,9 @@ def inline_svg(figure: Any, *, prefix: str, label: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
     text = re.sub(r"#000000|#262626", "currentColor", text)
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg role="img" aria-label="{label}" viewBox="\1" '
-                  r'xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1, flags=re.DOTALL)  # fmt: skip
-    # matplotlib leaves out the fill of black text; it would stay black.
-    return text.replace("<text ", '<text fill="currentColor" ')
+    # Black fills, which matplotlib leaves out, are inherited from the first tag.
+    first = (
+        f'<svg role="img" aria-label="{label}" fill="currentColor" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    )
+    box = re.search(r'viewBox="[^"]*"', text)[0]
+    return f"{first} {box}>{text[text.index('>') + 1 :]}"

@@ -11,6 +11,7 @@ import argparse
 import base64
 import html
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def escaped(text: object) -> str:
     return html.escape(printable(text))
 
 
+def with_arrow(text: str) -> str:
+    """A title or sentence of ours, escaped; a p-value stays on one line."""
+    text = escaped(text).replace("-&gt;", "&rarr;")
+    return re.sub(r"\(p (=|&lt;) [\d.e-]+\)", r"<span class=whole>\g<0></span>", text)
+
+
 def summary(results: Results, points: dict[Group, list[Point]]) -> list[str]:
     """What was found, stated with its limits: one sentence about the runs, one for each group."""
     complete = [run for run in results.runs if not run.problem]
@@ -42,9 +49,7 @@ def summary(results: Results, points: dict[Group, list[Point]]) -> list[str]:
     ]
     not_counted = " and ".join(filter(None, left_out))
     sentences = [f"{counted} counted" + (f"; {not_counted} left out." if not_counted else ", none left out.")]
-    sentences += [
-        f"{group.title}: {finding(group, rows, points[group])}" for group, rows in results.groups.items()
-    ]
+    sentences += [f"{group.title}: {finding(rows, points[group])}" for group, rows in results.groups.items()]
     if sum(bool(correlations(of_group)) for of_group in points.values()) > 1:
         sentences.append("The p-values are each pair's own, not corrected for looking at several pairs.")
     return sentences
@@ -54,7 +59,7 @@ def plural(count: int, noun: str, ending: str = "s") -> str:
     return f"{count} {noun}{'' if count == 1 else ending}"
 
 
-def finding(group: Group, rows: Sequence[Row], points: Sequence[Point]) -> str:
+def finding(rows: Sequence[Row], points: Sequence[Point]) -> str:
     """The correlation of one group and what it allows to say, beside the published one of the same schemes."""
     found = correlations(points)
     if not found:
@@ -90,10 +95,8 @@ def table_html(table: Table) -> str:
     published = [name == "published" for name in table.header]
 
     def line(cells: Iterable[str], tag: str) -> str:
-        marked = zip(cells, published)
-        return "".join(
-            f"<{tag}{' class=published' if is_p else ''}>{escaped(cell)}</{tag}>" for cell, is_p in marked
-        )
+        marked = zip((escaped(cell).replace("_", "_<wbr>") for cell in cells), published)
+        return "".join(f"<{tag}{' class=published' if is_p else ''}>{cell}</{tag}>" for cell, is_p in marked)
 
     body = "".join(
         f"<tr{' class=incomplete' if 'incomplete' in cells[-1] else ''}>{line(cells, 'td')}</tr>"
@@ -106,7 +109,7 @@ def table_html(table: Table) -> str:
 
 def section(number: int, table: Table, rows: Sequence[Row], points: Sequence[Point]) -> str:
     """One group: its table, its scatter plot, its learning curves."""
-    title = escaped(table.group.title)
+    title = with_arrow(table.group.title)
     shown_figures = []
     if points:
         drawn = figures.scatter({table.group: points})
@@ -173,8 +176,8 @@ def page(results: Results, title: str, previews: Sequence[Path]) -> str:
     """The whole page. Raises InputError."""
     points, _ = points_of(results)
     first, *others = summary(results, points)
-    found = "".join(f"<li>{escaped(sentence)}</li>" for sentence in others)
-    remarks = "".join(f"<li>{escaped(remark)}</li>" for remark in results.remarks())
+    found = "".join(f"<li>{with_arrow(sentence)}</li>" for sentence in others)
+    remarks = "".join(f"<li>{with_arrow(remark)}</li>" for remark in results.remarks())
     with figures.drawing():
         sections = [
             section(number, table, rows, points[table.group])

@@ -11,6 +11,7 @@ body { margin: 0 auto; padding: 1rem; max-width: 70rem; color: var(--ink); backg
 h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 ul { padding-left: 1.2rem; } li { margin: .3rem 0; }
 .small, figcaption { color: var(--soft); font-size: .85rem; }
+.whole { white-space: nowrap; }
 .summary { background: var(--card); border-left: 4px solid #0072b2; padding: .2rem 1rem; border-radius: 4px; }
 .box { overflow-x: auto; max-width: 100%; border: 1px solid var(--line); border-radius: 4px; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
@@ -22,7 +23,7 @@ tr:last-child td { border-bottom: 0; } th { background: var(--card); }
            grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); align-items: start; }
 figure { margin: 0; padding: .5rem; min-width: 0; background: var(--card); border-radius: 4px; }
 figure svg, figure img { display: block; width: 100%; max-width: 32rem; height: auto; margin: 0 auto; }
-figure img { image-rendering: auto; }
+@media (max-width: 40rem) { td:first-child { white-space: normal; overflow-wrap: normal; } }
 details { border-bottom: 1px solid var(--line); } summary { cursor: pointer; padding: .45rem 0; }
 pre { margin: 0 0 .8rem; padding: .6rem; background: var(--card); border-radius: 4px; overflow-x: auto;
       font-size: .82rem; white-space: pre-wrap; }

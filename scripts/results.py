@@ -222,9 +222,11 @@ def warnings_of(results: Results) -> list[str]:
             for what, runs in (("distillation runs", row.distilled), ("T. stddev passes", row.measured)):
                 if names := disagreements(runs, ROW_SETTINGS):
                     warnings.append(f"{where}: the {what} differ in {names}")
-                seeds = [run.options["seed"] for run in runs if run.options.get("seed") is not None]
+                seeds = [
+                    canonical(run.options["seed"]) for run in runs if run.options.get("seed") is not None
+                ]
                 if repeated := {seed for seed in seeds if seeds.count(seed) > 1}:
-                    shown = ", ".join(sorted(map(printable, repeated)))
+                    shown = ", ".join(sorted(repeated))
                     warnings.append(f"{where}: {what} with the same seed ({shown}) are no independent trials")
         others = sorted({run.epochs for run in distilled} - {PUBLISHED_EPOCHS})
         if others and any(row.published for row in rows):

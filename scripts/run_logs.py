@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 LONGEST_LINE = 1 << 20
 """Bytes; no line that matters is longer, and a file without line ends is not to fill the memory."""
 LONGEST_NAME = 60
+LARGEST_NUMBER = 1e12
+"""Beyond it means overflow, and figures with it."""
 LOGIT_METHODS = frozenset("kd dkd dist nkd ttm wttm mlkd ls dkd_ls mlkd_ls".split())
 """Those that compare logits; with any other alone, an alpha adds kd."""
 HEADS = ("args.json", "log.txt")
@@ -228,12 +230,14 @@ def read_records(folder: Path, log: Log) -> None:
         lines = list(lines_of(folder / "metrics.jsonl"))
     except (OSError, ValueError, RecursionError):
         return
-    found = Log(options=options if isinstance(options, dict) else {})
+    if not isinstance(options, dict) or not options:
+        return
+    found = Log(options={name: value for name, value in options.items() if is_flat(value)})
     for line in lines:
         try:
             record = json.loads(line)
             kind = record["kind"]
-            if kind == "epoch" and isinstance(record["epoch"], int):
+            if kind == "epoch" and isinstance(record["epoch"], int) and 0 < record["epoch"] < 10**9:
                 found.add_epoch(record["epoch"], number(record.get("acc1")), number(record.get("test_loss")))
             elif kind == "summary":
                 found.summary, found.stddev = True, number(record.get("t_stddev"))
@@ -328,16 +332,24 @@ def literal(text: str) -> Any:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return text
-        return list(value) if isinstance(value, tuple) else value
+        value = list(value) if isinstance(value, tuple) else value
+        return value if is_flat(value) else text
     return text
 
 
+def is_flat(value: Any) -> bool:
+    """As every option is: a scalar, or a list of scalars."""
+    items = value if isinstance(value, list) else [value]
+    return not any(isinstance(item, (list, dict)) for item in items)
+
+
 def number(value: Any) -> float:
-    """nan where it is none."""
+    """nan where it is none, or none that was ever measured."""
     try:
-        return math.nan if value is None or isinstance(value, bool) else float(value)
+        found = math.nan if value is None or isinstance(value, bool) else float(value)
     except (ValueError, TypeError, OverflowError):
         return math.nan
+    return found if abs(found) < LARGEST_NUMBER else math.nan
 
 
 def printable(value: Any) -> str:
