@@ -296,6 +296,9 @@ def run_script(program: str, main: Callable[[Sequence[str]], None]) -> None:
     except BrokenPipeError:  # | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        sys.stderr.write(f"{program}: error: {printable(error)[:300]}\n")
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

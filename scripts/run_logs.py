@@ -5,7 +5,6 @@ be read the same way when the other two are lost. Logs are foreign text: nothing
 is cut off or garbled is passed over, and a log that cannot be understood raises InputError, so that it can be named.
 """
 
-import ast
 import json
 import math
 import re
@@ -13,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from option_list import InputError, is_flat, parse_options, printable
 
 LONGEST_LINE = 1 << 20
 """Bytes; no line that matters is longer, and a file without line ends is not to fill the memory."""
@@ -32,14 +33,6 @@ CHECK = re.compile(
     r"Check T prob: .{0,99}Epoch (\d{1,9}) Step (\d{1,12}) TotalStep (\d{1,12}) MeanStd (\S+) "
 )
 SUMMARY = re.compile(r"Summary: .{0,300}?: T\. stddev ([^\s,]{1,30})")
-OPTION = re.compile(r"\('([^']{1,100})': ")
-QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-SPACE = re.compile(r"\s*")
-OPTION_END = re.compile(r"\)(?=\s+\('[^']{1,100}': |\s*$)")
-
-
-class InputError(ValueError):
-    """What a user can get wrong, or why a log cannot be read, in one line."""
 
 
 class Key(NamedTuple):
@@ -302,47 +295,6 @@ def lines_of(path: Path) -> Iterator[str]:
             is_rest = not piece.endswith(b"\n")
 
 
-def parse_options(line: str) -> dict[str, Any]:
-    """The list "('alpha': 0.9) ('amp': False) ..."; strings may stand with quotes or without. Raises InputError."""
-    options, position = {}, 0
-    while position < len(line):
-        start = OPTION.match(line, position)
-        quoted = start and QUOTED.match(line, start.end())
-        end = start and OPTION_END.search(line, quoted.end() if quoted else start.end())
-        if not end or (quoted and end.start() != quoted.end()):
-            shown = printable(line[position : position + 40])
-            raise InputError(f"its list of options is malformed at {shown!r}")
-        options[start[1]] = literal(line[start.end() : end.start()])
-        position = SPACE.match(line, end.end()).end()
-    return options
-
-
-def literal(text: str) -> Any:
-    """None, a truth value, a number, a string in quotes or a flat list; any other text is itself."""
-    names = {"None": None, "True": True, "False": False}
-    if text in names:
-        return names[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    if text[:1] in ("'", '"', "[", "(") and len(text) < LONGEST_LINE // 10:
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return text
-        value = list(value) if isinstance(value, tuple) else value
-        return value if is_flat(value) else text
-    return text
-
-
-def is_flat(value: Any) -> bool:
-    """As every option is: a scalar, or a list of scalars."""
-    items = value if isinstance(value, list) else [value]
-    return not any(isinstance(item, (list, dict)) for item in items)
-
-
 def number(value: Any) -> float:
     """nan where it is none, or none that was ever measured."""
     try:
@@ -350,8 +302,3 @@ def number(value: Any) -> float:
     except (ValueError, TypeError, OverflowError):
         return math.nan
     return found if abs(found) < LARGEST_NUMBER else math.nan
-
-
-def printable(value: Any) -> str:
-    """As one line, without control characters: a log may hold anything."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))

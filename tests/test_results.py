@@ -29,6 +29,7 @@ sys.path.append(str(SCRIPTS))  # where they find each other when called
 
 import correlation  # noqa: E402
 import figures  # noqa: E402
+import option_list  # noqa: E402
 import plot_correlation  # noqa: E402
 import result_tables  # noqa: E402
 import results  # noqa: E402
@@ -224,7 +225,7 @@ def test_command_with_a_line_end_and_resumed(tmp_path):
     ],
 )
 def test_list_of_options_is_read_back(value):
-    assert run_logs.parse_options(f"('a': 1) ('b': {value!r}) ('c': x/y z.pth)  ('d': (1, 2)) ") == {
+    assert option_list.parse_options(f"('a': 1) ('b': {value!r}) ('c': x/y z.pth)  ('d': (1, 2)) ") == {
         "a": 1, "b": value, "c": "x/y z.pth", "d": [1, 2],
     }  # fmt: skip
 
@@ -292,6 +293,11 @@ def test_nothing_to_read_is_one_line(tmp_path, script):
 
 
 # --- the formats ---
+
+
+def test_impossible_name_is_one_line():
+    result = call("collect_results.py", "a" * 5000)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "too long" in result.stderr
 
 
 @pytest.fixture
