@@ -1,0 +1,219 @@
+"""The figures: scatter plots of S. test loss against T. stddev, learning curves. Drawn with matplotlib."""
+
+import io
+import itertools
+import re
+import statistics
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from scipy import stats
+
+from correlation import FEWEST_POINTS, Point, correlations, is_significant, p_text, shown
+from results import SCHEMES, Group, Row, write_file
+from run_logs import InputError, Run, printable
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; light yellow gives way to brown.
+STYLES = {
+    "none": ("#5c6bc0", "p"),
+    "identity": ("#000000", "o"),
+    "flip": ("#999999", "s"),
+    "crop+flip": ("#56b4e9", "D"),
+    "cutout": ("#0072b2", "v"),
+    "autoaugment": ("#e69f00", "^"),
+    "mixup": ("#cc79a7", "P"),
+    "cutmix": ("#009e73", "X"),
+    "cutmix_pick_student_entropy": ("#a0623a", "<"),
+    "cutmix_pick_teacher_entropy": ("#d55e00", "*"),
+}
+"""Colour and marker of the paper's schemes, in the order of its tables."""
+OTHER_COLOURS = ("#7b3294", "#a6761d", "#1b7837", "#c51b7d")
+OTHER_MARKERS = "hd8>"
+AREAS = {"*": 1.9, "X": 1.2, "P": 1.2}
+"""Of the markers that look small, as a multiple."""
+SMALLEST, LARGEST = 40, 190
+"""Area of a marker without and with the greatest spread, in square points."""
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "savefig.dpi": 200,
+    "text.parse_math": False,  # names are not formulae, whatever they contain
+    "svg.hashsalt": "",  # the same figure gives the same file
+    "svg.fonttype": "none",
+}
+FORMATS = (".png", ".svg", ".pdf")
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Within: our style; a character that the font lacks is an empty box, and no warning."""
+    with plt.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Glyph")
+        yield
+
+
+def in_order(augmentations: Sequence[str]) -> list[str]:
+    """Without repetition: the paper's schemes in its order, then others by name."""
+    rank = {name: index for index, name in enumerate(SCHEMES)}
+    return sorted(set(augmentations), key=lambda name: (rank.get(name, len(rank)), name))
+
+
+def styles_of(augmentations: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each scheme, in order."""
+    others = zip(itertools.cycle(OTHER_COLOURS), itertools.cycle(OTHER_MARKERS))
+    return {name: STYLES.get(name) or next(others) for name in in_order(augmentations)}
+
+
+def scatter(groups: Mapping[Group, Sequence[Point]]) -> Any:
+    """A figure with one panel a group and a common legend below."""
+    styles = styles_of([point.augmentation for points in groups.values() for point in points])
+    widest = max((point.spread for points in groups.values() for point in points), default=0.0)
+    columns = min(4, len(groups))
+    rows = -(-len(groups) // columns)
+    legend_columns = min(len(styles), 2 if columns == 1 else 5)
+    notes = [f"marker area: standard deviation over trials, at most {widest:.3g}"] if widest else []
+    if any(correlations(points) and not is_significant(correlations(points)) for points in groups.values()):
+        notes.append("thin dashed line: no significant correlation (p of Pearson's at least 0.05)")
+    below = 0.1 + 0.18 * -(-len(styles) // legend_columns) + 0.16 * len(notes)
+    width, height = (
+        4.2 * columns + (0.3 if columns == 1 else 0),
+        (4.0 if columns == 1 else 3.9) * rows + below,
+    )
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+    for axis, (group, points) in zip(axes.flat, groups.items()):
+        _scatter_panel(axis, group, points, styles, widest)
+    for axis in axes.flat[len(groups) :]:
+        axis.set_axis_off()
+    handles = [
+        plt.Line2D([], [], linestyle="", color=colour, marker=marker, markersize=7, label=name)
+        for name, (colour, marker) in styles.items()
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False, fontsize=8.5,
+                  handletextpad=0.2, columnspacing=1.0, bbox_to_anchor=(0.5, 0.16 * len(notes) / height))  # fmt: skip
+    figure.text(0.5, 0.06 / height, "\n".join(notes), ha="center", va="bottom", fontsize=7.5)
+    figure.tight_layout(rect=(0, below / height, 1, 1), w_pad=2, h_pad=2)
+    return figure
+
+
+def _scatter_panel(
+    axis: Any, group: Group, points: Sequence[Point], styles: Mapping[str, tuple[str, str]], widest: float
+) -> None:
+    found = correlations(points)
+    method = f", {group.method}" if group.method not in ("", "kd") else ""
+    title = f"{group.teacher} / {group.student} ({group.dataset}{method})"
+    axis.set_title(title, fontweight="bold", pad=32, fontsize=11 if len(title) < 45 else 8)
+    axis.text(0.5, 1.03, caption(found, len(points)), transform=axis.transAxes, ha="center", va="bottom",
+              fontsize=8.5, linespacing=1.4)  # fmt: skip
+    if found:
+        fit = stats.linregress(*zip(*((p.t_stddev, p.s_test_loss) for p in points)))
+        ends = [min(p.t_stddev for p in points), max(p.t_stddev for p in points)]
+        look = {"linewidth": 1.2} if is_significant(found) else {"linewidth": 0.7, "linestyle": "--"}
+        axis.plot(ends, [fit.slope * x + fit.intercept for x in ends], color="0.6", zorder=1, **look)
+    for point in points:
+        colour, marker = styles[point.augmentation]
+        area = SMALLEST + (LARGEST - SMALLEST) * (point.spread / widest if widest else 0.1)
+        axis.scatter(point.t_stddev, point.s_test_loss, color=colour, marker=marker, zorder=3,
+                     s=area * AREAS.get(marker, 1), edgecolor="none", alpha=0.85)  # fmt: skip
+    axis.margins(0.1)
+    axis.locator_params(axis="x", nbins=4)
+    axis.locator_params(axis="y", nbins=5)
+    axis.grid(color="0.5", alpha=0.15, zorder=0)
+    axis.set_axisbelow(True)
+    axis.set_xlabel("T. stddev")
+    axis.set_ylabel("S. test loss")
+
+
+def caption(found: Mapping[str, Mapping[str, float]], points: int) -> str:
+    """The coefficients in two short lines, or why there are none."""
+    if not found:
+        few = points < FEWEST_POINTS
+        return f"too few points: {points} of {FEWEST_POINTS} needed" if few else shown(found, points)
+    names = "    ".join(f"{name.capitalize()} {c['r']:.3f}" for name, c in found.items())
+    return f"{names}\n" + "    ".join(p_text(c["p"], 1) for c in found.values())
+
+
+def curves(rows: Sequence[Row]) -> Any:
+    """A figure of test accuracy above test loss over the epochs, or None where there is no epoch.
+
+    Line: mean over the complete trials; band: one standard deviation; dotted: a run that is not complete.
+    """
+    drawn = [row for row in rows if any(run.curve for run in (*row.distilled, *row.incomplete))]
+    if not drawn:
+        return None
+    styles = styles_of([row.key.augmentation for row in drawn])
+    height = 6.0 + 0.18 * -(-len(styles) // 2)
+    figure, axes = plt.subplots(2, 1, figsize=(4.5, height), sharex=True)
+    for row in drawn:
+        colour, _ = styles[row.key.augmentation]
+        for axis, field in zip(axes, ("acc1", "test_loss")):
+            if row.distilled:
+                epochs, means, spreads = mean_curve(row.distilled, field)
+                low, high = zip(*((m - s, m + s) for m, s in zip(means, spreads))) if means else ((), ())
+                axis.plot(epochs, means, color=colour, linewidth=1.2, marker="" if len(epochs) > 1 else ".")
+                axis.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+            for run in row.incomplete:
+                points = [(epoch, getattr(result, field)) for epoch, result in sorted(run.curve.items())]
+                if points and not run.measures:
+                    axis.plot(*zip(*points), color=colour, linewidth=1, linestyle=":")
+    axes[0].set_ylabel("S. top-1 in %")
+    axes[1].set_ylabel("S. test loss")
+    axes[1].set_xlabel("epoch")
+    for axis in axes:
+        axis.grid(color="0.5", alpha=0.15)
+        axis.locator_params(axis="y", nbins=6)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    handles = [plt.Line2D([], [], color=colour, label=name) for name, (colour, _) in styles.items()]
+    figure.legend(handles=handles, loc="lower center", ncols=min(2, len(styles)), frameon=False, fontsize=8.5,
+                  handlelength=1.2, columnspacing=1.0)  # fmt: skip
+    figure.tight_layout(rect=(0, (height - 5.95) / height, 1, 1))
+    return figure
+
+
+def mean_curve(runs: Sequence[Run], field: str) -> tuple[list[int], list[float], list[float]]:
+    """(epochs, means, standard deviations over trials, 0 for one), over the epochs that all runs have."""
+    epochs = sorted(set.intersection(*(set(run.curve) for run in runs)))
+    values = [[getattr(run.curve[epoch], field) for run in runs] for epoch in epochs]
+    spreads = [statistics.stdev(trials) if len(trials) > 1 else 0.0 for trials in values]
+    return epochs, [statistics.fmean(trials) for trials in values], spreads
+
+
+def save(figure: Any, path: Path) -> None:
+    """As PNG, SVG or PDF, by the file's name. Raises InputError."""
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{printable(path)}: a figure's name ends in one of {', '.join(FORMATS)}")
+    write_file(path, render(figure, path.suffix[1:].lower()))
+
+
+def render(figure: Any, kind: str, *, transparent: bool = False) -> bytes:
+    """The figure as a file's content, without date. Closes it."""
+    buffer = io.BytesIO()
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    figure.savefig(buffer, format=kind, metadata=metadata, transparent=transparent)
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def inline_svg(figure: Any, *, prefix: str, label: str) -> str:
+    """For an HTML page: black is the text's colour there, so that it can be read in the dark.
+
+    prefix: keeps the ids of several figures on a page apart. label: what the picture shows, already escaped.
+    """
+    text = render(figure, "svg", transparent=True).decode()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
+    text = re.sub(r"#000000|#262626", "currentColor", text)
+    # Black fills, which matplotlib leaves out, are inherited from the first tag.
+    first = (
+        f'<svg role="img" aria-label="{label}" fill="currentColor" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    )
+    box = re.search(r'viewBox="[^"]*"', text)[0]
+    return f"{first} {box}>{text[text.index('>') + 1 :]}"

@@ -1,0 +1,307 @@
+"""Runs grouped into a table's rows, beside the published values. Shared by the scripts that show results."""
+
+import csv
+import json
+import math
+import os
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from run_logs import InputError, Key, Run, find_logs, printable, read_run
+
+PUBLISHED = Path(__file__).parent / "published"
+"""scatter.csv: the paper's 72 points. accuracy.csv: top-1 accuracies of the literature."""
+SCHEMES = (
+    "none", "identity", "flip", "crop+flip", "cutout", "autoaugment", "mixup", "cutmix",
+    "cutmix_pick_student_entropy", "cutmix_pick_teacher_entropy",
+)  # fmt: skip
+"""In the order of the paper's tables; "none": the default DA alone."""
+STUDENTS_PICKS = ("student_entropy", "kld")
+"""The criteria with which T. stddev depends on the student too."""
+VALUES = ("t_stddev", "s_test_loss", "s_acc1")
+PUBLISHED_EPOCHS = 240
+DATA_SETTINGS = (
+    "batch_size", "mix_draw", "limit_train", "num_classes", "img_size", "use_DA", "amp", "path_t", "bbox",
+    "ceiling_ratio_schedule", "floor_ratio_schedule",
+)  # fmt: skip
+TRAINING_SETTINGS = (
+    *DATA_SETTINGS, "alpha", "beta", "gamma", "kd_T", "kd_S", "lw_mix", "learning_rate", "limit_test", "dev_split",
+    "lr_decay_epochs", "lr_decay_rate", "weight_decay", "weight_decay_schedule", "feature_views",
+    "t_output_as_target_for_input_mix",
+)  # fmt: skip
+"""Options that should agree between the runs of a pair, or their values cannot be compared."""
+ROW_SETTINGS = ("mix_n_run", "n_pick")
+"""The same between the runs of one scheme."""
+
+
+class Group(NamedTuple):
+    """What one table, one scatter plot is about: a `Key` without its scheme."""
+
+    dataset: str
+    teacher: str
+    student: str
+    method: str
+
+    @property
+    def title(self) -> str:
+        method = f", {self.method}" if self.method else ""
+        return f"{self.dataset}: {self.teacher} -> {self.student}{method}"
+
+    def key(self, augmentation: str) -> Key:
+        return Key(*self, augmentation)
+
+
+@dataclass
+class Row:
+    """What is known of one scheme: its complete runs, and those not to be counted."""
+
+    key: Key
+    distilled: list[Run] = field(default_factory=list)
+    measured: list[Run] = field(default_factory=list)
+    incomplete: list[Run] = field(default_factory=list)
+    published: dict[str, float] = field(default_factory=dict)
+    """Some of VALUES."""
+
+    @property
+    def group(self) -> Group:
+        return Group(*self.key[:4])
+
+    def samples(self, name: str) -> list[float]:
+        return [run.values[name] for run in (*self.distilled, *self.measured) if name in run.values]
+
+    def mean(self, name: str) -> float | None:
+        samples = self.samples(name)
+        return statistics.fmean(samples) if samples else None
+
+    def spread(self, name: str) -> float | None:
+        """Standard deviation over the trials (n - 1 in the denominator); of one trial None."""
+        samples = self.samples(name)
+        return statistics.stdev(samples) if len(samples) > 1 else None
+
+    @property
+    def counts(self) -> str:
+        """ "2+1": two distillations, one T. stddev pass; and how many are left out."""
+        left_out = f", {len(self.incomplete)} incomplete" if self.incomplete else ""
+        return f"{len(self.distilled)}+{len(self.measured)}{left_out}"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that was found."""
+
+    rows: list[Row]
+    runs: list[Run]
+    skipped: list[tuple[Path, str]]
+    """Logs that cannot be read, and why."""
+
+    @property
+    def groups(self) -> dict[Group, list[Row]]:
+        """The rows of each group, in order."""
+        groups: dict[Group, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            groups[row.group].append(row)
+        return dict(groups)
+
+    @property
+    def incomplete(self) -> list[Run]:
+        return [run for run in self.runs if run.problem]
+
+    def remarks(self) -> list[str]:
+        """What a reader has to know about the table: runs left out, settings that differ. One line each."""
+        left_out = [f"not counted: {printable(run.path)} ({run.problem})" for run in self.incomplete]
+        skipped = [f"skipped: {printable(path)} {reason}" for path, reason in self.skipped]
+        return left_out + skipped + [f"warning: {warning}" for warning in warnings_of(self)]
+
+
+def load(paths: Sequence[Path]) -> Results:
+    """The runs among and below `paths`. Raises InputError if there is none of train_student.py."""
+    runs, skipped = [], []
+    for path in find_logs(paths):
+        try:
+            run = read_run(path)
+        except InputError as error:
+            skipped.append((path, str(error)))
+        else:
+            runs += [] if run is None else [run]
+    if not runs:
+        first = f"; skipped: {printable(skipped[0][0])} {skipped[0][1]}" if skipped else ""
+        where = ", ".join(printable(path) for path in paths)
+        raise InputError(f"{where}: no run of train_student.py{first}")
+    return Results(make_rows(runs), runs, skipped)
+
+
+def make_rows(runs: Iterable[Run]) -> list[Row]:
+    """One row a data set, pair, method and scheme, in the order of the paper's schemes."""
+    rows: dict[Key, Row] = {}
+    passes = []
+    for run in runs:
+        if run.measures:
+            passes.append(run)
+        else:
+            row = rows.setdefault(run.key, Row(run.key))
+            (row.incomplete if run.problem else row.distilled).append(run)
+    groups = {row.group for row in rows.values()}
+    for run in passes:
+        for group in sorted(groups_of_pass(run.key, groups)):
+            key = group.key(run.key.augmentation)
+            row = rows.setdefault(key, Row(key))
+            (row.incomplete if run.problem else row.measured).append(run)
+    published = published_values()
+    for key, row in rows.items():
+        row.published = published.get(key._replace(method=""), {}) | published.get(key, {})
+    rank = {name: index for index, name in enumerate(SCHEMES)}
+    order = sorted(rows, key=lambda key: (key[:4], rank.get(key.augmentation, len(rank)), key.augmentation))
+    return [rows[key] for key in order]
+
+
+def groups_of_pass(key: Key, groups: Iterable[Group]) -> list[Group]:
+    """Where a T. stddev pass belongs: to every method of its pair, for the teacher alone is measured.
+
+    So the student that stands in its command matters only where the scheme picks by it.
+    """
+    of_teacher = [group for group in groups if group[:2] == key[:2]]
+    of_pair = [group for group in of_teacher if group.student == key.student]
+    needs_student = key.augmentation.endswith(STUDENTS_PICKS)
+    return (of_pair if needs_student else of_teacher) or [Group(*key[:3], "")]
+
+
+def published_values() -> dict[Key, dict[str, float]]:
+    """By key. The test losses are those of kd; T. stddev has no method, and so stands under ""."""
+    found: dict[Key, dict[str, float]] = defaultdict(dict)
+    for line in read_table("scatter.csv"):
+        key = Key(line["dataset"], line["teacher"], line["student"], "kd", line["augmentation"])
+        found[key]["s_test_loss"] = float(line["s_test_loss"])
+        found[key._replace(method="")]["t_stddev"] = float(line["t_stddev"])
+    for line in read_table("accuracy.csv"):
+        if line["method"] and int(line["epochs"]) == PUBLISHED_EPOCHS:
+            found[Key(*(line[name] for name in Key._fields))]["s_acc1"] = float(line["acc1"])
+    return found
+
+
+def published_around(group: Group) -> str:
+    """What else was published of a pair, in a line: the networks alone, longer training. Empty if nothing was."""
+    parts = []
+    for line in read_table("accuracy.csv"):
+        networks = (line["dataset"], line["teacher"], line["student"])
+        if networks == (group.dataset, group.teacher, ""):
+            parts.append(f"teacher {line['acc1']}")
+        elif networks == (group.dataset, "", group.student):
+            parts.append(f"student alone {line['acc1']}")
+        elif networks == group[:3] and line["method"] == group.method:
+            longer = "" if int(line["epochs"]) == PUBLISHED_EPOCHS else f" at {line['epochs']} epochs"
+            scheme = "" if line["augmentation"] == "none" else f" + {line['augmentation']}"
+            parts.append(f"{line['method']}{scheme}{longer} {line['acc1']}")
+    return f"published top-1: {', '.join(parts)}" if parts else ""
+
+
+def read_table(name: str) -> list[dict[str, str]]:
+    """A table of published values."""
+    with open(PUBLISHED / name, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def warnings_of(results: Results) -> list[str]:
+    """Settings that differ between runs in one table, repetitions that are none, epochs unlike the published."""
+    warnings = []
+    for group, rows in results.groups.items():
+        distilled = [run for row in rows for run in row.distilled]
+        measured = [run for row in rows for run in row.measured]
+        for what, runs, settings in (
+            ("distillation runs", distilled, TRAINING_SETTINGS),
+            ("T. stddev passes", measured, DATA_SETTINGS),
+        ):
+            if names := disagreements(runs, settings):
+                warnings.append(f"{group.title}: the {what} differ in {names}")
+        for row in rows:
+            where = f"{group.title}, {row.key.augmentation}"
+            for what, runs in (("distillation runs", row.distilled), ("T. stddev passes", row.measured)):
+                if names := disagreements(runs, ROW_SETTINGS):
+                    warnings.append(f"{where}: the {what} differ in {names}")
+                seeds = [
+                    canonical(run.options["seed"]) for run in runs if run.options.get("seed") is not None
+                ]
+                if repeated := {seed for seed in seeds if seeds.count(seed) > 1}:
+                    shown = ", ".join(sorted(repeated))
+                    warnings.append(f"{where}: {what} with the same seed ({shown}) are no independent trials")
+        others = sorted({run.epochs for run in distilled} - {PUBLISHED_EPOCHS})
+        if others and any(row.published for row in rows):
+            shown = ", ".join(map(str, others))
+            warnings.append(
+                f"{group.title}: the published runs took {PUBLISHED_EPOCHS} epochs, these {shown}"
+            )
+    return warnings
+
+
+def disagreements(runs: Sequence[Run], settings: Iterable[str]) -> str:
+    """The options with more than one value, and the values. An option that a log does not list is no value."""
+    parts = []
+    for name in ("epochs", *settings):
+        values = {
+            canonical(run.epochs if name == "epochs" else run.options[name])
+            for run in runs
+            if name == "epochs" or name in run.options
+        }
+        if len(values) > 1:
+            parts.append(f"{name} ({' / '.join(sorted(values))})")
+    return ", ".join(parts)
+
+
+def canonical(value: Any) -> str:
+    """1, 1.0 and ./a/b, a/b alike, whichever program wrote them."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        text = os.path.normpath(value) if isinstance(value, str) and "/" in value else value
+        return printable(text)[:80]
+    return f"{value:g}" if math.isfinite(value) else str(value)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Whole or not at all: a reader never sees half a file. Raises InputError."""
+    data = content.encode("utf-8", errors="replace") if isinstance(content, str) else content
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.write_bytes(data)
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write {printable(path)}: {reason}") from None
+
+
+def say(lines: Iterable[str]) -> None:
+    """On stderr: remarks do not belong into a table."""
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def run_script(program: str, main: Callable[[Sequence[str]], None]) -> None:
+    """Call main with the command line; what a user can cause is one line, and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal that knows ASCII only
+    try:
+        main(sys.argv[1:])
+        sys.stdout.flush()
+    except InputError as error:
+        sys.stderr.write(f"{program}: error: {error}\n")
+        raise SystemExit(2) from None
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        sys.stderr.write(f"{program}: error: {printable(error)[:300]}\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, indent=1) + "\n"
