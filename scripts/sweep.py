@@ -41,15 +41,17 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from collect_results import SCHEMES, read_records
 from dataset import datasets
 from helper.errors import UserError, one_line_errors, unknown_name
 from helper.option_parser import OptionParser, number, one_of
 from helper.options import needs_student, parse_student
 from helper.resume import MAY_CHANGE
 from models import model_dict
+import results
 
 PROGRAM, TRAINER = "sweep.py", "train_student.py"
+SCHEMES = [scheme for scheme in results.SCHEMES if scheme != "none"]
+"""The nine of the paper's tables."""
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = (
     "wrn_40_2/wrn_16_2", "wrn_40_2/vgg8", "resnet56/resnet20", "resnet56/ShuffleV2", "vgg13/vgg8",
@@ -194,7 +196,7 @@ class Runs:
             if head not in self.keys:
                 self.keys[head] = key_of(head)
         runs = [head.parent.parent for head, its_key in self.keys.items() if its_key == key]
-        found = [(run, read_records(run / "log" / "metrics.jsonl")) for run in sorted(runs)]
+        found = [(run, last_records(run / "log" / "metrics.jsonl")) for run in sorted(runs)]
         return [(run, records) for run, records in found if "job" in records]
 
     def student(self, job: Job) -> Path | None:
@@ -230,6 +232,22 @@ class Runs:
         return State(
             "interrupted", run, ("--resume_ExpID", run.name), f"epoch {epoch} of {job.epochs}, {run}"
         )
+
+
+def last_records(path: Path) -> dict[str, dict[str, Any]]:
+    """The last record of each kind in metrics.jsonl; a line cut off by a kill is passed over."""
+    records = {}
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return records
+    for line in lines:
+        try:
+            record = json.loads(line)
+            records[record["kind"]] = record
+        except (ValueError, KeyError, TypeError):
+            continue
+    return records
 
 
 def key_of(head: Path) -> str | None:
