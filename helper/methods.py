@@ -150,6 +150,7 @@ def make_methods(
         generator=generator,
         **{name: getattr(options, name) for name in OF_SETTING},
     )
+    # PyTorch's layers draw their weights from the global generator: seeded from ours within, and put back after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         built = {
