@@ -6,6 +6,7 @@
 `--help` explains every flag, `--dry_run` checks a command without writing anything.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 
@@ -13,34 +14,44 @@ from dataset import datasets
 from helper import build, plan
 from helper.checkpoint import describe_model
 from helper.engine import DistillStep
-from helper.errors import one_line_errors
+from helper.errors import memory_advice, one_line_errors
+from helper.interruption import listening
 from helper.measure import make_probe, measure_teacher
 from helper.methods import make_methods
-from helper.metrics import evaluate
 from helper.options import checks_of, data_request, parse_student, student_weights
 from helper.pictures import ViewPictures
+from helper.provenance import provenance
 from helper.resume import open_run, resume
+from helper.run_state import RunState
 from helper.training import TrainingState, fit
 
 PROGRAM = "train_student.py"
 
 
 def main(argv: Sequence[str]) -> None:
-    # Build and check everything before anything is written; networks before data: a download is not cheap.
     options = parse_student(argv)
+    with memory_advice(options.batch_size):
+        work(options)
+
+
+def work(options: argparse.Namespace) -> None:
+    # Build and check everything before anything is written; networks before data: a download is not cheap.
     device = build.select_device(options.device)
     generators = build.make_generators(options.seed)
     source, request = datasets[options.dataset], data_request(options)
     spec = source.spec(request)
     teacher = build.load_teacher(options, spec, device)
-    found_out = {"model_t": teacher.name, "teacher_checksum": teacher.checksum}
     student = build.make_student(options, spec, device, generators["weights"])
     data = source.load(request)
     splits = build.make_batches(data, options, device, generators["data"])
+    found_out = build.identify(options, teacher, data)
     settings = build.loop_settings(options)
-    methods, state, resumed, preacts = None, None, None, ()
+    methods, initial, preacts = None, None, ()
     probe = make_probe(checks_of(options), splits.train, spec.num_classes, student, options.amp)
-    if not options.fix_student:
+    if options.fix_student:
+        drawn = {name: generators[name] for name in ("data", "views")}
+        state = RunState(generators=drawn, extra={"probe": probe})
+    else:
         methods = make_methods(
             options,
             teacher=teacher.network,
@@ -54,22 +65,33 @@ def main(argv: Sequence[str]) -> None:
         preacts = methods.preacts
         initial = build.make_initial_stage(options, methods, teacher.network, student)
         state = TrainingState(
-            student,
-            build.make_optimizer(options, student, methods.modules),
-            {name: generators[name] for name in ("data", "views", "methods")},
-            describe_model(options.model_s, spec.num_classes, spec.img_size, spec.name),
+            model=student,
+            optimizer=build.make_optimizer(options, student, methods.modules),
+            generators={name: generators[name] for name in ("data", "views", "methods")},
+            description=describe_model(options.model_s, spec.num_classes, spec.img_size, spec.name),
             extra={"distiller": methods.modules}
             | {k: v for k, v in (("initial", initial), ("probe", probe)) if v},
             head=methods.head,
             deployed=methods.deployed(student),
         )
-        resumed = resume(options, state, PROGRAM, "--resume_student", options.resume_student, **found_out)
-    scored = student if state is None else state.deployed
+    steps = len(splits.train)
+    resumed = resume(
+        options,
+        state,
+        PROGRAM,
+        "--resume_student",
+        options.resume_student,
+        steps_per_epoch=steps,
+        **found_out,
+    )
+    scored = student if methods is None else state.deployed
     views = build.make_views(options, spec, teacher.network, scored, generators["views"], preacts)
+    tested = build.test_teacher(options, teacher, splits.test) if options.test_teacher else None
 
     scheme = plan.scheme_name(options)
     lines = [
-        plan.describe_machine(device, options, resumed),
+        *(resumed.warnings if resumed else ()),
+        plan.describe_machine(device, options, is_resumed=resumed is not None),
         plan.describe_data(data.spec, splits),
         plan.describe_network("teacher", teacher.name, teacher.network, spec.img_size, options.path_t),
         *plan.warn_of_other_data(teacher.trained_on, spec),
@@ -78,27 +100,26 @@ def main(argv: Sequence[str]) -> None:
         _, path = student_weights(options) or ("", "")
         lines.append(plan.describe_network("student", options.model_s, scored, spec.img_size, path))
     lines += plan.describe_student_job(options, scheme, methods)
-    lines += plan.describe_vain_options(options, len(splits.train), methods)
+    lines += plan.describe_vain_options(options, steps, methods)
+    if tested is not None:
+        lines.append(f"Teacher Acc1 {tested.acc1:.4f} Acc5 {tested.acc5:.4f} TestLoss {tested.loss:.6f}")
     if options.dry_run:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
 
-    run = open_run(options, resumed, PROGRAM, **found_out)
+    run = open_run(options, state, resumed, PROGRAM, **found_out)
+    lines.append(run.note_start(provenance(device) | found_out | {"teacher_accuracy": teacher.accuracy}))
     run.record("job", teacher=teacher.name, scheme=scheme, epochs=options.epochs)
     for line in lines:
         run.log(line)
-    if options.test_teacher:
-        result = evaluate(teacher.network, splits.test, amp=options.amp)
-        run.log(f"Teacher Acc1 {result.acc1:.4f} Acc5 {result.acc5:.4f} TestLoss {result.loss:.6f}")
-    steps_before = 0 if state is None else state.epoch * len(splits.train)
-    observers = [ViewPictures(run, spec, options.save_img_interval, step=steps_before)]
+    observers = [ViewPictures(run, spec, options.save_img_interval, step=state.epoch * steps + state.step)]
     if probe is not None:
         probe.run = run
         observers.append(probe)
 
     if options.fix_student:
         label = f"{teacher.name} on {spec.name}, {scheme}"
-        measure_teacher(views, splits.train, probe, observers, epochs=options.epochs, label=label)
+        measure_teacher(state, views, splits.train, probe, observers, epochs=options.epochs, label=label)
     else:
         if initial is not None:
             initial.run(state, splits.train, run)
@@ -119,5 +140,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors(PROGRAM):
+    with one_line_errors(PROGRAM), listening():
         main(sys.argv[1:])

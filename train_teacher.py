@@ -6,6 +6,7 @@ writes save/models/vgg13_vanilla/ckpt_epoch_240.pth, which train_student.py take
 `--mix_mode autoaugment`, `mixup` or `cutmix` it trains on that view of each batch.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 
@@ -13,8 +14,10 @@ from dataset import datasets
 from helper import build, plan
 from helper.checkpoint import describe_model, save_keeping_old
 from helper.engine import LabelStep
-from helper.errors import one_line_errors
+from helper.errors import memory_advice, one_line_errors
+from helper.interruption import listening
 from helper.options import data_request, parse_teacher
+from helper.provenance import provenance
 from helper.resume import open_run, resume, teacher_path
 from helper.training import TrainingState, fit
 
@@ -22,8 +25,13 @@ PROGRAM = "train_teacher.py"
 
 
 def main(argv: Sequence[str]) -> None:
-    # Build and check everything before anything is written; the network before the data: a download is not cheap.
     options = parse_teacher(argv)
+    with memory_advice(options.batch_size):
+        work(options)
+
+
+def work(options: argparse.Namespace) -> None:
+    # Build and check everything before anything is written; the network before the data: a download is not cheap.
     device = build.select_device(options.device)
     generators = build.make_generators(options.seed)
     source, request = datasets[options.dataset], data_request(options)
@@ -34,18 +42,20 @@ def main(argv: Sequence[str]) -> None:
     data = source.load(request)
     splits = build.make_batches(data, options, device, generators["data"])
     settings = build.loop_settings(options)
+    found_out = build.identify_data(options, data)
     state = TrainingState(
-        model,
-        build.make_optimizer(options, model),
-        {name: generators[name] for name in ("data", "views")},
-        describe_model(options.model, spec.num_classes, spec.img_size, spec.name),
+        model=model,
+        optimizer=build.make_optimizer(options, model),
+        generators={name: generators[name] for name in ("data", "views")},
+        description=describe_model(options.model, spec.num_classes, spec.img_size, spec.name),
     )
-    resumed = resume(options, state, PROGRAM, "--resume", options.resume)
-    # A run may have been killed between its last epoch and the writing of the teacher.
-    has_work = state.epoch < options.epochs or not target.exists()
+    resumed = resume(
+        options, state, PROGRAM, "--resume", options.resume, steps_per_epoch=len(splits.train), **found_out
+    )
 
     lines = [
-        plan.describe_machine(device, options, resumed),
+        *(resumed.warnings if resumed else ()),
+        plan.describe_machine(device, options, is_resumed=resumed is not None),
         plan.describe_data(data.spec, splits),
         plan.describe_network("network", options.model, model, spec.img_size),
         f"{options.epochs} epochs at learning rate {options.learning_rate:g}, "
@@ -55,18 +65,22 @@ def main(argv: Sequence[str]) -> None:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
 
-    run = open_run(options, resumed, PROGRAM)
-    for line in lines:
+    run = open_run(options, state, resumed, PROGRAM, **found_out)
+    for line in (*lines, run.note_start(provenance(device) | found_out)):
         run.log(line)
     step = LabelStep(model, augment, generators["views"], amp=options.amp)
-    fit(state, step, **splits._asdict(), settings=settings, run=run)
-    if has_work:
+
+    def write_teacher() -> None:
         kept = save_keeping_old(target, state.weights())
         run.log(f"teacher written: {target}" + (f" (what was there is now {kept.name})" if kept else ""))
+
+    fit(state, step, **splits._asdict(), settings=settings, run=run, at_end=write_teacher)
+    if not target.exists():  # it was removed since
+        write_teacher()
     run.log(f"done, see {run.path}")
     run.close()
 
 
 if __name__ == "__main__":
-    with one_line_errors(PROGRAM):
+    with one_line_errors(PROGRAM), listening():
         main(sys.argv[1:])

@@ -114,13 +114,18 @@ class Batches:
         return -(-self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        return self.starting_at(0)
+
+    def starting_at(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """A pass without its first `step` batches; its random draws are those of the whole pass."""
+        first = step * self.batch_size
         if self.generator is None:
-            for places in torch.arange(self.count, device=self.device).split(self.batch_size):
+            for places in torch.arange(first, self.count, device=self.device).split(self.batch_size):
                 rows = self._rows(places)
                 yield self.normalize(self.images[rows]), self.labels[rows], places
             return
         draws = self._draw_epoch(self.generator)
-        for places, top, left, mirror in zip(*(draw.split(self.batch_size) for draw in draws)):
+        for places, top, left, mirror in zip(*(draw[first:].split(self.batch_size) for draw in draws)):
             rows = self._rows(places)
             images = crop_and_flip(self.images, rows, top=top, left=left, mirror=mirror)
             yield self.normalize(images), self.labels[rows], places

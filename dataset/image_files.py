@@ -1,5 +1,6 @@
 """Image files: finding them by class, decoding them in worker processes, naming the one that is damaged."""
 
+import hashlib
 import os
 import signal
 import warnings
@@ -42,6 +43,12 @@ class ImageFiles:
     def first(self, count: int | None) -> "ImageFiles":
         """The first `count` files; all of them if `count` is None."""
         return self if count is None else ImageFiles(self.folder, self.names[:count], self.labels[:count])
+
+    def digest(self) -> str:
+        """SHA-256 of all names and labels; the images themselves would take too long to read."""
+        sha = hashlib.sha256(b"\n".join(self.names.tolist()))
+        sha.update(self.labels.numpy())
+        return sha.hexdigest()
 
     def to(self, device: torch.device | str) -> "ImageFiles":
         """Itself: files go to the device batch by batch."""
@@ -133,7 +140,8 @@ def _collate(samples: list) -> Any:
 
 
 def _leave_interrupts_to_the_main_process(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):  # SIGTERM is how PyTorch ends its workers
+        signal.signal(number, signal.SIG_IGN)
 
 
 class WorkerPool:

@@ -1,5 +1,6 @@
 """What the rest of the code may know about a data set."""
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,14 @@ class ImageSet:
         """The first `count` examples, not copied; all of them if `count` is None."""
         return self if count is None else ImageSet(self.images[:count], self.labels[:count])
 
+    def digest(self) -> str:
+        """SHA-256 of all images and labels."""
+        parts = (self.images, self.labels)
+        sha = hashlib.sha256(str([part.shape for part in parts]).encode())
+        for part in parts:
+            sha.update(part.cpu().contiguous().numpy())
+        return sha.hexdigest()
+
     def to(self, device: torch.device | str) -> "ImageSet":
         """On the device; itself if it is there already."""
         return ImageSet(self.images.to(device), self.labels.to(device))
@@ -67,3 +76,7 @@ class Dataset:
     spec: DatasetSpec
     train: ImageSet | ImageFiles
     test: ImageSet | ImageFiles
+
+    def fingerprint(self) -> str:
+        """Tells these images and labels from any others (image files: their names and labels). 16 digits."""
+        return hashlib.sha256(f"{self.train.digest()} {self.test.digest()}".encode()).hexdigest()[:16]

@@ -67,7 +67,14 @@ class StreamedBatches:
         return labels if rows is None else labels[rows]
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Raises UserError for a file that cannot be read."""
+        return self.starting_at(0)
+
+    def starting_at(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """A pass without its first `step` batches; its random draws are those of the whole pass.
+
+        Raises UserError for a file that cannot be read.
+        """
+        self.requests.start = step
         for batch in self.pool:
             images, labels, places = (part.to(self.device, non_blocking=True) for part in batch)
             yield self.normalize(images), labels, places
@@ -84,6 +91,8 @@ class _Requests:
     ) -> None:
         self.count = count if rows is None else len(rows)
         self.rows, self.batch_size, self.generator = rows, batch_size, generator
+        self.start = 0
+        """The first batch of the next pass."""
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
@@ -96,7 +105,8 @@ class _Requests:
             places = torch.randperm(self.count, generator=self.generator)
             seeds = torch.randint(2**62, (self.count,), generator=self.generator)
         rows = places if self.rows is None else self.rows[places]
-        for part in zip(*(column.split(self.batch_size) for column in (rows, places, seeds))):
+        first = self.start * self.batch_size
+        for part in zip(*(column[first:].split(self.batch_size) for column in (rows, places, seeds))):
             yield list(zip(*(column.tolist() for column in part)))
 
 

@@ -21,9 +21,11 @@ from helper.engine import ViewMaker
 from helper.errors import UserError
 from helper.initial_stage import InitialStage
 from helper.methods import Methods
+from helper.metrics import Evaluation
 from helper.networks import freeze
 from helper.options import checks_of, needs_student, schedule_bounds, student_weights, weight_decay_schedule
 from helper.schedule import learning_rate
+from helper.teacher_check import check_accuracy, recorded_accuracy
 from helper.training import LoopSettings
 from models import build_model, model_dict
 
@@ -138,6 +140,8 @@ class Teacher(NamedTuple):
     network: nn.Module
     checksum: str
     """The first digits of the file's SHA-256."""
+    accuracy: float | None
+    """Top-1 in percent that the checkpoint records."""
     trained_on: dict[str, Any]
     """What the checkpoint says of its data set; public ones say nothing."""
 
@@ -150,8 +154,33 @@ def load_teacher(options: argparse.Namespace, spec: DatasetSpec, device: torch.d
     model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
     load_weights(model, name, checkpoint, flag=flag, path=options.path_t)
     trained_on = {key: checkpoint[key] for key in ("dataset", "img_size") if key in checkpoint}
-    checksum = hashlib.sha256(Path(options.path_t).read_bytes()).hexdigest()[:16]
-    return Teacher(name, to_device(freeze(model), device), checksum, trained_on)
+    network = to_device(freeze(model), device)
+    return Teacher(name, network, checksum_of(options.path_t), recorded_accuracy(checkpoint), trained_on)
+
+
+def checksum_of(path: str) -> str:
+    """The first digits of a file's SHA-256."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def identify(options: argparse.Namespace, teacher: Teacher, data: Dataset) -> dict[str, Any]:
+    """What the files of a student's run are. A resumed run must have the same."""
+    found = {"model_t": teacher.name, "teacher_checksum": teacher.checksum}
+    given = student_weights(options)
+    if options.fix_student and needs_student(options) and given:
+        found["student_checksum"] = checksum_of(given[1])
+    return found | identify_data(options, data)
+
+
+def identify_data(options: argparse.Namespace, data: Dataset) -> dict[str, Any]:
+    """Nothing in a dry run, which may have nothing but a stand-in for data that are yet to be decoded."""
+    return {} if options.dry_run else {"data_fingerprint": data.fingerprint()}
+
+
+def test_teacher(options: argparse.Namespace, teacher: Teacher, test: AnyBatches) -> Evaluation:
+    """UserError if it is far worse than its checkpoint says."""
+    flag = f"--test_teacher {options.path_t}"
+    return check_accuracy(teacher.network, teacher.accuracy, test, amp=options.amp, flag=flag)
 
 
 def new_model(name: str, spec: DatasetSpec, device: torch.device, generator: torch.Generator) -> nn.Module:

@@ -5,13 +5,16 @@ the network is ("arch", "num_classes", "img_size", "dataset"), so that any of th
 """
 
 import argparse
+import contextlib
 import datetime
+import io
 import os
 import pickle
 import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +42,48 @@ whose reading calls nothing else."""
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Write beside the file, flush to disk, then rename: a reader sees the old file or the new one."""
+    """Write the file whole or not at all: a reader sees the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, serialized(checkpoint))
+
+
+def serialized(checkpoint: dict[str, Any]) -> memoryview:
+    """The bytes of a checkpoint file. Made in memory: PyTorch reports a full disk as an internal error of its own."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getbuffer()
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write beside the file, flush to disk, then rename. Raises OSError."""
+    with written_beside(path, content) as temporary:
+        os.replace(temporary, path)
+        flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def written_beside(path: Path, content: bytes | memoryview) -> Iterator[str]:
+    """A file beside `path` with this content, flushed to disk; removed at the end, if it has not been renamed."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            torch.save(checkpoint, file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        yield temporary
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def flush_folder(folder: Path) -> None:
+    """Renames in the folder outlast a power failure from here on."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
@@ -206,11 +238,12 @@ def describe_model(name: str, num_classes: int, img_size: int, dataset: str) -> 
 
 
 def save_keeping_old(path: Path, checkpoint: dict[str, Any]) -> Path | None:
-    """Write a checkpoint; a copy of what was at `path` before stays. Returns the copy's name, if any."""
-    kept = None
-    if path.exists():
+    """Write a checkpoint; a copy of what was at `path` before, if it was another, stays. Returns the copy's name."""
+    kept, content = None, serialized(checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_bytes() != content:
         moment = datetime.datetime.fromtimestamp(path.stat().st_mtime)
         kept = path.with_name(f"{path.stem}.from-{moment:%Y%m%d-%H%M%S-%f}{path.suffix}")
         shutil.copy2(path, kept)
-    save_checkpoint(path, checkpoint)
+    write_atomically(path, content)
     return kept

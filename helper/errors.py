@@ -1,13 +1,18 @@
-"""Errors that a user can cause, and the one line that tells them so."""
+"""Errors that a user can cause, or a machine, and the one line that tells of them."""
 
 import contextlib
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
     """What a user can get wrong. The message is one line: the flag or file, the value, the choices."""
+
+
+class RunFault(RuntimeError):
+    """What stops a run that was right to start: a full disk, a loss that is not finite. One line, like UserError."""
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
@@ -19,17 +24,53 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {name!r}.{hint} Choices: {', '.join(choices)}")
 
 
+def describe_os_error(error: OSError) -> str:
+    """What the system refused, and for which file."""
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or error}"
+
+
+@contextlib.contextmanager
+def memory_advice(batch_size: int) -> Iterator[None]:
+    """Running out of memory becomes a RunFault that says what to try."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch has a class of its own for a GPU's memory alone
+        if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):
+            raise
+        what = next(filter(None, str(error).splitlines()), "")[:200]
+        raise RunFault(
+            f"out of memory at --batch_size {batch_size}: try --amp, a smaller --batch_size (with a smaller "
+            f"--learning_rate), or fewer runs at once ({what})"
+        ) from None
+
+
 @contextlib.contextmanager
 def one_line_errors(program: str) -> Iterator[None]:
-    """Turn a UserError into `program: error: ...` on stderr and exit status 2, Ctrl-C into status 130.
+    """Turn errors into one line on stderr, `program: error: ...`, without a traceback.
 
-    Neither shows a traceback; any other exception is a defect of ours and does.
+    The exit status is 2 for a UserError, 1 for a RunFault or an OSError (what the machine refused), and 130, or what
+    else the signal asks for, after an interruption. Any other exception is a defect of ours and shows its traceback.
     """
     try:
         yield
     except UserError as error:
-        sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")
+        say_error(program, error)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\n{program}: interrupted\n")
-        raise SystemExit(130) from None
+    except RunFault as error:
+        say_error(program, error)
+        raise SystemExit(1) from None
+    except OSError as error:
+        say_error(program, describe_os_error(error))
+        raise SystemExit(1) from None
+    except KeyboardInterrupt as interrupt:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"\n{program}: interrupted\n")
+        raise SystemExit(getattr(interrupt, "status", 130)) from None
+
+
+def say_error(program: str, message: object) -> None:
+    with contextlib.suppress(OSError):  # stderr may be on the same full disk
+        sys.stderr.write(f"{program}: error: {' '.join(str(message).split())}\n")
+        sys.stderr.flush()

@@ -8,11 +8,10 @@ from torch import nn
 
 from dataset.streamed import AnyBatches
 from distiller_zoo import FeatureDistiller, Outputs
-from helper.checkpoint import save_checkpoint
-from helper.metrics import MeanMeter
 from helper.networks import outputs_of
 from helper.run_folder import RunFolder
-from helper.training import TrainingState, interruption_logged, progress_bar
+from helper.run_state import saved_if_stopped
+from helper.training import TrainingState, progress_bar
 
 
 class InitialStage:
@@ -59,20 +58,23 @@ class InitialStage:
     def run(self, state: TrainingState, train: AnyBatches, run: RunFolder) -> None:
         """Train for the epochs that are left; log and save after each."""
         for epoch in range(self.done + 1, self.epochs + 1):
-            with interruption_logged(run, f"epoch {epoch} of the initial stage"):
-                means = self._train_epoch(train, f"initial stage {epoch}/{self.epochs}")
+            where = f"epoch {epoch} of the initial stage"
+            with saved_if_stopped(state, run, where):
+                self._train_epoch(state, train, f"initial stage {epoch}/{self.epochs}")
+            state.meter.check_finite(where)
+            means = state.meter.read()[1]
             self.done = epoch
+            state.end_pass()
             shown = " ".join(f"loss_{name} {value:.6f}" for name, value in means.items())
             run.log(f"Initial stage: Epoch {epoch}/{self.epochs} {shown}")
             run.record("initial", epoch=epoch, **means)
-            save_checkpoint(run.weights / "ckpt.pth", state.checkpoint())
+            run.save(state.state_dict())
 
-    def _train_epoch(self, train: AnyBatches, title: str) -> dict[str, float]:
+    def _train_epoch(self, state: TrainingState, train: AnyBatches, title: str) -> None:
         self.student.eval()
         for module in self.trained:
             module.train()
-        meter = MeanMeter()
-        for images, *_ in progress_bar(train, title):
+        for _, (images, *_) in progress_bar(state, train, title):
             with torch.no_grad():
                 teacher_logits, teacher = outputs_of(self.teacher, images, self.preacts, amp=self.amp)
             with torch.set_grad_enabled(self.trains_student):
@@ -87,6 +89,5 @@ class InitialStage:
             self.optimizer.zero_grad(set_to_none=True)
             sum(losses.values()).backward()
             self.optimizer.step()
-            meter.update(losses, len(images))
+            state.meter.update(losses, len(images))
         self.optimizer.zero_grad(set_to_none=True)  # what is not trained from here on is to stay as it is
-        return meter.read()[1]

@@ -3,6 +3,7 @@
 No student unless a pick criterion or check_ce_var_v3 asks for one, no validation, no weights written.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,18 @@ import torch
 from torch import nn
 
 from dataset.streamed import AnyBatches
+from helper.errors import RunFault
 from helper.engine import Observer, TwoViews, ViewMaker
 from helper.networks import logits_of
 from helper.run_folder import RunFolder
-from helper.teacher_stats import GROUP_STEPS, CovarianceMeans, CrossEntropyCovariance, TeacherStddev
+from helper.run_state import RunState, saved_if_stopped
+from helper.teacher_stats import (
+    GROUP_STEPS,
+    CovarianceMeans,
+    CrossEntropyCovariance,
+    RunningSums,
+    TeacherStddev,
+)
 from helper.training import progress_bar
 
 COVARIANCE_PRINT_STEPS = 10
@@ -59,18 +68,21 @@ class TeacherProbe:
                 self.log_cross_entropy()
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far. (check_ce_var_v3 has its own pass, which is not resumed.)"""
-        parts = {"stddev": self.stddev, "covariance": self.covariance}
+        """The sums so far."""
         return {
             "total_step": self.total_step,
-            **{name: part.state_dict() for name, part in parts.items() if part is not None},
+            **{name: statistic.state_dict() for name, statistic in self._statistics().items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.total_step = state["total_step"]
-        for name in ("stddev", "covariance"):
-            if getattr(self, name) is not None:
-                getattr(self, name).load_state_dict(state[name])
+        for name, statistic in self._statistics().items():
+            statistic.load_state_dict(state[name])
+
+    def _statistics(self) -> dict[str, RunningSums]:
+        """Those asked for, by attribute."""
+        names = ("stddev", "covariance", "cross_entropy")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
     def finished(self) -> bool:
@@ -84,6 +96,10 @@ class TeacherProbe:
     def _log_stddev(self) -> None:
         value, entropy = self.stddev.value()
         groups = self.stddev.groups
+        if not math.isfinite(entropy):
+            raise RunFault(
+                f"{self._where()}: the teacher's mean entropy is {entropy}: its outputs are not finite"
+            )
         self.run.log(
             f"Check T prob: NumOfSampledStd {groups} {self._where()} MeanStd {value:.6f} MeanEntropy {entropy:.6f}"
         )
@@ -142,6 +158,7 @@ def make_probe(
 
 
 def measure_teacher(
+    state: RunState,
     views: ViewMaker,
     batches: AnyBatches,
     probe: TeacherProbe,
@@ -150,36 +167,46 @@ def measure_teacher(
     epochs: int,
     label: str,
 ) -> None:
-    """Run the pass for `epochs` epochs and end with a summary line. `label` says what is measured.
+    """Run the pass from the epoch after `state.epoch` to the last one, and end with a summary line.
 
-    The probe is one of the observers; when it has seen enough, the pass ends.
+    `label` says what is measured. The probe is one of the observers; when it has seen enough, the pass ends.
     """
-    start = time.perf_counter()
-    for epoch in range(1, epochs + 1):
+    start, run = time.perf_counter(), probe.run
+    if state.epoch == epochs:
+        run.log(f"nothing to do: all {epochs} epochs are done (more --epochs go on)")
+    for epoch in range(state.epoch + 1, epochs + 1):
         views.start_epoch(epoch)
-        for images, *_ in progress_bar(batches, f"T. stddev, epoch {epoch}/{epochs}"):
-            seen = views(images)
-            for observe in observers:
-                observe(images, seen)
-            if probe.finished:
-                break
-        else:
-            continue
-        break
+        with saved_if_stopped(state, run, f"epoch {epoch}"):
+            for _, (images, *_) in progress_bar(state, batches, f"T. stddev, epoch {epoch}/{epochs}"):
+                if probe.finished:
+                    break
+                seen = views(images)
+                for observe in observers:
+                    observe(images, seen)
+        state.end_pass()
+        state.epoch = epochs if probe.finished else epoch
+        if state.epoch == epochs:
+            log_summary(probe, epoch, label, time.perf_counter() - start)
+        run.save(state.state_dict())  # after the summary: with the last checkpoint all is done
+        if state.epoch == epochs:
+            break
+
+
+def log_summary(probe: TeacherProbe, epochs: int, label: str, seconds: float) -> None:
+    """The end of a pass, in words and numbers; `seconds` since the process began with it."""
+    run = probe.run
     if probe.cross_entropy is not None and not probe.cross_entropy.full:
         probe.log_cross_entropy()
         width = probe.cross_entropy.width
         if probe.cross_entropy.count < 2 * width:
-            probe.run.log(f"the covariance needs {2 * width} images at least: give more images or --epochs")
-    seconds = time.perf_counter() - start
+            run.log(f"the covariance needs {2 * width} images at least: give more images or --epochs")
     values = probe.summary()
     groups = "" if probe.stddev is None else f", {probe.stddev.groups} groups"
     shown = ", ".join(
         f"{'T. stddev' if name == 't_stddev' else name} {value:.6g}" for name, value in values.items()
     )
-    probe.run.log(
-        f"Summary: {label}: {shown} ({epoch} epochs{groups}, {probe.total_step + 1} steps, {seconds:.1f} s)"
-    )
+    steps = probe.total_step + 1
+    run.log(f"Summary: {label}: {shown} ({epochs} epochs{groups}, {steps} steps, {seconds:.1f} s)")
     if probe.stddev is not None and probe.stddev.groups < 2:
-        probe.run.log(f"T. stddev needs two groups of {GROUP_STEPS} steps: give more images or --epochs")
-    probe.run.record("summary", **values, epochs=epoch, steps=probe.total_step + 1, seconds=seconds)
+        run.log(f"T. stddev needs two groups of {GROUP_STEPS} steps: give more images or --epochs")
+    run.record("summary", **values, epochs=epochs, steps=steps, seconds=seconds)

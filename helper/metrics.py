@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helper import interruption
+from helper.errors import RunFault
 from helper.networks import logits_of
 
 
@@ -21,7 +24,10 @@ def correct_topk(logits: torch.Tensor, labels: torch.Tensor, ks: tuple[int, ...]
 
 
 class MeanMeter:
-    """Means of named scalars, weighted by batch size, kept on the device; reading them is the only wait."""
+    """Means of named scalars, weighted by batch size, kept on the device; reading them is the only wait.
+
+    Once a value is not finite, neither are the means, and the meter keeps the batch that brought it.
+    """
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
@@ -31,8 +37,13 @@ class MeanMeter:
         """Add one batch's scalars. Every call brings the same names."""
         latest = torch.stack([value.detach().double() for value in values.values()])
         if not self.count:
-            self.names, self.sums = tuple(values), torch.zeros_like(latest)
-        self.latest = latest
+            self.names, self.sums, self.latest = tuple(values), torch.zeros_like(latest), latest
+            self.steps = latest.new_zeros((), dtype=torch.int64)  # up to the first that was not finite
+        for name in ("sums", "latest", "steps"):  # loaded ones may be elsewhere
+            setattr(self, name, getattr(self, name).to(latest.device))
+        was_finite = self.sums.isfinite().all()
+        self.latest = torch.where(was_finite, latest, self.latest)
+        self.steps += was_finite
         self.sums += latest * weight
         self.count += weight
 
@@ -40,6 +51,26 @@ class MeanMeter:
         """(latest values, means so far), by name."""
         latest, means = torch.stack([self.latest, self.sums / self.count]).tolist()
         return dict(zip(self.names, latest)), dict(zip(self.names, means))
+
+    def check_finite(self, where: str) -> None:
+        """Raise RunFault with the step, and the values in it, if any value so far was not finite."""
+        if not self.count or self.sums.isfinite().all():
+            return
+        parts = ", ".join(f"{name} {value:.6g}" for name, value in self.read()[0].items())
+        raise RunFault(
+            f"{where}, step {int(self.steps) - 1}: not finite: {parts}. Stopped; the last checkpoint in weights/ is "
+            "from before. A lower --learning_rate or loss weight may help"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            name: value.clone() if torch.is_tensor(value) else value for name, value in vars(self).items()
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in ("names", "count", "sums", "latest", "steps"):
+            value = state[name]
+            setattr(self, name, value.clone() if torch.is_tensor(value) else value)
 
 
 @dataclass(frozen=True)
@@ -60,6 +91,7 @@ def evaluate(
     model.eval()
     sums, count = 0, 0
     for images, labels, _ in batches:
+        interruption.check()
         logits = logits_of(model, images, amp=amp)
         loss = F.cross_entropy(logits, labels, reduction="sum")
         sums = sums + torch.stack([*correct_topk(logits, labels), loss]).double()

@@ -99,8 +99,6 @@ def check_student(options: argparse.Namespace) -> None:
         raise UserError("--feature_views both needs a second view: give --lw_mix and --mix_mode")
     if options.resume_student and options.resume_ExpID:
         raise UserError("--resume_student and --resume_ExpID both name a run to resume: give one")
-    if options.fix_student and (options.resume_student or options.resume_ExpID):
-        raise UserError("a T. stddev pass (--fix_student) cannot be resumed: it is short, run it again")
 
 
 def schedule_bounds(options: argparse.Namespace) -> tuple[EpochSchedule, EpochSchedule]:

@@ -1,7 +1,6 @@
 """What a run is about to do, in words: the first lines of log.txt, and what --dry_run prints."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,12 +22,12 @@ def scheme_name(options: argparse.Namespace) -> str:
     return options.mix_mode + (f" by {options.cutmix_pick_criterion}" if picks else "")
 
 
-def describe_machine(device: torch.device, options: argparse.Namespace, resumed: Path | None) -> str:
+def describe_machine(device: torch.device, options: argparse.Namespace, *, is_resumed: bool) -> str:
     """Device, versions, precision, and where the random draws come from."""
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
     precision = "float32 with TF32 convolutions" if on_gpu and torch.backends.cudnn.allow_tf32 else "float32"
-    random = f"seed {options.seed}" if resumed is None else "random state of the checkpoint"
+    random = "random state of the checkpoint" if is_resumed else f"seed {options.seed}"
     return (
         f"device {device} ({name}), torch {torch.__version__}, {random}, "
         f"{'bfloat16 autocast' if options.amp else precision}"

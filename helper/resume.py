@@ -4,11 +4,13 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from helper.checkpoint import load_weights, read_checkpoint
+from helper import last_two
 from helper.errors import UserError
+from helper.run_files import Lock
 from helper.run_folder import RunFolder
-from helper.training import TrainingState
+from helper.run_state import RunState
 
 MAY_CHANGE = frozenset(
     "epochs epoch_factor lr_decay_epochs seed device num_workers data_root cache_dir path_t model_t_pretrained "
@@ -18,32 +20,74 @@ MAY_CHANGE = frozenset(
 """Options that a resumed run need not repeat; any other must be what it was."""
 
 
+class Resumed(NamedTuple):
+    """A run that is continued."""
+
+    path: Path
+    lock: Lock
+    logged: dict[str, int]
+    """How long its logs were when the checkpoint was written; empty if nothing of them is to be done again."""
+    step: int
+    """Steps of all its epochs so far."""
+    warnings: list[str]
+    falls_back: bool
+    """Whether the latest checkpoint is damaged, and the previous one was taken."""
+
+
 def resume(
     options: argparse.Namespace,
-    state: TrainingState,
+    state: RunState,
     program: str,
     flag: str,
     path: str,
+    *,
+    steps_per_epoch: int,
     **found_out: str,
-) -> Path | None:
-    """Continue `state` from the run that `flag` or --resume_ExpID names. Returns that run's folder, if any.
+) -> Resumed | None:
+    """Continue `state` from the run that `flag` or --resume_ExpID names. Returns that run, if any, locked.
 
-    UserError if there is no such run, if it is another job, or if it is past the epochs asked for. A run that
-    has just those is left as it is: nothing remains to be done.
+    UserError if there is no such run, if it is another job, in use, or past the epochs asked for. A run that has
+    just those is left as it is: nothing remains to be done.
     """
     if not path and not options.resume_ExpID:
         return None
     if not path:
         flag = f"--resume_ExpID {options.resume_ExpID}:"
         path = str(find_checkpoint(options.resume_ExpID, run_root(options), program))
-    checkpoint = read_checkpoint(flag, path)
+    check_file(flag, path)
     run = Path(path).resolve().parent.parent
     check_same_job(options, program, flag, run, found_out)
-    load_weights(state.model, state.description["arch"], checkpoint, flag=flag, path=path, allow_head=True)
-    state.restore(checkpoint, flag=flag, path=path)
+    lock = Lock(run, create=not options.dry_run)
+    checkpoint, taken, warnings = restore_newest(state, flag, Path(path))
     if state.epoch > options.epochs:
         raise UserError(f"{flag} {path}: {state.epoch} epochs are done, more than --epochs {options.epochs}")
-    return run
+    logged = {} if state.epoch == options.epochs else checkpoint.get("logged", {})
+    step = state.epoch * steps_per_epoch + state.step
+    return Resumed(run, lock, logged, step, warnings, taken != Path(path))
+
+
+def check_file(flag: str, path: str) -> None:
+    """UserError unless there is a file, or what a process that died in between has left of it."""
+    if not any(candidate.exists() for candidate in (Path(path), *last_two.candidates(Path(path)))):
+        raise UserError(f"{flag} {path} does not exist")
+
+
+def restore_newest(state: RunState, flag: str, path: Path) -> tuple[dict[str, Any], Path, list[str]]:
+    """Fill `state` from `path` or, if that is damaged, from the checkpoint before it.
+
+    Returns the checkpoint, its file, and what to say of it. UserError if neither will do.
+    """
+    problems: list[UserError] = []
+    for candidate in last_two.candidates(path):
+        try:
+            checkpoint = last_two.read_verified(flag, candidate)
+            state.restore(checkpoint, flag=flag, path=candidate)
+        except UserError as error:
+            problems.append(error)
+            continue
+        warnings = [f"warning: {problem}; going on from {candidate.name}" for problem in problems]
+        return checkpoint, candidate, warnings
+    raise problems[0]
 
 
 def check_same_job(
@@ -69,7 +113,8 @@ def check_same_job(
 
 def find_checkpoint(exp_id: str, root: Path, program: str) -> Path:
     """The checkpoint of the run whose name holds `exp_id`; "latest": of the newest run of `program`."""
-    found = sorted(root.glob("*/weights/ckpt.pth"), key=lambda path: path.stat().st_mtime)
+    newest = [last_two.newest_in(run / "weights") for run in root.glob("*")]
+    found = sorted(filter(None, newest), key=lambda path: path.stat().st_mtime)
     if exp_id == "latest":
         found = [path for path in found if is_run_of(program, path.parent.parent)]
     else:
@@ -79,7 +124,7 @@ def find_checkpoint(exp_id: str, root: Path, program: str) -> Path:
             raise UserError(f"--resume_ExpID {exp_id} could be any of {names}")
     if not found:
         raise UserError(f"--resume_ExpID {exp_id}: {root}/ has no run of that name with a checkpoint")
-    return found[-1]
+    return found[-1].with_name(last_two.LATEST)
 
 
 def is_run_of(program: str, run: Path) -> bool:
@@ -90,12 +135,18 @@ def is_run_of(program: str, run: Path) -> bool:
     return isinstance(args, dict) and args.get("program") == program
 
 
-def open_run(options: argparse.Namespace, resumed: Path | None, program: str, **found_out: str) -> RunFolder:
-    """A new run folder, or the one that is continued. `found_out` is listed with the options."""
+def open_run(
+    options: argparse.Namespace, state: RunState, resumed: Resumed | None, program: str, **found_out: str
+) -> RunFolder:
+    """A new run folder with a first checkpoint, or the one that is continued. `found_out` is listed with the options."""
     if resumed is not None:
-        return RunFolder.reopen(resumed)
+        if resumed.falls_back:
+            last_two.fall_back(resumed.path / "weights")
+        return RunFolder.reopen(resumed.path, resumed.lock, resumed.logged, resumed.step)
     listed = vars(options) | found_out | {"program": program}
-    return RunFolder.create(run_root(options), options.project_name, listed)
+    run = RunFolder.create(run_root(options), options.project_name, listed)
+    run.save(state.state_dict())
+    return run
 
 
 def run_root(options: argparse.Namespace) -> Path:

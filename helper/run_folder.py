@@ -1,45 +1,53 @@
 """A run's folder: log.txt, args.json, metrics.jsonl, TensorBoard events, checkpoints.
 
     Experiments/<project>_SERVER<3 digits>-<YYYYmmdd-HHMMSS>/
-        log/log.txt  log/args.json  log/metrics.jsonl  tb/  weights/  gen_img/
+        log/log.txt  log/args.json  log/metrics.jsonl  log/provenance.jsonl  tb/  weights/  gen_img/
 
 Losses, models and augmentations never see it.
 """
 
+import contextlib
 import datetime
 import getpass
 import json
 import math
 import os
 import shlex
+import shutil
 import socket
 import sys
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from helper.checkpoint import write_atomically
 from helper.errors import UserError
+from helper.last_two import save_latest
+from helper.run_files import AppendedText, Lock
 
 TIME_FORMAT = "%Y%m%d-%H%M%S"
+FOUND_OUT = ("data_fingerprint", "teacher_checksum", "teacher_accuracy", "student_checksum")
+"""Facts of the files that a run reads, as log.txt has them."""
 
 
 class RunFolder:
     """Everything a run writes. `create` makes a new folder, `reopen` continues in an old one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: Lock | None = None) -> None:
         self.path = path
         self.weights = path / "weights"
         self.images = path / "gen_img"
         self.clock = path.name[-6:]
         """HHMMSS of the run's start: the last part of its name, and the prefix of each log line."""
-        self._board = None
+        self._board, self._board_start = None, None
         for folder in (self.weights, self.images, path / "log"):
             folder.mkdir(exist_ok=True)
-        self._log = open(path / "log" / "log.txt", "a", encoding="utf-8")
-        self._metrics = open(path / "log" / "metrics.jsonl", "a", encoding="utf-8")
+        self._lock = lock or Lock(path)
+        self._texts = {name: AppendedText(path / "log" / name) for name in ("log.txt", "metrics.jsonl")}
 
     @classmethod
     def create(cls, root: Path, project_name: str, options: dict[str, Any]) -> "RunFolder":
@@ -55,17 +63,38 @@ class RunFolder:
                     break
                 except FileExistsError:
                     moment += datetime.timedelta(seconds=1)
-            run = cls(path)
         except OSError as error:
             raise UserError(f"cannot make a run folder in {root}: {error.strerror}") from None
-        run._write_head(options)
+        try:
+            run = cls(path)
+            run._write_head(options)
+        except BaseException as error:
+            shutil.rmtree(path, ignore_errors=True)  # nothing has happened in it yet
+            if isinstance(error, OSError):
+                raise UserError(f"cannot write to {path}: {error.strerror}") from None
+            raise
         return run
 
     @classmethod
-    def reopen(cls, path: Path) -> "RunFolder":
-        """An existing run's folder; log.txt and metrics.jsonl are continued."""
-        run = cls(path)
+    def reopen(cls, path: Path, lock: Lock, logged: Mapping[str, int], step: int) -> "RunFolder":
+        """An existing run's folder, held by `lock`, as it was at its checkpoint.
+
+        `logged`: the lengths of log.txt and metrics.jsonl then. What was written after it will be done again; it is
+        moved to log/undone.txt and log/undone.jsonl. `step`: of the run, from which TensorBoard's curves go on.
+        """
+        run = cls(path, lock)
+        for leftover in run.weights.glob(".*"):  # of a process that was killed while it wrote
+            leftover.unlink()
+        lines = 0
+        for name, text in run._texts.items():
+            undone = text.cut(logged.get(name))
+            if undone:
+                AppendedText(path / "log" / f"undone{Path(name).suffix}").append(undone)
+                lines += undone.count("\n") if name == "log.txt" else 0
+        run._board_start = step
         run.log(f"resumed: {command_line()}")
+        if lines:
+            run.log(f"{lines} lines that were logged after the checkpoint are now in log/undone.txt")
         return run
 
     def _write_head(self, options: dict[str, Any]) -> None:
@@ -73,26 +102,38 @@ class RunFolder:
         head = (
             f"hostname: {socket.gethostname()}  userip: {user_and_ip()}\ncd {os.getcwd()}\n{command_line()}\n"
         )
-        self._log.write(f"{head}\n{listed}\n\n")
-        self._log.flush()
-        args = self.path / "log" / "args.json"
-        args.with_suffix(".tmp").write_text(json.dumps(options, indent=1, sort_keys=True, default=str) + "\n")
-        os.replace(args.with_suffix(".tmp"), args)
+        self._texts["log.txt"].append(f"{head}\n{listed}\n\n")
+        content = json.dumps(options, indent=1, sort_keys=True, default=str) + "\n"
+        write_atomically(self.path / "log" / "args.json", content.encode())
 
     def log(self, text: str) -> None:
         """One line, time-stamped, in log.txt and on the terminal (above a progress bar, if there is one)."""
         stamp = datetime.datetime.now().strftime("%Y/%m/%d-%H:%M:%S")
         line = f"[{self.clock} {os.getpid()} {stamp}] {text}"
-        self._log.write(line + "\n")
-        self._log.flush()
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        self._texts["log.txt"].append(line + "\n")
+        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone; log.txt is what counts
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
 
     def record(self, kind: str, **values: Any) -> None:
         """One JSON object in metrics.jsonl: {"kind": kind, ...}. NaN and infinity become null."""
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-        self._metrics.write(json.dumps({"kind": kind, **clean}) + "\n")
-        self._metrics.flush()
+        self._texts["metrics.jsonl"].append(json.dumps({"kind": kind, **clean}) + "\n")
+
+    def note_start(self, facts: Mapping[str, Any]) -> str:
+        """One JSON object in provenance.jsonl: what this start of the run runs on. Returns it as a line for log.txt.
+
+        A resumed run has several.
+        """
+        AppendedText(self.path / "log" / "provenance.jsonl").append(json.dumps(facts) + "\n")
+        versions = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
+        found = ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in FOUND_OUT if facts.get(name))
+        return f"code {facts['commit'] or 'without git'}, python {facts['python']}, {versions}; {found}"
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """weights/ckpt.pth, from which the run can go on; the one before stays beside it."""
+        logged = {name: text.flush_to_disk() for name, text in self._texts.items()}
+        save_latest(self.weights, {**checkpoint, "logged": logged})
 
     @property
     def board(self) -> Any:
@@ -100,7 +141,7 @@ class RunFolder:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(self.path / "tb")
+            self._board = SummaryWriter(self.path / "tb", purge_step=self._board_start)
         return self._board
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
@@ -120,8 +161,9 @@ class RunFolder:
     def close(self) -> None:
         if self._board is not None:
             self._board.close()
-        self._log.close()
-        self._metrics.close()
+        for text in self._texts.values():
+            text.close()
+        self._lock.release()
 
 
 def tile(images: torch.Tensor, columns: int = 8) -> torch.Tensor:

@@ -12,7 +12,7 @@ GROUP_STEPS = 5
 """Steps that make one group, i.e. one draw of the mean probability."""
 
 
-class _RunningSums:
+class RunningSums:
     """Sums that can be saved and loaded: every attribute is a tensor or a number."""
 
     def state_dict(self) -> dict[str, torch.Tensor | int]:
@@ -26,7 +26,7 @@ class _RunningSums:
             setattr(self, name, value.to(current.device) if torch.is_tensor(value) else value)
 
 
-class TeacherStddev(_RunningSums):
+class TeacherStddev(RunningSums):
     """T. stddev (`--utils.check_ce_var`).
 
     u, the mean over the rows of five steps of p = softmax(teacher logits), is one draw in R^K. T. stddev is
@@ -78,7 +78,7 @@ class TeacherStddev(_RunningSums):
         return tuple(torch.stack([stddev, self.entropy_sum / max(self.rows, 0)]).tolist())
 
 
-class CovarianceMeans(_RunningSums):
+class CovarianceMeans(RunningSums):
     """`--utils.check_ce_var_v2`: how far the samples' probability vectors vary together.
 
     Of one step's (rows, K) matrix of probabilities: the covariance and correlation matrices between samples
@@ -107,7 +107,7 @@ class CovarianceMeans(_RunningSums):
         return dict(zip(self.NAMES, (self.sums / max(self.steps, 1)).tolist()))
 
 
-class CrossEntropyCovariance:
+class CrossEntropyCovariance(RunningSums):
     """`--utils.check_ce_var_v3`: the covariance of the samples' teacher-student cross-entropies.
 
     A vector holds `width` consecutive values q = -sum_k p_teacher log p_student (T = 1). Over `vectors` of

@@ -1,10 +1,10 @@
 """The training loop that teacher and student share, and what a checkpoint must hold to resume it."""
 
-import contextlib
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch import nn
 from tqdm import tqdm
 
 from dataset.streamed import AnyBatches
-from helper.checkpoint import save_checkpoint
+from helper.checkpoint import load_weights, save_checkpoint
 from helper.engine import LossWeights, Step
-from helper.errors import UserError
-from helper.metrics import Evaluation, MeanMeter, correct_topk, evaluate
+from helper.errors import RunFault, UserError
+from helper.metrics import Evaluation, correct_topk, evaluate
 from helper.run_folder import RunFolder
+from helper.run_state import RunState, saved_if_stopped
 
 
 BOARD_NAMES = {
@@ -45,32 +46,28 @@ class LoopSettings:
     amp: bool = False
 
 
-@dataclass
-class TrainingState:
+@dataclass(kw_only=True)
+class TrainingState(RunState):
     """What changes while training; its state_dict is the checkpoint."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    generators: dict[str, torch.Generator]
     description: dict[str, Any]
     """What the network is, see checkpoint.describe_model."""
-    epoch: int = 0
-    """The last complete one."""
     accuracy: float = float("nan")
-    """Top-1 on the test set after that epoch, in percent."""
+    """Top-1 on the test set after the last complete epoch, in percent."""
     best_acc1: float = -1.0
     """Top-1 on the test set after the best epoch."""
     best_epoch: int = 0
     best_score: float = -1.0
     """What that epoch was chosen by: its top-1 on the held-out images, or on the test set where none are held out."""
-    extra: dict[str, Any] = field(default_factory=dict)
-    """Further objects with state_dict and load_state_dict, by name."""
     head: nn.Module | None = None
     """What replaces the model's classifier, and so belongs to its weights."""
     deployed: nn.Module | None = None
     """What is evaluated: the model, by default, or the model with its head."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.deployed = self.deployed or self.model
 
     def weights(self) -> dict[str, Any]:
@@ -83,41 +80,40 @@ class TrainingState:
             **({} if self.head is None else {"head": self.head.state_dict()}),
         }
 
-    def checkpoint(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """`weights`, and what resuming needs beyond them."""
         return {
+            **super().state_dict(),
             **self.weights(),
             "optimizer": self.optimizer.state_dict(),
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "best_acc1": self.best_acc1,
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
-            "extra": {name: part.state_dict() for name, part in self.extra.items()},
         }
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """All but the weights of the model, which are in it already."""
+        super().load_state_dict(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best_acc1, self.best_epoch = state["best_acc1"], state["best_epoch"]
+        self.best_score, self.accuracy = state["best_score"], state["accuracy"]
+
     def restore(self, checkpoint: dict[str, Any], *, flag: str, path: str | Path) -> None:
-        """Continue from `checkpoint`, whose weights are in the model already. UserError if it holds no more."""
+        """Weights and all else. UserError if the checkpoint is not one of this run's."""
+        load_weights(self.model, self.description["arch"], checkpoint, flag=flag, path=path, allow_head=True)
         if "optimizer" not in checkpoint:
             raise UserError(
                 f"{flag} {path} holds weights alone; only a run's weights/ckpt.pth can be resumed"
             )
-        try:
-            self.optimizer.load_state_dict(checkpoint["optimizer"])
-            for name, generator in self.generators.items():
-                generator.set_state(checkpoint["generators"][name])
-            for name, part in self.extra.items():
-                part.load_state_dict(checkpoint["extra"][name])
-            self.best_acc1, self.best_epoch = checkpoint["best_acc1"], checkpoint["best_epoch"]
-            self.best_score = checkpoint["best_score"]
-            self.epoch, self.accuracy = checkpoint["epoch"], checkpoint["accuracy"]
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise UserError(f"{flag} {path} has weights but not what resuming needs ({error})") from None
+        super().restore(checkpoint, flag=flag, path=path)
 
 
-def progress_bar(batches: Iterable, title: str) -> tqdm:
-    """A bar on a terminal (rate and time left); nothing where the output is a file."""
+def progress_bar(state: RunState, batches: AnyBatches, title: str) -> tqdm:
+    """`state.batches` with a bar on a terminal (rate and time left); nothing where the output is a file."""
     return tqdm(
-        batches,
+        state.batches(batches),
+        initial=state.step,
+        total=len(batches),
         desc=title,
         unit="step",
         leave=False,
@@ -135,11 +131,13 @@ def fit(
     dev: AnyBatches | None = None,
     settings: LoopSettings,
     run: RunFolder,
+    at_end: Callable[[], None] = lambda: None,
 ) -> None:
     """Train from the epoch after `state.epoch` to the last one; evaluate, log and save after each.
 
     Writes weights/ckpt.pth (resumable) each epoch, weights/<arch>_best.pth at each new best accuracy: on the
-    held-out images of `dev`, or on the test set if there are none, as published.
+    held-out images of `dev`, or on the test set if there are none, as published. `at_end` is called when all is
+    trained, just ahead of the last ckpt.pth: once that is there, nothing remains to be done.
     """
     if state.epoch == settings.epochs:
         run.log(f"nothing to do: all {state.epoch} epochs are done (more --epochs go on)")
@@ -150,61 +148,68 @@ def fit(
                 settings.weight_decay(epoch),
             )
         step.start_epoch(epoch)
-        with interruption_logged(run, f"epoch {epoch}"):
+        with saved_if_stopped(state, run, f"epoch {epoch}"):
             seconds = train_epoch(state, step, train, settings, run, epoch)
-        result = evaluate(state.deployed, test, amp=settings.amp)
-        held_out = None if dev is None else evaluate(state.deployed, dev, amp=settings.amp)
-        is_best = note_epoch(state, epoch, result, held_out)
-        rate = settings.learning_rate(epoch)
-        run.log(
-            f"Acc1 {result.acc1:.4f} Acc5 {result.acc5:.4f} TestLoss {result.loss:.6f} Epoch {epoch} "
-            f"(after update) lr {rate:.6g} (Best_Acc1 {state.best_acc1:.4f} @ Epoch {state.best_epoch})"
-        )
-        values = {"acc1": result.acc1, "acc5": result.acc5, "test_loss": result.loss}
-        if held_out is not None:
-            run.log(
-                f"DevAcc1 {held_out.acc1:.4f} DevAcc5 {held_out.acc5:.4f} DevLoss {held_out.loss:.6f} Epoch {epoch} "
-                f"(Best_DevAcc1 {state.best_score:.4f} @ Epoch {state.best_epoch})"
+            result = evaluate(state.deployed, test, amp=settings.amp)
+            held_out = None if dev is None else evaluate(state.deployed, dev, amp=settings.amp)
+        if not math.isfinite(result.loss):
+            raise RunFault(
+                f"the test loss after epoch {epoch} is {result.loss}. Stopped; the last checkpoint in weights/ is "
+                "from before. A lower --learning_rate or loss weight may help"
             )
-            values |= {"dev_acc1": held_out.acc1, "dev_acc5": held_out.acc5, "dev_loss": held_out.loss}
-        run.record(
-            "epoch",
-            epoch=epoch,
-            **values,
-            lr=rate,
-            best_acc1=state.best_acc1,
-            best_epoch=state.best_epoch,
-            seconds=seconds,
-        )
-        run.scalars(epoch, {BOARD_NAMES[name]: value for name, value in values.items()} | {"lr": rate})
-        # Saved after it was logged: a run killed in between repeats a line, it does not lose one.
+        is_best = note_epoch(state, epoch, result, held_out)
+        report_epoch(state, settings.learning_rate(epoch), result, held_out, seconds, run)
+        # ckpt.pth comes last: a run killed in between repeats the epoch, it does not lose a line or a file.
         if is_best:
             save_checkpoint(run.weights / f"{state.description['arch']}_best.pth", state.weights())
-        save_checkpoint(run.weights / "ckpt.pth", state.checkpoint())
         if settings.save_freq > 0 and epoch % settings.save_freq == 0:
             save_checkpoint(run.weights / f"ckpt_epoch_{epoch}.pth", state.weights())
+        if epoch == settings.epochs:
+            at_end()
+        run.save(state.state_dict())
+
+
+def report_epoch(
+    state: TrainingState,
+    rate: float,
+    result: Evaluation,
+    held_out: Evaluation | None,
+    seconds: float,
+    run: RunFolder,
+) -> None:
+    """A finished epoch in log.txt, metrics.jsonl and TensorBoard."""
+    run.log(
+        f"Acc1 {result.acc1:.4f} Acc5 {result.acc5:.4f} TestLoss {result.loss:.6f} Epoch {state.epoch} "
+        f"(after update) lr {rate:.6g} (Best_Acc1 {state.best_acc1:.4f} @ Epoch {state.best_epoch})"
+    )
+    values = {"acc1": result.acc1, "acc5": result.acc5, "test_loss": result.loss}
+    if held_out is not None:
+        run.log(
+            f"DevAcc1 {held_out.acc1:.4f} DevAcc5 {held_out.acc5:.4f} DevLoss {held_out.loss:.6f} "
+            f"Epoch {state.epoch} (Best_DevAcc1 {state.best_score:.4f} @ Epoch {state.best_epoch})"
+        )
+        values |= {"dev_acc1": held_out.acc1, "dev_acc5": held_out.acc5, "dev_loss": held_out.loss}
+    run.record(
+        "epoch",
+        epoch=state.epoch,
+        **values,
+        lr=rate,
+        best_acc1=state.best_acc1,
+        best_epoch=state.best_epoch,
+        seconds=seconds,
+    )
+    run.scalars(state.epoch, {BOARD_NAMES[name]: value for name, value in values.items()} | {"lr": rate})
 
 
 def note_epoch(state: TrainingState, epoch: int, result: Evaluation, held_out: Evaluation | None) -> bool:
     """Enter a finished epoch into the state. Returns whether it is the best so far."""
+    state.end_pass()
     state.epoch, state.accuracy = epoch, result.acc1
     score = (held_out or result).acc1
     is_best = score > state.best_score
     if is_best:
         state.best_score, state.best_acc1, state.best_epoch = score, result.acc1, epoch
     return is_best
-
-
-@contextlib.contextmanager
-def interruption_logged(run: RunFolder, where: str) -> Iterator[None]:
-    """Ctrl-C within: log.txt says so, and how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        how = f"repeat the command with --resume_ExpID {run.path.name}"
-        is_saved = (run.weights / "ckpt.pth").exists()
-        run.log(f"interrupted in {where}; {how if is_saved else 'nothing is saved yet'}")
-        raise
 
 
 def train_epoch(
@@ -215,14 +220,14 @@ def train_epoch(
     run: RunFolder,
     epoch: int,
 ) -> float:
-    """One pass over the training batches. Returns its seconds.
+    """One pass over the training batches, or what is left of it. Returns its seconds.
 
-    No value leaves the device between two log lines.
+    No value leaves the device between two log lines. RunFault if a loss is not finite: found at the next line.
     """
     state.model.train()
-    meter, timer = MeanMeter(), StepTimer()
-    bar = progress_bar(train, f"epoch {epoch}/{settings.epochs}")
-    for index, (images, labels, rows) in enumerate(bar):
+    timer, where = StepTimer(), f"epoch {epoch}"
+    bar = progress_bar(state, train, f"epoch {epoch}/{settings.epochs}")
+    for index, (images, labels, rows) in bar:
         timer.data_ready()
         losses, logits = step(images, labels, rows)
         total = step.weights.total(losses)
@@ -230,18 +235,19 @@ def train_epoch(
         total.backward()
         state.optimizer.step()
         acc1, acc5 = correct_topk(logits.detach(), labels) * (100 / len(labels))
-        meter.update({"loss": total, "acc1": acc1, "acc5": acc5, **losses}, len(labels))
+        state.meter.update({"loss": total, "acc1": acc1, "acc5": acc5, **losses}, len(labels))
         timer.step_done()
         total_step = (epoch - 1) * len(train) + index
         if index % settings.print_interval == 0:
-            latest, means = meter.read()
+            state.meter.check_finite(where)
+            latest, means = state.meter.read()
             bar.set_postfix(loss=f"{means['loss']:.3f}", acc1=f"{means['acc1']:.1f}")
             run.log(f"Epoch: [{epoch}][{index}/{len(train)}] {timer} {describe(step.weights, latest, means)}")
         if total_step % settings.tb_freq == 0:
-            run.scalars(total_step, {f"train/{name}": value for name, value in meter.read()[0].items()})
+            run.scalars(total_step, {f"train/{name}": value for name, value in state.meter.read()[0].items()})
         timer.resume()
-    means = meter.read()[1]
-    run.record("train", epoch=epoch, **means)
+    state.meter.check_finite(where)
+    run.record("train", epoch=epoch, **state.meter.read()[1])
     return timer.total
 
 

@@ -1,0 +1,71 @@
+"""Ending a run on a signal without losing its work.
+
+SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal is gone) and SIGUSR1 (Slurm can send it some time before the end) end
+a run. While it starts, they do so where it stands. In its loops they are only noted: `check`, called between two
+steps, raises `Interrupted`, and the loop saves its state. A second signal ends the process at once.
+"""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGHUP: 129}
+"""The exit status after each signal: 128 + its number; SIGUSR1 only goes ahead of a SIGTERM."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ends the run."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = STATUS[number]
+
+
+@dataclass
+class _Watch:
+    received: int | None = None
+    waits: bool = False
+    """Whether a signal is to wait for the next `check`."""
+
+    def __call__(self, number: int, _: object) -> None:
+        if self.received is not None:
+            os._exit(STATUS[number])
+        self.received = number
+        if not self.waits:
+            raise Interrupted(number)
+
+
+_watch = _Watch()
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[None]:
+    """Signals are answered within. What a caller ignores (nohup: SIGHUP) stays ignored."""
+    _watch.received, _watch.waits = None, False
+    before = {number: signal.getsignal(number) for number in STATUS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _watch)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def between_steps_only() -> Iterator[None]:
+    """Within, a signal waits for the next `check`."""
+    _watch.waits = True
+    try:
+        yield
+    finally:
+        _watch.waits = False
+
+
+def check() -> None:
+    """Raise Interrupted if a signal has come. To be called where the state can be saved."""
+    if _watch.received is not None:
+        raise Interrupted(_watch.received)
