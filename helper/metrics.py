@@ -68,9 +68,9 @@ class MeanMeter:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("names", "count", "sums", "latest", "steps"):
-            value = state[name]
-            setattr(self, name, value.clone() if torch.is_tensor(value) else value)
+        self.names, self.count = state["names"], state["count"]
+        if self.count:
+            self.sums, self.latest, self.steps = (state[name].clone() for name in ("sums", "latest", "steps"))
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,11 @@ def resume(
     run = Path(path).resolve().parent.parent
     check_same_job(options, program, flag, run, found_out)
     lock = Lock(run, create=not options.dry_run)
-    checkpoint, taken, warnings = restore_newest(state, flag, Path(path))
+    taken, logged, warnings = restore_newest(state, flag, Path(path))
     if state.epoch > options.epochs:
         raise UserError(f"{flag} {path}: {state.epoch} epochs are done, more than --epochs {options.epochs}")
-    logged = {} if state.epoch == options.epochs else checkpoint.get("logged", {})
+    if state.epoch == options.epochs:
+        logged = {}
     step = state.epoch * steps_per_epoch + state.step
     return Resumed(run, lock, logged, step, warnings, taken != Path(path))
 
@@ -72,22 +73,28 @@ def check_file(flag: str, path: str) -> None:
         raise UserError(f"{flag} {path} does not exist")
 
 
-def restore_newest(state: RunState, flag: str, path: Path) -> tuple[dict[str, Any], Path, list[str]]:
+def restore_newest(state: RunState, flag: str, path: Path) -> tuple[Path, dict[str, int], list[str]]:
     """Fill `state` from `path` or, if that is damaged, from the checkpoint before it.
 
-    Returns the checkpoint, its file, and what to say of it. UserError if neither will do.
+    Returns the file, the lengths of the logs then, and what to say of it. UserError if neither will do.
     """
     problems: list[UserError] = []
     for candidate in last_two.candidates(path):
         try:
-            checkpoint = last_two.read_verified(flag, candidate)
+            checkpoint, note = last_two.read_verified(flag, candidate)
             state.restore(checkpoint, flag=flag, path=candidate)
         except UserError as error:
             problems.append(error)
             continue
         warnings = [f"warning: {problem}; going on from {candidate.name}" for problem in problems]
-        return checkpoint, candidate, warnings
+        return candidate, lengths(note), warnings
     raise problems[0]
+
+
+def lengths(note: Any) -> dict[str, int]:
+    """What checksums.json notes of a checkpoint, as far as it is what we write."""
+    entries = note.items() if isinstance(note, dict) else ()
+    return {name: count for name, count in entries if isinstance(count, int) and count >= 0}
 
 
 def check_same_job(
@@ -101,6 +108,8 @@ def check_same_job(
         before = json.loads((run / "log" / "args.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{flag} {run} is no run folder: it has no log/args.json") from None
+    if not isinstance(before, dict):
+        raise UserError(f"{flag} {run}: its log/args.json is damaged")
     if before.get("program", program) != program:
         raise UserError(f"{flag} {run} is a run of {before['program']}")
     now = json.loads(json.dumps(vars(options) | found_out, default=str))

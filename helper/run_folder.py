@@ -133,7 +133,7 @@ class RunFolder:
     def save(self, checkpoint: dict[str, Any]) -> None:
         """weights/ckpt.pth, from which the run can go on; the one before stays beside it."""
         logged = {name: text.flush_to_disk() for name, text in self._texts.items()}
-        save_latest(self.weights, {**checkpoint, "logged": logged})
+        save_latest(self.weights, checkpoint, note=logged)
 
     @property
     def board(self) -> Any:

@@ -157,6 +157,7 @@ def fit(
                 f"the test loss after epoch {epoch} is {result.loss}. Stopped; the last checkpoint in weights/ is "
                 "from before. A lower --learning_rate or loss weight may help"
             )
+        run.record("train", epoch=epoch, **state.meter.read()[1])
         is_best = note_epoch(state, epoch, result, held_out)
         report_epoch(state, settings.learning_rate(epoch), result, held_out, seconds, run)
         # ckpt.pth comes last: a run killed in between repeats the epoch, it does not lose a line or a file.
@@ -247,7 +248,6 @@ def train_epoch(
             run.scalars(total_step, {f"train/{name}": value for name, value in state.meter.read()[0].items()})
         timer.resume()
     state.meter.check_finite(where)
-    run.record("train", epoch=epoch, **state.meter.read()[1])
     return timer.total
 
 

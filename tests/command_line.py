@@ -10,6 +10,7 @@ import torch
 import train_student
 import train_teacher
 from helper.errors import one_line_errors
+from helper.interruption import listening
 
 PROGRAMS = {module.PROGRAM: module for module in (train_student, train_teacher)}
 STAMP = re.compile(r"^\[\d{6} \d+ \d{4}/\d\d/\d\d-\d\d:\d\d:\d\d\] ", re.MULTILINE)
@@ -18,7 +19,7 @@ STAMP = re.compile(r"^\[\d{6} \d+ \d{4}/\d\d/\d\d-\d\d:\d\d:\d\d\] ", re.MULTILI
 def run(program, *words):
     """`run("train_student.py", "--epochs 1", ...)`: each argument is split at its blanks."""
     module = PROGRAMS[program]
-    with one_line_errors(module.PROGRAM):
+    with one_line_errors(module.PROGRAM), listening():
         module.main([part for word in words for part in str(word).split()])
 
 

@@ -1,6 +1,5 @@
 """The two scripts from the command line to the files they leave, on a tiny synthetic data set."""
 
-import functools
 import os
 import re
 import subprocess
@@ -11,12 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from command_line import identical, load, log_lines, metrics, new_run, run, snapshot, the_run, without_clock
+from fast_runs import draw_once  # noqa: F401  (a fixture)
 
 from augment import mix_modes, pick_criteria
-from dataset import DataRequest, datasets, synthetic
+from dataset import DataRequest, datasets
 from dataset.batches import Batches, DefaultDA
 from distiller_zoo import distillers
-from helper import build, plan, training
+from helper import build, training
 from models import model_dict
 
 ROOT = Path(__file__).parent.parent
@@ -53,23 +53,15 @@ STEP_LINE = re.compile(
 )
 
 
+RESUMABLE = ("ckpt.pth", "ckpt.previous.pth", "checksums.json")
+
+
+def weights_files(folder):
+    return {path.name for path in (folder / "weights").iterdir()}
+
+
 def matches(pattern, lines):
     return [found.groups() for found in map(pattern.fullmatch, lines) if found]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def draw_once():
-    """For speed: the same tiny images, and the same networks' FLOPs, are asked for in each of some 80 runs."""
-    images, flops = functools.cache(synthetic.synthetic_images), {}
-
-    def count(model, img_size, real=plan.count_flops):
-        key = type(model), plan.count_parameters(model), img_size
-        return flops[key] if key in flops else flops.setdefault(key, real(model, img_size))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "synthetic_images", images)
-        patch.setattr(plan, "count_flops", count)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +115,7 @@ def test_teacher_lies_where_path_t_looks_for_it(teacher):
     assert [epoch[3] for epoch in epochs] == ["1", "2"]
     assert f"{content['accuracy']:.4f}" == epochs[-1][0]
     assert any(line.startswith("teacher written: ") and "resnet14_vanilla" in line for line in lines)
-    assert {entry.name for entry in (its_run / "weights").iterdir()} == {"ckpt.pth", "resnet14_best.pth"}
+    assert weights_files(its_run) == {*RESUMABLE, "resnet14_best.pth"}
     assert identical(load(its_run / "weights" / "ckpt.pth")["model"], content["model"])
 
 
@@ -191,7 +183,7 @@ def test_a_student_trains(teacher, scheme):
     (entry,) = metrics(folder, "train")
     total = 0.1 * entry["cls"] + 0.9 * (entry["div-oriKLD"] + entry["div-mixKLD"])
     assert entry["loss"] == pytest.approx(total, rel=1e-5)
-    assert {path.name for path in (folder / "weights").iterdir()} == {"ckpt.pth", "resnet8_best.pth"}
+    assert weights_files(folder) == {*RESUMABLE, "resnet8_best.pth"}
     student = load(folder / "weights" / "ckpt.pth")["model"]
     assert student["bn1.num_batches_tracked"] == 2 * STEPS  # scoring a pool leaves no trace
 
@@ -492,9 +484,7 @@ def test_pictures_curves_and_extra_checkpoints(teacher):
     run(STUDENT, TINY, PAPER, SCHEMES["cutmix"], f"--path_t {teacher[0]}", words)
     assert not Path("Experiments").exists()
     folder = the_run("Debug_Dir")
-    assert {path.name for path in (folder / "weights").iterdir()} == {
-        *("ckpt.pth", "resnet8_best.pth", "ckpt_epoch_2.pth")
-    }
+    assert weights_files(folder) == {*RESUMABLE, "resnet8_best.pth", "ckpt_epoch_2.pth"}
     assert {path.name for path in (folder / "gen_img").iterdir()} == {
         f"{name}_step{step}.png" for name in ("batch", "second_view") for step in (2, 4)
     }

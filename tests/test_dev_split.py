@@ -46,7 +46,7 @@ def test_a_split_that_leaves_nothing(fraction, word):
 
 
 def test_the_best_epoch_is_chosen_on_what_is_held_out():
-    state = TrainingState(torch.nn.Linear(1, 1), None, {}, {})
+    state = TrainingState(model=torch.nn.Linear(1, 1), optimizer=None, generators={}, description={})
     results = [(50.0, 40.0), (70.0, 41.0), (60.0, 45.0), (80.0, 44.0)]  # test and held-out top-1
     best = [
         note_epoch(state, epoch, Evaluation(test, 0, 0), Evaluation(dev, 0, 0))

@@ -263,7 +263,6 @@ STUDENT_ROWS = [
     ("--fix_student", "--fix_student", "--utils.check_ce_var"),
     ("--fix_student --utils.ON", "--fix_student", "--utils.check_ce_var"),
     ("--resume_student a --resume_ExpID b", "--resume_student and --resume_ExpID"),
-    (f"{PASS} --resume_ExpID latest", "--fix_student", "cannot be resumed"),
     # The student's file.
     ("--finetune_student none.pth", "--finetune_student none.pth does not exist"),
     ("--finetune_student {m}/resnet8_vanilla/noise.pth", "--finetune_student", "is damaged"),

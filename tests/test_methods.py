@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import signal
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from helper.methods import WithHead, make_methods
 from helper.networks import freeze
 from helper.option_tables import student_parser
 from helper.options import parse_student
+from helper.run_state import RunState
 from models import build_model
 
 CLASSES, SIZE, BATCH = 10, 32, 8
@@ -155,6 +157,16 @@ def test_twenty_steps_on_one_batch_lower_the_loss(name):
     assert sum(history[-3:]) < sum(history[:3]), history
 
 
+class TwoBatches:
+    """As `Batches`."""
+
+    def __len__(self):
+        return 2
+
+    def starting_at(self, step):
+        return iter([batch(), batch(seed=5)][step:])
+
+
 @pytest.mark.parametrize("name", INITIAL)
 def test_the_initial_stage_lowers_its_loss_and_touches_nothing_else(name, monkeypatch):
     teacher, student, methods = build(name)
@@ -170,7 +182,12 @@ def test_the_initial_stage_lowers_its_loss_and_touches_nothing_else(name, monkey
         momentum=0.9,
         weight_decay=5e-4,
     )
-    history = [stage._train_epoch([batch(), batch(seed=5)], "")[name] for _ in range(15)]
+    state = RunState(generators={"data": torch.Generator()})
+    history = []
+    for _ in range(15):
+        stage._train_epoch(state, TwoBatches(), "")
+        history.append(state.meter.read()[1][name])
+        state.end_pass()
     assert history[-1] < history[0], history
     assert identical(dict(teacher.state_dict()), dict(before["t"]))
     changed = {
@@ -431,15 +448,18 @@ def test_an_initial_stage_is_resumed(teacher_file, monkeypatch):
     def stop_in_the_second(self, *arguments):
         calls.append(1)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGTERM)
         return real(self, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
         patch.setattr(InitialStage, "_train_epoch", stop_in_the_second)
         run("train_student.py", command, "--project_name part")
-    assert stopped.value.code == 130
+    assert stopped.value.code == 143
     (part,) = whole.parent.glob("part*")
-    assert any("interrupted in epoch 2 of the initial stage; repeat" in line for line in log_lines(part))
+    assert any(
+        "interrupted in epoch 2 of the initial stage after step 0 (SIGTERM); repeat" in line
+        for line in log_lines(part)
+    )
     run("train_student.py", command, f"--resume_ExpID {part.name}")
     assert identical(load(part / "weights" / "ckpt.pth"), load(whole / "weights" / "ckpt.pth"))
 
