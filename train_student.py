@@ -107,11 +107,13 @@ def work(options: argparse.Namespace) -> None:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
 
-    run = open_run(options, state, resumed, PROGRAM, **found_out)
+    run = open_run(options, resumed, PROGRAM, **found_out)
     lines.append(run.note_start(provenance(device) | found_out | {"teacher_accuracy": teacher.accuracy}))
     run.record("job", teacher=teacher.name, scheme=scheme, epochs=options.epochs)
     for line in lines:
         run.log(line)
+    if resumed is None:
+        run.save(state.state_dict())  # from here on it can be resumed
     observers = [ViewPictures(run, spec, options.save_img_interval, step=state.epoch * steps + state.step)]
     if probe is not None:
         probe.run = run

@@ -65,9 +65,11 @@ def work(options: argparse.Namespace) -> None:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
 
-    run = open_run(options, state, resumed, PROGRAM, **found_out)
+    run = open_run(options, resumed, PROGRAM, **found_out)
     for line in (*lines, run.note_start(provenance(device) | found_out)):
         run.log(line)
+    if resumed is None:
+        run.save(state.state_dict())  # from here on it can be resumed
     step = LabelStep(model, augment, generators["views"], amp=options.amp)
 
     def write_teacher() -> None:

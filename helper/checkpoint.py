@@ -66,11 +66,14 @@ def written_beside(path: Path, content: bytes | memoryview) -> Iterator[str]:
     """A file beside `path` with this content, flushed to disk; removed at the end, if it has not been renamed."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
         yield temporary
     finally:
         with contextlib.suppress(FileNotFoundError):

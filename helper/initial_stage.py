@@ -61,7 +61,6 @@ class InitialStage:
             where = f"epoch {epoch} of the initial stage"
             with saved_if_stopped(state, run, where):
                 self._train_epoch(state, train, f"initial stage {epoch}/{self.epochs}")
-            state.meter.check_finite(where)
             means = state.meter.read()[1]
             self.done = epoch
             state.end_pass()

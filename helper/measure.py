@@ -1,6 +1,6 @@
 """The T. stddev pass: the training batches and their second views, the teacher's forward, an accumulator.
 
-No student unless a pick criterion or check_ce_var_v3 asks for one, no validation, no weights written.
+No student unless a pick criterion or check_ce_var_v3 asks for one, no validation, no weights: its checkpoints hold sums.
 """
 
 import math

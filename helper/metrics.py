@@ -23,6 +23,9 @@ def correct_topk(logits: torch.Tensor, labels: torch.Tensor, ks: tuple[int, ...]
     return torch.stack([hits[:, :k].sum() for k in ks]).float()
 
 
+NOT_FINITE = "The last checkpoint in weights/ is from before; a lower --learning_rate or loss weight may help"
+
+
 class MeanMeter:
     """Means of named scalars, weighted by batch size, kept on the device; reading them is the only wait.
 
@@ -57,10 +60,7 @@ class MeanMeter:
         if not self.count or self.sums.isfinite().all():
             return
         parts = ", ".join(f"{name} {value:.6g}" for name, value in self.read()[0].items())
-        raise RunFault(
-            f"{where}, step {int(self.steps) - 1}: not finite: {parts}. Stopped; the last checkpoint in weights/ is "
-            "from before. A lower --learning_rate or loss weight may help"
-        )
+        raise RunFault(f"{where}, step {int(self.steps) - 1}: a loss is not finite: {parts}. {NOT_FINITE}")
 
     def state_dict(self) -> dict[str, Any]:
         return {

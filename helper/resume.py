@@ -58,9 +58,15 @@ def resume(
     run = Path(path).resolve().parent.parent
     check_same_job(options, program, flag, run, found_out)
     lock = Lock(run, create=not options.dry_run)
-    taken, logged, warnings = restore_newest(state, flag, Path(path))
-    if state.epoch > options.epochs:
-        raise UserError(f"{flag} {path}: {state.epoch} epochs are done, more than --epochs {options.epochs}")
+    try:
+        taken, logged, warnings = restore_newest(state, flag, Path(path))
+        if state.epoch > options.epochs:
+            raise UserError(
+                f"{flag} {path}: {state.epoch} epochs are done, more than --epochs {options.epochs}"
+            )
+    except UserError:
+        lock.discard()
+        raise
     if state.epoch == options.epochs:
         logged = {}
     step = state.epoch * steps_per_epoch + state.step
@@ -145,17 +151,15 @@ def is_run_of(program: str, run: Path) -> bool:
 
 
 def open_run(
-    options: argparse.Namespace, state: RunState, resumed: Resumed | None, program: str, **found_out: str
+    options: argparse.Namespace, resumed: Resumed | None, program: str, **found_out: str
 ) -> RunFolder:
-    """A new run folder with a first checkpoint, or the one that is continued. `found_out` is listed with the options."""
+    """A new run folder, or the one that is continued. `found_out` is listed with the options."""
     if resumed is not None:
         if resumed.falls_back:
             last_two.fall_back(resumed.path / "weights")
         return RunFolder.reopen(resumed.path, resumed.lock, resumed.logged, resumed.step)
     listed = vars(options) | found_out | {"program": program}
-    run = RunFolder.create(run_root(options), options.project_name, listed)
-    run.save(state.state_dict())
-    return run
+    return RunFolder.create(run_root(options), options.project_name, listed)
 
 
 def run_root(options: argparse.Namespace) -> Path:

@@ -53,12 +53,11 @@ class Lock:
 
     def __init__(self, run: Path, *, create: bool = True) -> None:
         """Raises UserError if another process has it."""
-        path = run / "log" / "lock"
-        self._file = None
-        if not create and not path.exists():
+        self._path, self._file = run / "log" / "lock", None
+        self._is_new = not self._path.exists()
+        if self._is_new and not create:
             return
-        path.parent.mkdir(exist_ok=True)
-        self._file = open(path, "a+")
+        self._file = open(self._path, "a+")
         try:
             fcntl.lockf(
                 self._file, fcntl.LOCK_EX | fcntl.LOCK_NB
@@ -83,3 +82,9 @@ class Lock:
     def release(self) -> None:
         if self._file is not None:
             self._file.close()
+
+    def discard(self) -> None:
+        """Release it, and leave the folder as it was."""
+        self.release()
+        if self._is_new:
+            self._path.unlink(missing_ok=True)

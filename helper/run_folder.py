@@ -17,7 +17,7 @@ import shutil
 import socket
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,21 +146,33 @@ class RunFolder:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Draw points at `step` of the TensorBoard curves named by the keys."""
-        for name, value in values.items():
-            self.board.add_scalar(name, value, step)
+        with self._naming("tb"):
+            for name, value in values.items():
+                self.board.add_scalar(name, value, step)
+
+    @contextlib.contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """An OSError within is one of this part of the folder; libraries do not say so."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path / name)) from None
 
     def picture(self, name: str, images: torch.Tensor, step: int, *, as_png: bool = False) -> None:
         """A grid of (B, 3, H, W) uint8 images on TensorBoard and, on demand, in gen_img/."""
         picture = tile(images.cpu())
-        self.board.add_image(name, picture, step)
+        with self._naming("tb"):
+            self.board.add_image(name, picture, step)
         if as_png:
             from PIL import Image
 
-            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(self.images / f"{name}_step{step}.png")
+            with self._naming("gen_img"):
+                Image.fromarray(picture.permute(1, 2, 0).numpy()).save(self.images / f"{name}_step{step}.png")
 
     def close(self) -> None:
         if self._board is not None:
-            self._board.close()
+            with self._naming("tb"):
+                self._board.close()
         for text in self._texts.values():
             text.close()
         self._lock.release()

@@ -96,10 +96,14 @@ class DataFault(RunFault):
 
 @contextlib.contextmanager
 def saved_if_stopped(state: RunState, run: RunFolder, where: str) -> Iterator[None]:
-    """Within, a signal waits for the end of the step; then the state is saved, and log.txt tells how to go on."""
+    """A pass: within, a signal waits for the end of the step; then the state is saved, and log.txt tells how to go on.
+
+    Of another fault, log.txt tells too. RunFault if a loss was not finite.
+    """
     try:
         with interruption.between_steps_only():
             yield
+            state.meter.check_finite(where)
     except (interruption.Interrupted, DataFault) as stop:
         run.log(
             f"interrupted in {where} after step {state.step} ({stop}); "
@@ -107,4 +111,7 @@ def saved_if_stopped(state: RunState, run: RunFolder, where: str) -> Iterator[No
         )
         state.meter.check_finite(where)
         run.save(state.state_dict())
+        raise
+    except RunFault as fault:
+        run.log(f"stopped: {fault}")
         raise

@@ -16,7 +16,7 @@ from dataset.streamed import AnyBatches
 from helper.checkpoint import load_weights, save_checkpoint
 from helper.engine import LossWeights, Step
 from helper.errors import RunFault, UserError
-from helper.metrics import Evaluation, correct_topk, evaluate
+from helper.metrics import NOT_FINITE, Evaluation, correct_topk, evaluate
 from helper.run_folder import RunFolder
 from helper.run_state import RunState, saved_if_stopped
 
@@ -152,11 +152,8 @@ def fit(
             seconds = train_epoch(state, step, train, settings, run, epoch)
             result = evaluate(state.deployed, test, amp=settings.amp)
             held_out = None if dev is None else evaluate(state.deployed, dev, amp=settings.amp)
-        if not math.isfinite(result.loss):
-            raise RunFault(
-                f"the test loss after epoch {epoch} is {result.loss}. Stopped; the last checkpoint in weights/ is "
-                "from before. A lower --learning_rate or loss weight may help"
-            )
+            if not math.isfinite(result.loss):
+                raise RunFault(f"the test loss after epoch {epoch} is {result.loss}. {NOT_FINITE}")
         run.record("train", epoch=epoch, **state.meter.read()[1])
         is_best = note_epoch(state, epoch, result, held_out)
         report_epoch(state, settings.learning_rate(epoch), result, held_out, seconds, run)

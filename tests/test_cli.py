@@ -196,7 +196,7 @@ def test_t_stddev_is_measured(teacher, trained, monkeypatch, scheme):
     finetune = f"--finetune_student {trained}/weights/ckpt.pth" if needs_student else ""
     folder = distil(teacher, SCHEMES[scheme], PASS, finetune)
     assert made == (["resnet8"] if needs_student else [])
-    assert not list((folder / "weights").iterdir())
+    assert weights_files(folder) == set(RESUMABLE) and "model" not in load(folder / "weights" / "ckpt.pth")
 
     lines = log_lines(folder)
     found = matches(STDDEV_LINE, lines)

@@ -351,7 +351,7 @@ TEACHER_ROWS = [
     ("--data_root there", "could not download", "Name or service not known", "--data_root"),
     ("--data_root there --dry_run", "--data_root there: there/cifar-100-python/ is absent"),
     ("--resume none.pth", "--resume none.pth does not exist"),
-    ("--resume {m}/resnet8_vanilla/noise.pth", "--resume", "is damaged"),
+    ("--resume {m}/resnet8_vanilla/noise.pth", "--resume", "is no run folder"),
     ("--resume {m}/run/weights/ckpt.pth", "--resume", "holds weights alone"),
     ("--resume {m}/run/weights/ckpt.pth --model vgg8", "--resume", "it fits resnet8"),
     ("--resume_ExpID latest", "--resume_ExpID latest", "no run of that name"),

@@ -16,6 +16,7 @@ from helper import run_folder
 from helper.resume import run_root
 from helper.errors import UserError
 from helper.options import parse_student
+from helper.run_files import Lock
 from helper.run_folder import RunFolder, command_line, tile, user_and_ip
 
 OPTIONS = {"zeta": None, "Alpha": 1, "alpha": 0.9, "beta": "a b", "Utils.on": True, "list": [1, 2]}
@@ -108,6 +109,7 @@ def test_options_are_kept_as_json_too(run):
     assert json.loads((run.path / "log" / "args.json").read_text()) == OPTIONS
     assert sorted(path.name for path in (run.path / "log").iterdir()) == [
         "args.json",
+        "lock",
         "log.txt",
         "metrics.jsonl",
     ]
@@ -226,7 +228,7 @@ def test_reopen_appends(run):
     run.record("epoch", epoch=1)
     run.close()
     head = log_of(run)
-    again = RunFolder.reopen(run.path)
+    again = RunFolder.reopen(run.path, Lock(run.path), {}, 0)
     again.log("after")
     again.record("epoch", epoch=2)
     again.close()
