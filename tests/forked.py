@@ -40,11 +40,17 @@ class Child:
 
     @property
     def stdout(self) -> str:
-        return self.output.with_suffix(".out").read_text(errors="replace")
+        return self._read(".out")
 
     @property
     def stderr(self) -> str:
-        return self.output.with_suffix(".err").read_text(errors="replace")
+        return self._read(".err")
+
+    def _read(self, suffix: str) -> str:
+        try:
+            return self.output.with_suffix(suffix).read_text(errors="replace")
+        except FileNotFoundError:  # it has not begun yet
+            return ""
 
 
 def start(program, words, folder, *, output, prepare=lambda: None):
