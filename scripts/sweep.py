@@ -9,8 +9,7 @@ Trial t has --trial t --seed t: the schemes of one trial see the same batches an
 after -- go to every command (-- --limit_train 5000 --epochs 8) and make another job of it.
 
 A job's run is recognised by all its options in Experiments/*/log/args.json, whoever started it. A finished run is
-skipped, an interrupted training goes on in its folder, an interrupted T. stddev pass is short and runs again. A pass
-that picks by student_entropy takes the student that was trained with the same words (--epochs apart: the one with the
+skipped, an interrupted one goes on in its folder. A pass that picks by student_entropy takes the student that was trained with the same words (--epochs apart: the one with the
 most); it waits for a training in the same sweep, and is left out where there is none. While a job runs it holds a lock
 in Experiments/.sweep/, where its output is too: several sweeps may share the work.
 
@@ -22,7 +21,6 @@ import fcntl
 import glob
 import json
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -46,6 +44,7 @@ from helper.errors import UserError, one_line_errors, unknown_name
 from helper.option_parser import OptionParser, number, one_of
 from helper.options import needs_student, parse_student
 from helper.resume import MAY_CHANGE
+from helper.run_files import Lock
 from models import model_dict
 import results
 
@@ -218,20 +217,18 @@ class Runs:
         for run, _ in runs:
             if is_alive(run):
                 return State("running", run, note=f"in {run}, not by a sweep")
+        words, note = (), ""
         if job.students:
             student = self.student(job)
             if student is None:
                 return State("waiting", note=f"needs a finished training of {job.pair} with {job.scheme}")
-            return State("to do", words=("--finetune_student", str(student)), note=f"student {student}")
-        if job.kind == "stddev":
-            return State("to do", note="again: passes are not resumed" if runs else "")
+            words, note = ("--finetune_student", str(student)), f"student {student}"
         saved = [(r.get("epoch", {}).get("epoch", 0), run) for run, r in runs if is_saved(run)]
         if not saved:
-            return State("to do")
+            return State("to do", words=words, note=note)
         epoch, run = max(saved)
-        return State(
-            "interrupted", run, ("--resume_ExpID", run.name), f"epoch {epoch} of {job.epochs}, {run}"
-        )
+        note = f"epoch {epoch} of {job.epochs}, {run}" if job.kind == "train" else str(run)
+        return State("interrupted", run, (*words, "--resume_ExpID", run.name), note)
 
 
 def last_records(path: Path) -> dict[str, dict[str, Any]]:
@@ -272,15 +269,16 @@ def is_finished(run: Path, records: dict[str, Any], kind: str) -> bool:
 
 
 def is_alive(run: Path) -> bool:
-    """Whether a process is at work in an unfinished run: here, by its id; on another host, by the log's age."""
+    """Whether a process is at work in a run: by its lock, and on another host by the log's age as well."""
+    try:
+        Lock(run, create=False).release()
+    except UserError:
+        return True
     log = run / "log" / "log.txt"
     try:
         with open(log, encoding="utf-8", errors="replace") as file:
             host = file.readline().split()[1]
-        if host != socket.gethostname():
-            return time.time() - log.stat().st_mtime < 900
-        pids = [found[1] for line in tail(log) if (found := re.match(r"\[\d{6} (\d+) ", line))]
-        return TRAINER.encode() in Path(f"/proc/{pids[-1]}/cmdline").read_bytes()
+        return host != socket.gethostname() and time.time() - log.stat().st_mtime < 900
     except (OSError, IndexError):
         return False
 
@@ -441,12 +439,12 @@ class Sweep:
             os.close(child.lock)
 
     def stop(self) -> None:
-        """End the children. Ctrl-C has reached them already, they share the terminal: they get time to obey."""
-        self.wait(2 if self.signal == signal.SIGINT else 0)
-        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        """End the children: they finish their step and save. Ctrl-C has reached them already, they share the terminal."""
+        self.wait(10 if self.signal == signal.SIGINT else 0)
+        for ending, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
             for child in filter(None, self.slots):
                 child.process.send_signal(ending)
-            self.wait(10)
+            self.wait(seconds)
 
     def wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -34,7 +34,7 @@ jobs = json.loads(pathlib.Path("jobs.json").read_text())
 resumed = None
 if words[-2] == "--resume_ExpID":
     resumed, words = words[-1], words[:-2]
-elif words[-2] == "--finetune_student":
+if words[-2] == "--finetune_student":
     assert pathlib.Path(words[-1]).is_file()
     words = words[:-2]
 options = jobs[" ".join(words)]
@@ -359,13 +359,15 @@ def test_a_pass_without_its_student_waits_and_the_others_run(place, capsys):
     assert do(argv) == 0 and len(runs()) == 3
 
 
-def test_an_interrupted_pass_runs_again(place, monkeypatch):
-    argv = with_stub(command("--kind stddev --schemes flip"))
+def test_an_interrupted_pass_goes_on(place):
+    argv = with_stub(command(f"--kind both --schemes {PICKED}"))
     assert do(argv) == 0
-    (only,) = runs()
+    (only,) = [name for name in runs() if not Path("Experiments", name, "weights", "ckpt.pth").exists()]
     metrics = Path("Experiments", only, "log", "metrics.jsonl")
     metrics.write_text(metrics.read_text().splitlines()[0] + "\n")
-    assert do(argv) == 0 and len(runs()) == 2 and "again: passes are not resumed" in terminal()
+    Path("Experiments", only, "weights", "ckpt.pth").write_text("1")
+    assert do(argv) == 0 and len(runs()) == 2 and "resume   stddev" in terminal()
+    assert calls()[-1][1] == only and "--finetune_student" in calls()[-1]
 
 
 def test_a_run_killed_before_it_saved_its_last_epoch_is_not_finished(place):
@@ -382,7 +384,10 @@ def test_a_run_that_someone_started_by_hand_is_left_alone(place):
     argv = with_stub(command("--schemes flip"))
     assert do(argv) == 0
     run = Path("Experiments", *runs())
-    by_hand = subprocess.Popen([sys.executable, "-Sc", "import time; time.sleep(60)", "train_student.py"])
+    by_hand = subprocess.Popen(
+        [sys.executable, "-Sc", "import fcntl, sys, time; f = open(sys.argv[1], 'w'); "
+         "fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(60)", run / "log" / "lock"]
+    )  # fmt: skip
     try:
         metrics, log = run / "log" / "metrics.jsonl", run / "log" / "log.txt"
         metrics.write_text("".join(metrics.read_text().splitlines(True)[:2]))
@@ -404,7 +409,7 @@ def test_a_run_that_someone_started_by_hand_is_left_alone(place):
 def test_a_training_that_was_killed_and_the_pass_that_needs_it(place):
     argv = command(f"--kind both --schemes {PICKED}", epochs=12)
     pid = begin(argv)
-    until(lambda: list(Path().glob("Experiments/*/weights/ckpt.pth")))
+    until(lambda: list(Path().glob("Experiments/*/weights/*_best.pth")))
     (training,) = (Path("Experiments", name) for name in runs())
     os.killpg(pid, KILL)
     assert end(pid) == -KILL and epochs_of(training)[-1] < 12
