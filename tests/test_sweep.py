@@ -62,7 +62,8 @@ for epoch in range(first, options["epochs"] + 1):
     time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
     if not options["fix_student"]:
         write(metrics, json.dumps({{"kind": "epoch", "epoch": epoch}}))
-        saved.write_text(str(epoch))
+        saved.with_suffix(".new").write_text(str(epoch))
+        os.replace(saved.with_suffix(".new"), saved)
 if options["fix_student"]:
     write(metrics, json.dumps({{"kind": "summary", "t_stddev": 0.005}}))
 write(log, "[123456 1 2024/01/01-00:00:00] done, see here")
