@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from dataset import datasets
-from helper import build, plan
+from helper import build, distributed, plan
 from helper.checkpoint import describe_model
 from helper.engine import DistillStep
 from helper.errors import memory_advice, one_line_errors
@@ -37,6 +37,8 @@ def main(argv: Sequence[str]) -> None:
 def work(options: argparse.Namespace) -> None:
     # Build and check everything before anything is written; networks before data: a download is not cheap.
     device = build.select_device(options.device)
+    distributed.start(device)
+    options.seed = distributed.agreed(options.seed)
     generators = build.make_generators(options.seed)
     source, request = datasets[options.dataset], data_request(options)
     spec = source.spec(request)
@@ -47,7 +49,14 @@ def work(options: argparse.Namespace) -> None:
     found_out = build.identify(options, teacher, data)
     settings = build.loop_settings(options)
     methods, initial, preacts = None, None, ()
-    probe = make_probe(checks_of(options), splits.train, spec.num_classes, student, options.amp)
+    probe = make_probe(
+        checks_of(options),
+        splits.train,
+        spec.num_classes,
+        student,
+        options.amp,
+        own_rows_only=build.own_rows_only(options),
+    )
     if options.fix_student:
         drawn = {name: generators[name] for name in ("data", "views")}
         state = RunState(generators=drawn, extra={"probe": probe})
@@ -127,7 +136,7 @@ def work(options: argparse.Namespace) -> None:
             initial.run(state, splits.train, run)
         step = DistillStep(
             views,
-            student,
+            distributed.parallel(student, uses_all=methods.head is None),
             methods.logit,
             methods.in_main_stage,
             methods.weights,
@@ -142,5 +151,5 @@ def work(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors(PROGRAM), listening():
+    with one_line_errors(PROGRAM), listening(), distributed.session():
         main(sys.argv[1:])

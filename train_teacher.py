@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from dataset import datasets
-from helper import build, plan
+from helper import build, distributed, plan
 from helper.checkpoint import describe_model, save_keeping_old
 from helper.engine import LabelStep
 from helper.errors import memory_advice, one_line_errors
@@ -19,6 +19,7 @@ from helper.interruption import listening
 from helper.options import data_request, parse_teacher
 from helper.provenance import provenance
 from helper.resume import open_run, resume, teacher_path
+from helper.sync_batchnorm import share_batchnorm
 from helper.training import TrainingState, fit
 
 PROGRAM = "train_teacher.py"
@@ -33,10 +34,14 @@ def main(argv: Sequence[str]) -> None:
 def work(options: argparse.Namespace) -> None:
     # Build and check everything before anything is written; the network before the data: a download is not cheap.
     device = build.select_device(options.device)
+    distributed.start(device)
+    options.seed = distributed.agreed(options.seed)
     generators = build.make_generators(options.seed)
     source, request = datasets[options.dataset], data_request(options)
     spec = source.spec(request)
     model = build.new_model(options.model, spec, device, generators["weights"])
+    if options.sync_bn:
+        share_batchnorm(model)
     augment = build.make_augmentation(options, spec)
     target = teacher_path(options)
     data = source.load(request)
@@ -70,9 +75,11 @@ def work(options: argparse.Namespace) -> None:
         run.log(line)
     if resumed is None:
         run.save(state.state_dict())  # from here on it can be resumed
-    step = LabelStep(model, augment, generators["views"], amp=options.amp)
+    step = LabelStep(distributed.parallel(model), augment, generators["views"], amp=options.amp)
 
     def write_teacher() -> None:
+        if not distributed.is_first():
+            return
         kept = save_keeping_old(target, state.weights())
         run.log(f"teacher written: {target}" + (f" (what was there is now {kept.name})" if kept else ""))
 
@@ -84,5 +91,5 @@ def work(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors(PROGRAM), listening():
+    with one_line_errors(PROGRAM), listening(), distributed.session():
         main(sys.argv[1:])

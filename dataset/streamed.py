@@ -1,7 +1,8 @@
 """Batches of image files that do not fit into memory: decoded, cropped and mirrored by worker processes.
 
 Which images and which random numbers make a batch is drawn in the main process, from an explicit generator, so
-that neither the number of workers nor their speed changes a batch. Images travel as bytes and are normalised on
+that neither the number of workers nor their speed changes a batch. Of several processes of a run each decodes its part
+of a batch, and all get all of it: an image may be mixed with one that another process decoded. Images travel as bytes and are normalised on
 the device.
 """
 
@@ -17,6 +18,7 @@ from torchvision.transforms import functional as transforms
 from dataset.batches import Batches, DefaultDA, Normalize
 from dataset.image_files import ImageFiles, WorkerPool, open_rgb
 from dataset.spec import DatasetSpec
+from helper import distributed
 
 Request = tuple[int, int, int]
 """(row of the split, place in the part that is served, seed of this image's random draws in this pass)"""
@@ -75,8 +77,12 @@ class StreamedBatches:
         Raises UserError for a file that cannot be read.
         """
         self.requests.start = step
-        for batch in self.pool:
-            images, labels, places = (part.to(self.device, non_blocking=True) for part in batch)
+        for index, batch in enumerate(self.pool, step):
+            parts = (part.to(self.device, non_blocking=True) for part in batch)
+            count = min(self.requests.batch_size, self.count - index * self.requests.batch_size)
+            if count >= distributed.size():
+                parts = (distributed.gathered(part, count) for part in parts)
+            images, labels, places = parts
             yield self.normalize(images), labels, places
 
 
@@ -107,7 +113,9 @@ class _Requests:
         rows = places if self.rows is None else self.rows[places]
         first = self.start * self.batch_size
         for part in zip(*(column[first:].split(self.batch_size) for column in (rows, places, seeds))):
-            yield list(zip(*(column.tolist() for column in part)))
+            count = len(part[0])
+            mine = distributed.part(count) if count >= distributed.size() else slice(None)
+            yield list(zip(*(column[mine].tolist() for column in part)))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from helper.metrics import Evaluation
 from helper.networks import freeze
 from helper.options import checks_of, needs_student, schedule_bounds, student_weights, weight_decay_schedule
 from helper.schedule import learning_rate
+from helper.sync_batchnorm import share_batchnorm
 from helper.teacher_check import check_accuracy, recorded_accuracy
 from helper.training import LoopSettings
 from models import build_model, model_dict
@@ -44,6 +46,9 @@ def select_device(name: str) -> torch.device:
     if name == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
+        if "LOCAL_RANK" in os.environ:  # one of several processes on this machine: each its own
+            name = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+            torch.cuda.set_device(name)
     return torch.device(name)
 
 
@@ -130,7 +135,13 @@ def make_views(
         preacts=preacts,
         features_of_view=features_of_view,
         amp=options.amp,
+        own_rows_only=own_rows_only(options),
     )
+
+
+def own_rows_only(options: argparse.Namespace) -> bool:
+    """Whether each of several processes can keep to its rows: a T. stddev pass, but for picks and the covariances."""
+    return options.fix_student and checks_of(options) == {"v1"} and make_pick(options) is None
 
 
 class Teacher(NamedTuple):
@@ -196,6 +207,8 @@ def make_student(
     if options.fix_student and not needs_student(options):
         return None
     student = new_model(options.model_s, spec, device, generator)
+    if options.sync_bn:
+        share_batchnorm(student)
     if given := student_weights(options):
         flag, path = given
         load_weights(student, options.model_s, read_checkpoint(flag, path), flag=flag, path=path)

@@ -13,6 +13,7 @@ from torch import nn
 
 from augment import Augmentation, Augmented, Pick, PoolLogits
 from distiller_zoo import Batch, FeatureDistiller, LogitDistiller, Outputs, Target
+from helper import distributed
 from helper.networks import Features, frozen_batchnorm_statistics, logits_of, outputs_of
 
 Losses = dict[str, torch.Tensor]
@@ -97,6 +98,8 @@ class ViewMaker:
     features_of_view: bool = False
     """Whether they are wanted of the second view too; then the teacher must see it."""
     amp: bool = False
+    own_rows_only: bool = False
+    """Of several processes, each to see its own rows of both views, for what can be added up later; no pick then."""
 
     def start_epoch(self, epoch: int) -> None:
         if self.augment is not None:
@@ -105,14 +108,17 @@ class ViewMaker:
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> TwoViews:
         """images: (B, 3, H, W). The teacher sees both views, and a pool to pick from, in one forward pass."""
-        if self.augment is None:
+        view = None if self.augment is None else self.augment(images, self.generator)
+        if self.own_rows_only:
+            mine = torch.arange(len(images), device=images.device)[distributed.part(len(images))]
+            images, view = images[mine], None if view is None else view.take(mine)
+        if view is None:
             return self._first_view_alone(images)
-        view = self.augment(images, self.generator)
         needs_teacher = self.teacher_sees_view or (
             self.pick is not None and self.pick.criterion.needs_teacher
         )
         seen = torch.cat([images, view.images]) if needs_teacher else images
-        logits, features = outputs_of(self.teacher, seen, self.preacts, amp=self.amp)
+        logits, features = self._teacher_says(seen)
         clean, of_view = logits.split([len(images), len(seen) - len(images)])
         teacher_view, keep = (of_view if needs_teacher else None), slice(None)
         if self.pick is not None:
@@ -124,8 +130,11 @@ class ViewMaker:
         return TwoViews(view, clean, teacher_view, features_clean, features_view)
 
     def _first_view_alone(self, images: torch.Tensor) -> TwoViews:
-        logits, features = outputs_of(self.teacher, images, self.preacts, amp=self.amp)
+        logits, features = self._teacher_says(images)
         return TwoViews(None, logits, None, features)
+
+    def _teacher_says(self, images: torch.Tensor) -> tuple[torch.Tensor, Features]:
+        return outputs_of(self.teacher, images, self.preacts, amp=self.amp, is_divided=not self.own_rows_only)
 
     def _student_scores(self, pool: Augmented) -> torch.Tensor | None:
         if not self.pick.criterion.needs_student:
@@ -143,6 +152,8 @@ class Step(Protocol):
     """What the training loop asks of a step."""
 
     weights: LossWeights
+    replicated: Sequence[nn.Parameter]
+    """What each of several processes trains on the whole batch, in contrast to the network."""
 
     def start_epoch(self, epoch: int) -> None:
         """Told before each epoch, counted from 1."""
@@ -172,6 +183,10 @@ class DistillStep:
     feature_views: bool = False
     amp: bool = False
     observers: Sequence[Observer] = ()
+
+    @property
+    def replicated(self) -> list[nn.Parameter]:
+        return [p for method in (*self.logit.values(), *self.feature.values()) for p in method.parameters()]
 
     def start_epoch(self, epoch: int) -> None:
         self.views.start_epoch(epoch)
@@ -252,6 +267,7 @@ class LabelStep:
     generator: torch.Generator
     weights: LossWeights = field(default_factory=LossWeights)
     amp: bool = False
+    replicated: Sequence[nn.Parameter] = ()
 
     def start_epoch(self, epoch: int) -> None:
         if self.augment is not None:

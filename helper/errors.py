@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 
 class UserError(ValueError):
@@ -65,12 +65,23 @@ def one_line_errors(program: str) -> Iterator[None]:
         say_error(program, describe_os_error(error))
         raise SystemExit(1) from None
     except KeyboardInterrupt as interrupt:
-        with contextlib.suppress(OSError):
-            sys.stderr.write(f"\n{program}: interrupted\n")
+        if may_speak():
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"\n{program}: interrupted\n")
         raise SystemExit(getattr(interrupt, "status", 130)) from None
 
 
+def _always() -> bool:
+    return True
+
+
+may_speak: Callable[[], bool] = _always
+"""Of several processes of a run, one tells of the error that ends them all."""
+
+
 def say_error(program: str, message: object) -> None:
+    if not may_speak():
+        return
     with contextlib.suppress(OSError):  # stderr may be on the same full disk
         sys.stderr.write(f"{program}: error: {' '.join(str(message).split())}\n")
         sys.stderr.flush()

@@ -8,6 +8,7 @@ from torch import nn
 
 from dataset.streamed import AnyBatches
 from distiller_zoo import FeatureDistiller, Outputs
+from helper import distributed
 from helper.networks import outputs_of
 from helper.run_folder import RunFolder
 from helper.run_state import saved_if_stopped
@@ -87,6 +88,7 @@ class InitialStage:
             }
             self.optimizer.zero_grad(set_to_none=True)
             sum(losses.values()).backward()
+            distributed.average_gradients(p for group in self.optimizer.param_groups for p in group["params"])
             self.optimizer.step()
             state.meter.update(losses, len(images))
         self.optimizer.zero_grad(set_to_none=True)  # what is not trained from here on is to stay as it is

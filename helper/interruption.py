@@ -8,7 +8,7 @@ steps, raises `Interrupted`, and the loop saves its state. A second signal ends 
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGHUP: 129}
@@ -30,13 +30,19 @@ class _Watch:
     """Whether a signal is to wait for the next `check`."""
 
     def __call__(self, number: int, _: object) -> None:
-        if self.received is not None:
-            os._exit(STATUS[number])
+        if self.received is not None and (agree is _alone or self.received == number):
+            os._exit(STATUS[number])  # torchrun may send another one after the first, and is in no such hurry
         self.received = number
         if not self.waits:
             raise Interrupted(number)
 
 
+def _alone(received: int) -> int:
+    return received
+
+
+agree: Callable[[int], int] = _alone
+"""Of the signal that this process received, or 0, makes the one that all processes of the run are to answer now."""
 _watch = _Watch()
 
 
@@ -66,6 +72,12 @@ def between_steps_only() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise Interrupted if a signal has come. To be called where the state can be saved."""
+    """Raise Interrupted if a signal has come. To be called where the state can be saved, by all processes of a run."""
+    if number := agree(_watch.received or 0):
+        raise Interrupted(number)
+
+
+def check_alone() -> None:
+    """Raise Interrupted if a signal has come to this process."""
     if _watch.received is not None:
         raise Interrupted(_watch.received)

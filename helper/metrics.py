@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helper import interruption
+from helper import distributed, interruption
 from helper.errors import RunFault
 from helper.networks import logits_of
 
@@ -86,16 +86,20 @@ class Evaluation:
 def evaluate(
     model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], *, amp: bool = False
 ) -> Evaluation:
-    """The model in eval mode over a whole split. Leaves it in the mode it was in."""
+    """The model in eval mode over a whole split, which several processes divide. Leaves it in the mode it was in."""
+    distributed.share_buffers(model)
     was_training = model.training
     model.eval()
-    sums, count = 0, 0
+    sums, count = torch.zeros(3, dtype=torch.float64, device=next(model.parameters()).device), 0
     for images, labels, _ in batches:
         interruption.check()
-        logits = logits_of(model, images, amp=amp)
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        sums = sums + torch.stack([*correct_topk(logits, labels), loss]).double()
         count += len(labels)
+        mine = distributed.part(len(labels))
+        images, labels = images[mine], labels[mine]
+        if len(labels):
+            logits = logits_of(model, images, amp=amp, is_divided=False)
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+            sums = sums + torch.stack([*correct_topk(logits, labels), loss]).double()
     model.train(was_training)
-    acc1, acc5, loss = (sums / count).tolist()
+    acc1, acc5, loss = (distributed.summed(sums) / count).tolist()
     return Evaluation(100 * acc1, 100 * acc5, loss)

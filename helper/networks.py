@@ -8,12 +8,17 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from helper import distributed
 
-def logits_of(model: nn.Module, images: torch.Tensor, *, amp: bool = False) -> torch.Tensor:
-    """(B, 3, H, W) -> logits (B, K); with `amp` the network runs in bfloat16 autocast, the logits are float32."""
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=amp):
-        logits = model(images)
-    return logits.float() if amp else logits
+
+def logits_of(
+    model: nn.Module, images: torch.Tensor, *, amp: bool = False, is_divided: bool = True
+) -> torch.Tensor:
+    """(B, 3, H, W) -> logits (B, K); with `amp` the network runs in bfloat16 autocast, the logits are float32.
+
+    Of several processes each runs its part of the rows, unless `is_divided` is False, and all get all logits.
+    """
+    return outputs_of(model, images, (), amp=amp, is_divided=is_divided)[0]
 
 
 Features = dict[bool, list[torch.Tensor]]
@@ -21,16 +26,33 @@ Features = dict[bool, list[torch.Tensor]]
 
 
 def outputs_of(
-    model: nn.Module, images: torch.Tensor, preacts: Sequence[bool], *, amp: bool = False
+    model: nn.Module,
+    images: torch.Tensor,
+    preacts: Sequence[bool],
+    *,
+    amp: bool = False,
+    is_divided: bool = True,
 ) -> tuple[torch.Tensor, Features]:
     """(logits (B, K), the features for each of `preacts`); with `amp` the features may be bfloat16.
 
-    Asked for both kinds, the network runs twice; only the first pass updates BatchNorm's statistics.
+    Divided among processes like `logits_of`.
     """
-    if not preacts:
-        return logits_of(model, images, amp=amp), {}
+
+    def run(rows: torch.Tensor) -> tuple[torch.Tensor, Features]:
+        return _outputs_of(model, rows, preacts, amp=amp)
+
+    return distributed.divided(run, images, model) if is_divided else run(images)
+
+
+def _outputs_of(
+    model: nn.Module, images: torch.Tensor, preacts: Sequence[bool], *, amp: bool
+) -> tuple[torch.Tensor, Features]:
+    """Asked for both kinds of features, the network runs twice; only the first pass updates BatchNorm's statistics."""
     features = {}
     with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=amp):
+        if not preacts:
+            logits = model(images)
+            return (logits.float() if amp else logits), features
         features[preacts[0]], logits = model(images, is_feat=True, preact=preacts[0])
         for preact in preacts[1:]:
             with frozen_batchnorm_statistics(model):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from helper.errors import unknown_name
+from helper.errors import say_error, unknown_name
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -38,7 +38,8 @@ class OptionParser(argparse.ArgumentParser):
         return add
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+        say_error(self.prog, message)
+        self.exit(2)
 
     def full_flag(self, flag: str) -> str:
         """The flag that `flag` abbreviates. Exits with the nearest name if there is none."""

@@ -89,6 +89,8 @@ def add_common_sections(parser: OptionParser) -> None:
             help="fixes every random draw of the run (default: a fresh one, told in log.txt)")
     machine("--amp", action="store_true",
             help="run the networks in bfloat16 autocast; losses stay float32")
+    machine("--sync_bn", action="store_true", new=True,
+            help="torchrun: BatchNorm's statistics are the whole batch's, not each process's part's")
     machine("--num_workers", default=8, type=number(int), metavar="N",
             help="processes that decode images, no more than there are processors (default: 8)")
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dataset import DatasetSpec
+from helper import distributed
 from helper.build import Splits
 from helper.methods import Methods, as_list
 from helper.model_info import count_flops, count_parameters
@@ -28,8 +29,9 @@ def describe_machine(device: torch.device, options: argparse.Namespace, *, is_re
     name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
     precision = "float32 with TF32 convolutions" if on_gpu and torch.backends.cudnn.allow_tf32 else "float32"
     random = "random state of the checkpoint" if is_resumed else f"seed {options.seed}"
+    processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
     return (
-        f"device {device} ({name}), torch {torch.__version__}, {random}, "
+        f"{processes}device {device} ({name}), torch {torch.__version__}, {random}, "
         f"{'bfloat16 autocast' if options.amp else precision}"
     )
 

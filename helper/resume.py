@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from helper import last_two
+from helper import distributed, last_two
 from helper.errors import UserError
 from helper.run_files import Lock
-from helper.run_folder import RunFolder
+from helper.run_folder import RunFolder, SilentRunFolder
 from helper.run_state import RunState
 
 MAY_CHANGE = frozenset(
@@ -24,7 +24,7 @@ class Resumed(NamedTuple):
     """A run that is continued."""
 
     path: Path
-    lock: Lock
+    lock: Lock | None
     logged: dict[str, int]
     """How long its logs were when the checkpoint was written; empty if nothing of them is to be done again."""
     step: int
@@ -53,11 +53,13 @@ def resume(
         return None
     if not path:
         flag = f"--resume_ExpID {options.resume_ExpID}:"
-        path = str(find_checkpoint(options.resume_ExpID, run_root(options), program))
+        first = distributed.is_first()
+        path = find_checkpoint(options.resume_ExpID, run_root(options), program) if first else ""
+        path = distributed.agreed(str(path))
     check_file(flag, path)
     run = Path(path).resolve().parent.parent
     check_same_job(options, program, flag, run, found_out)
-    lock = Lock(run, create=not options.dry_run)
+    lock = Lock(run, create=not options.dry_run) if distributed.is_first() else None
     try:
         taken, logged, warnings = restore_newest(state, flag, Path(path))
         if state.epoch > options.epochs:
@@ -65,8 +67,10 @@ def resume(
                 f"{flag} {path}: {state.epoch} epochs are done, more than --epochs {options.epochs}"
             )
     except UserError:
-        lock.discard()
+        if lock is not None:
+            lock.discard()
         raise
+    distributed.wait()  # until all have read what the first may write anew
     if state.epoch == options.epochs:
         logged = {}
     step = state.epoch * steps_per_epoch + state.step
@@ -153,7 +157,20 @@ def is_run_of(program: str, run: Path) -> bool:
 def open_run(
     options: argparse.Namespace, resumed: Resumed | None, program: str, **found_out: str
 ) -> RunFolder:
-    """A new run folder, or the one that is continued. `found_out` is listed with the options."""
+    """A new run folder, or the one that is continued. `found_out` is listed with the options.
+
+    Of several processes the first alone writes.
+    """
+    if not distributed.is_first():
+        return SilentRunFolder(Path(distributed.agreed(None)))
+    run = _open_run(options, resumed, program, **found_out)
+    distributed.agreed(str(run.path))
+    return run
+
+
+def _open_run(
+    options: argparse.Namespace, resumed: Resumed | None, program: str, **found_out: str
+) -> RunFolder:
     if resumed is not None:
         if resumed.falls_back:
             last_two.fall_back(resumed.path / "weights")

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from helper.checkpoint import write_atomically
+from helper.checkpoint import save_checkpoint, write_atomically
 from helper.errors import UserError
 from helper.last_two import save_latest
 from helper.run_files import AppendedText, Lock
@@ -130,6 +130,10 @@ class RunFolder:
         found = ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in FOUND_OUT if facts.get(name))
         return f"code {facts['commit'] or 'without git'}, python {facts['python']}, {versions}; {found}"
 
+    def save_weights(self, name: str, weights: dict[str, Any]) -> None:
+        """weights/`name`, to be used by others."""
+        save_checkpoint(self.weights / name, weights)
+
     def save(self, checkpoint: dict[str, Any]) -> None:
         """weights/ckpt.pth, from which the run can go on; the one before stays beside it."""
         logged = {name: text.flush_to_disk() for name, text in self._texts.items()}
@@ -176,6 +180,37 @@ class RunFolder:
         for text in self._texts.values():
             text.close()
         self._lock.release()
+
+
+class SilentRunFolder(RunFolder):
+    """Of those processes of a run that do not write: does nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def log(self, text: str) -> None:
+        pass
+
+    def record(self, kind: str, **values: Any) -> None:
+        pass
+
+    def note_start(self, facts: Mapping[str, Any]) -> str:
+        return ""
+
+    def save_weights(self, name: str, weights: dict[str, Any]) -> None:
+        pass
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        pass
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        pass
+
+    def picture(self, name: str, images: torch.Tensor, step: int, *, as_png: bool = False) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def tile(images: torch.Tensor, columns: int = 8) -> torch.Tensor:

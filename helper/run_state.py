@@ -48,7 +48,7 @@ class RunState:
             try:
                 batch = next(iterator)
             except UserError as error:
-                interruption.check()  # what has reached us may have ended the processes that decode
+                interruption.check_alone()  # what has reached us may have ended the processes that decode
                 raise DataFault(str(error)) from None
             yield index, batch
             self.step = index + 1

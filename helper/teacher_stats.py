@@ -8,6 +8,8 @@ All sums run in float64 and take constant memory, however long the pass.
 
 import torch
 
+from helper import distributed
+
 GROUP_STEPS = 5
 """Steps that make one group, i.e. one draw of the mean probability."""
 
@@ -34,48 +36,70 @@ class TeacherStddev(RunningSums):
     span an epoch's end; a group left unfinished at the end of the pass does not count.
     """
 
-    def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, num_classes: int, device: torch.device | str = "cpu", *, is_divided: bool = False
+    ) -> None:
+        """is_divided: of several processes of a run each takes in other rows; once a group they are added up."""
+
         def zeros(*shape: int) -> torch.Tensor:
             return torch.zeros(shape, dtype=torch.float64, device=device)
 
+        self.is_divided = is_divided
         self.steps_in_group = 0
-        self.rows_in_group = 0
-        self.rows = 0
         self.groups = 0
-        self.group_sum = zeros(num_classes)
+        self.group = zeros(num_classes + 2)
+        """(K + 2,) of the group's rows so far: sum of the probabilities, sum of the entropies, number."""
+        self.totals = zeros(2)
+        """Entropies and number of the rows in all groups before."""
         self.mean = zeros(num_classes)
         """(K,) running mean of u over the groups."""
         self.squares = zeros(num_classes)
         """(K,) running sum of squared deviations from the mean (Welford)."""
-        self.entropy_sum = zeros()
 
     def update(self, *probabilities: torch.Tensor) -> bool:
         """Take in one step's probabilities, a (rows, K) tensor for each view. True if it closed a group."""
         for rows in probabilities:
             rows = rows.double()
-            self.group_sum += rows.sum(dim=0)
-            self.entropy_sum += torch.special.entr(rows).sum()  # entr(0) = 0
-            self.rows_in_group += len(rows)
-            self.rows += len(rows)
+            self.group[:-2] += rows.sum(dim=0)
+            self.group[-2] += torch.special.entr(rows).sum()  # entr(0) = 0
+            self.group[-1] += len(rows)
         self.steps_in_group += 1
         if self.steps_in_group < GROUP_STEPS:
             return False
         self._close_group()
         return True
 
+    def _whole_group(self) -> torch.Tensor:
+        """`group` over all processes."""
+        return distributed.summed(self.group) if self.is_divided else self.group
+
     def _close_group(self) -> None:
+        group = self._whole_group()
         self.groups += 1
-        draw = self.group_sum / self.rows_in_group
+        self.totals += group[-2:]
+        draw = group[:-2] / group[-1]
         deviation = draw - self.mean
         self.mean += deviation / self.groups
         self.squares += deviation * (draw - self.mean)
-        self.group_sum.zero_()
-        self.steps_in_group = self.rows_in_group = 0
+        self.group.zero_()
+        self.steps_in_group = 0
 
     def value(self) -> tuple[float, float]:
         """(T. stddev, mean entropy of a row in nats). NaN before the second group or the first row."""
         stddev = (self.squares / max(self.groups - 1, 0)).sqrt().mean()  # 0 / 0 with one group: NaN
-        return tuple(torch.stack([stddev, self.entropy_sum / max(self.rows, 0)]).tolist())
+        entropy, rows = self.totals + (self._whole_group()[-2:] if self.steps_in_group else 0)
+        return tuple(torch.stack([stddev, entropy / rows]).tolist())
+
+    def state_dict(self) -> dict[str, torch.Tensor | int]:
+        """The same in every process."""
+        state = super().state_dict() | {"group": self._whole_group().clone()}
+        del state["is_divided"]
+        return state
+
+    def load_state_dict(self, state: dict[str, torch.Tensor | int]) -> None:
+        super().load_state_dict(state | {"is_divided": self.is_divided})
+        if self.is_divided and not distributed.is_first():
+            self.group.zero_()
 
 
 class CovarianceMeans(RunningSums):

@@ -13,7 +13,8 @@ from torch import nn
 from tqdm import tqdm
 
 from dataset.streamed import AnyBatches
-from helper.checkpoint import load_weights, save_checkpoint
+from helper import distributed
+from helper.checkpoint import load_weights
 from helper.engine import LossWeights, Step
 from helper.errors import RunFault, UserError
 from helper.metrics import NOT_FINITE, Evaluation, correct_topk, evaluate
@@ -159,9 +160,9 @@ def fit(
         report_epoch(state, settings.learning_rate(epoch), result, held_out, seconds, run)
         # ckpt.pth comes last: a run killed in between repeats the epoch, it does not lose a line or a file.
         if is_best:
-            save_checkpoint(run.weights / f"{state.description['arch']}_best.pth", state.weights())
+            run.save_weights(f"{state.description['arch']}_best.pth", state.weights())
         if settings.save_freq > 0 and epoch % settings.save_freq == 0:
-            save_checkpoint(run.weights / f"ckpt_epoch_{epoch}.pth", state.weights())
+            run.save_weights(f"ckpt_epoch_{epoch}.pth", state.weights())
         if epoch == settings.epochs:
             at_end()
         run.save(state.state_dict())
@@ -231,6 +232,7 @@ def train_epoch(
         total = step.weights.total(losses)
         state.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        distributed.average_gradients(step.replicated)
         state.optimizer.step()
         acc1, acc5 = correct_topk(logits.detach(), labels) * (100 / len(labels))
         state.meter.update({"loss": total, "acc1": acc1, "acc5": acc5, **losses}, len(labels))

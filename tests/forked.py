@@ -11,8 +11,9 @@ from pathlib import Path
 
 from command_line import PROGRAMS
 
+from helper import distributed
 from helper.errors import one_line_errors
-from helper.interruption import listening
+from helper.interruption import STATUS, listening
 
 
 @dataclass
@@ -69,8 +70,10 @@ def start(program, words, folder, *, output, prepare=lambda: None):
             handle = os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, stream)
         sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+        for number in STATUS:  # a shell lets its background jobs ignore SIGINT
+            signal.signal(number, signal.SIG_DFL)
         prepare()
-        with one_line_errors(name), listening():
+        with one_line_errors(name), listening(), distributed.session():
             main(words.split() if isinstance(words, str) else list(words))
         status = 0
     except SystemExit as ended:
