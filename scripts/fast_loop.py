@@ -14,10 +14,12 @@ from torch import nn
 from dataset import Dataset
 from dataset.streamed import AnyBatches
 from helper import build
+from helper.compiled import compile_networks
 from helper.engine import DistillStep, ViewMaker
 from helper.measure import make_probe, measure_teacher
 from helper.methods import make_methods
 from helper.options import checks_of, parse_student
+from helper.run_state import RunState
 from helper.training import LoopSettings, TrainingState, train_epoch
 
 VARIANTS = {"float32": "", "amp": "--amp", "compile": "--compile", "amp+compile": "--amp --compile"}
@@ -39,6 +41,7 @@ class SilentRun:
     def log(self, text: str) -> None: ...
     def record(self, kind: str, **values: Any) -> None: ...
     def scalars(self, step: int, values: dict[str, float]) -> None: ...
+    def save(self, checkpoint: dict[str, Any]) -> None: ...
 
 
 class Chunk:
@@ -50,8 +53,8 @@ class Chunk:
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator:
-        for _ in range(self.steps):
+    def starting_at(self, step: int) -> Iterator:
+        for _ in range(step, self.steps):
             yield next(self.stream)
 
 
@@ -125,10 +128,12 @@ class FastLoop:
         chunk = Chunk(self.stream if clock is None else timed(self.stream, clock), steps, self.device)
         if self.step is not None:
             train_epoch(self.state, self.step, chunk, self.settings, SilentRun(), 1)
+            self.state.end_pass()
         else:
             probe = make_probe(checks_of(self.options), chunk, self.num_classes, None, self.options.amp)
             probe.run = SilentRun()
-            measure_teacher(self.views, chunk, probe, [probe], epochs=1, label="")
+            state = RunState(generators={"data": torch.Generator()})
+            measure_teacher(state, self.views, chunk, probe, [probe], epochs=1, label="")
         synchronize(self.device)
 
     def shares(self, steps: int) -> dict[str, float]:
@@ -180,6 +185,8 @@ def make_fast_loop(
     views = build.make_views(options, spec, teacher.network, None, generators["views"])
     settings = build.loop_settings(options)
     if case.job == "stddev":
+        if options.compile:
+            compile_networks([views.teacher], device)
         return FastLoop(device, views, splits.train, None, None, settings, options, spec.num_classes)
     student = build.make_student(options, spec, device, generators["weights"])
     methods = make_methods(
@@ -192,7 +199,14 @@ def make_fast_loop(
         device=device,
         generator=generators["methods"],
     )
-    state = TrainingState(student, build.make_optimizer(options, student, methods.modules), {}, {})
+    if options.compile:
+        compile_networks([views.teacher, student], device)
+    state = TrainingState(
+        model=student,
+        optimizer=build.make_optimizer(options, student, methods.modules),
+        generators={"data": torch.Generator()},
+        description={},
+    )
     step = DistillStep(
         views, student, methods.logit, {}, methods.weights, teacher_target=True, amp=options.amp
     )
