@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from dataset import datasets
 from helper import build, plan
-from helper.compiled import compile_networks
 from helper.checkpoint import describe_model, save_keeping_old
+from helper.compiled import compile_networks
 from helper.engine import LabelStep
 from helper.errors import memory_advice, one_line_errors
 from helper.interruption import listening
