@@ -30,7 +30,9 @@ from helper.teacher_check import check_accuracy, recorded_accuracy
 from helper.training import LoopSettings
 from models import build_model, model_dict
 
-EVALUATION_BATCH, STREAMED_EVALUATION_BATCH = 500, 100
+EVALUATION_BATCH = {"cpu": 100, "cuda": 2000}
+"""A processor is fastest with what its cache holds, a GPU with a lot."""
+STREAMED_EVALUATION_BATCH = 100
 
 
 def select_device(name: str, precision: str = "default") -> torch.device:
@@ -75,7 +77,7 @@ def make_batches(
     streams = isinstance(data.train, ImageFiles)
     make = partial(StreamedBatches, num_workers=options.num_workers) if streams else Batches
     crop, flip = (digit == "1" for digit in options.use_DA)
-    evaluation_batch = STREAMED_EVALUATION_BATCH if streams else EVALUATION_BATCH
+    evaluation_batch = STREAMED_EVALUATION_BATCH if streams else EVALUATION_BATCH[device.type]
     images = data.train.to(device)  # once, for both parts of it
     train_rows, dev_rows = (
         dev_split(data.train.labels, options.dev_split) if options.dev_split else (None, None)

@@ -3,7 +3,7 @@
 The network is traced (torch.fx), and then
 - each BatchNorm that follows a convolution, and nothing else reads, goes into its weights; one that stands before
   its convolution, as in the wide ResNets' blocks, cannot and stays,
-- a ReLU overwrites what it reads where nothing else does,
+- a ReLU or a sum overwrites what it reads where nothing else does,
 - with `amp` the weights of convolutions and linear layers are bfloat16 once and for all; autocast would cast them
   in every pass,
 - on a CPU the images go through in parts, whose activations stay in the cache.
@@ -96,7 +96,7 @@ def trace(network: nn.Module, example: torch.Tensor) -> fx.GraphModule:
 
 
 def fold_batchnorms(traced: fx.GraphModule) -> fx.GraphModule:
-    """BatchNorms into the layers before them, where these have no other reader; ReLUs in place, likewise."""
+    """BatchNorms into the layers before them, where these have no other reader; ReLUs and sums in place, likewise."""
     modules = dict(traced.named_modules())
     for node in traced.graph.nodes:
         before = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
@@ -110,6 +110,8 @@ def fold_batchnorms(traced: fx.GraphModule) -> fx.GraphModule:
             traced.graph.erase_node(node)
         elif (node.target in (F.relu, torch.relu) or type(ours) is nn.ReLU) and is_new(before, layer):
             node.op, node.target, node.args, node.kwargs = "call_function", torch.relu_, (before,), {}
+        elif node.target is operator.add and is_new(before, layer):
+            node.target = operator.iadd
     traced.graph.lint()
     traced.recompile()
     return traced
@@ -124,4 +126,4 @@ FOLDS = {
 
 def is_new(node: fx.Node, layer: nn.Module | None) -> bool:
     """Whether what the node returns is memory of its own, no part of what others read."""
-    return isinstance(layer, (nn.Conv2d, nn.BatchNorm2d)) or node.target in (operator.add, torch.add)
+    return isinstance(layer, (nn.Conv2d, nn.BatchNorm2d)) or node.target is operator.iadd
