@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataset import datasets
 from helper import build, distributed, plan
 from helper.checkpoint import describe_model
+from helper.compiled import compile_networks
 from helper.engine import DistillStep
 from helper.errors import memory_advice, one_line_errors
 from helper.interruption import listening
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
 
 def work(options: argparse.Namespace) -> None:
     # Build and check everything before anything is written; networks before data: a download is not cheap.
-    device = build.select_device(options.device)
+    device = build.select_device(options.device, options.precision)
     distributed.start(device)
     options.seed = distributed.agreed(options.seed)
     generators = build.make_generators(options.seed)
@@ -116,6 +117,8 @@ def work(options: argparse.Namespace) -> None:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
 
+    if options.compile:
+        lines += compile_networks([views.teacher, student], device)
     run = open_run(options, resumed, PROGRAM, **found_out)
     lines.append(run.note_start(provenance(device) | found_out | {"teacher_accuracy": teacher.accuracy}))
     run.record("job", teacher=teacher.name, scheme=scheme, epochs=options.epochs)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataset import datasets
 from helper import build, distributed, plan
 from helper.checkpoint import describe_model, save_keeping_old
+from helper.compiled import compile_networks
 from helper.engine import LabelStep
 from helper.errors import memory_advice, one_line_errors
 from helper.interruption import listening
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
 
 def work(options: argparse.Namespace) -> None:
     # Build and check everything before anything is written; the network before the data: a download is not cheap.
-    device = build.select_device(options.device)
+    device = build.select_device(options.device, options.precision)
     distributed.start(device)
     options.seed = distributed.agreed(options.seed)
     generators = build.make_generators(options.seed)
@@ -70,6 +71,8 @@ def work(options: argparse.Namespace) -> None:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
 
+    if options.compile:
+        lines += compile_networks([model], device)
     run = open_run(options, resumed, PROGRAM, **found_out)
     for line in (*lines, run.note_start(provenance(device) | found_out)):
         run.log(line)

@@ -134,6 +134,9 @@ class ViewMaker:
         return TwoViews(None, logits, None, features)
 
     def _teacher_says(self, images: torch.Tensor) -> tuple[torch.Tensor, Features]:
+        if not len(images):  # of a batch smaller than the number of processes; networks take no empty batch
+            logits, _ = self._teacher_says(images.new_zeros(1, *images.shape[1:]))
+            return logits[:0], {}
         return outputs_of(self.teacher, images, self.preacts, amp=self.amp, is_divided=not self.own_rows_only)
 
     def _student_scores(self, pool: Augmented) -> torch.Tensor | None:
@@ -200,20 +203,18 @@ class DistillStep:
         seen = self.views(images)
         for observe in self.observers:
             observe(images, seen)
-        batch = Batch(Target(labels), rows)
-        student = self._student_sees(images)
+        view, batch = seen.view, Batch(Target(labels), rows)
+        student, student_view = self._student_sees(images, None if view is None else view.images)
         teacher = outputs_for(self.feature, seen.teacher_clean, seen.features_clean)
         logits = student[""].logits
         losses = {"cls": F.cross_entropy(logits, labels)}
         on_clean = self._feature_losses(student, teacher, batch)
-        view = seen.view
         if view is None:
             for name, method in self.logit.items():
                 whole, _, _ = self.weights.terms(name)
                 losses[whole] = method(logits, seen.teacher_clean, batch.target)
             return losses | on_clean, logits
 
-        student_view = self._student_sees(view.images)
         view_logits = student_view[""].logits
         view_batch = Batch(target_of(view, labels), view.own(rows), is_clean=False)
         view_target = seen.teacher_view if self.teacher_target else view.mix(seen.teacher_clean)
@@ -229,12 +230,22 @@ class DistillStep:
             losses |= {f"{name}-view": loss for name, loss in on_view.items()}
         return losses | on_clean, logits
 
-    def _student_sees(self, images: torch.Tensor) -> dict[str, Outputs]:
-        """What the student says, for each feature distiller by name, and under "" its logits.
+    def _student_sees(
+        self, images: torch.Tensor, view: torch.Tensor | None
+    ) -> tuple[dict[str, Outputs], dict[str, Outputs]]:
+        """What the student says to both views, for each feature distiller by name, and under "" its logits.
 
-        The logits are a distiller's where it replaces the student's head.
+        Two passes, for BatchNorm sees each view alone; in one autocast, which casts the weights once for both. The
+        logits are a distiller's where it replaces the student's head.
         """
-        logits, features = outputs_of(self.student, images, self.views.preacts, amp=self.amp)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.amp):
+            clean = outputs_of(self.student, images, self.views.preacts, amp=self.amp)
+            of_view = (
+                None if view is None else outputs_of(self.student, view, self.views.preacts, amp=self.amp)
+            )
+        return self._heard(*clean), {} if of_view is None else self._heard(*of_view)
+
+    def _heard(self, logits: torch.Tensor, features: Features) -> dict[str, Outputs]:
         outputs = {"": Outputs(logits)} | outputs_for(self.feature, logits, features)
         for name, method in self.feature.items():
             if method.changes_head:

@@ -35,6 +35,9 @@ class PrintListing(argparse.Action):
         parser.exit()
 
 
+PRECISIONS = ("default", "highest", "high", "medium")
+
+
 # One flag, two lines: a table to read, so the formatter stays out.
 # fmt: off
 def add_common_sections(parser: OptionParser) -> None:
@@ -91,6 +94,11 @@ def add_common_sections(parser: OptionParser) -> None:
             help="run the networks in bfloat16 autocast; losses stay float32")
     machine("--sync_bn", action="store_true", new=True,
             help="torchrun: BatchNorm's statistics are the whole batch's, not each process's part's")
+    machine("--compile", action="store_true", new=True,
+            help="run the networks through torch.compile, on a GPU as CUDA graphs; without a compiler they run as they are")
+    machine("--precision", default="default", type=one_of("precision", PRECISIONS), metavar="NAME", new=True,
+            help="float32 products on a GPU: default (TF32 in convolutions alone, as published), highest (none), "
+                 "high (TF32 everywhere), medium (bfloat16 in matrix products)")
     machine("--num_workers", default=8, type=number(int), metavar="N",
             help="processes that decode images, no more than there are processors (default: 8)")
 

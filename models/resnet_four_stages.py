@@ -50,8 +50,8 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H/stride, W/stride), before the ReLU."""
         shortcut = getattr(self, self.shortcut_key)(x)
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = F.relu(self.bn2(self.conv2(out)))
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
         return self.bn3(self.conv3(out)) + shortcut
 
 
@@ -111,7 +111,7 @@ class FourStageResNet(nn.Module):
         self, x: Tensor, is_feat: bool = False, preact: bool = False
     ) -> Tensor | tuple[list[Tensor], Tensor]:
         """x (B, 3, H, W) -> logits (B, K), or (features, logits)."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         features = [x]
         x = self.pool(x)
         for stage in self._stages():

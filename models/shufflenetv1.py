@@ -51,8 +51,8 @@ class ShuffleBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H/stride, W/stride), before the ReLU."""
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = F.relu(self.bn2(self.conv2(channel_shuffle(out, self.groups))))
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(channel_shuffle(out, self.groups))), inplace=True)
         out = self.bn3(self.conv3(out))
         if self.stride == 1:
             return out + x
@@ -89,7 +89,7 @@ class ShuffleNetV1(nn.Module):
         self, x: Tensor, is_feat: bool = False, preact: bool = False
     ) -> Tensor | tuple[list[Tensor], Tensor]:
         """x (B, 3, H, W) -> logits (B, K), or (features, logits)."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         features = [x]
         for stage in (self.layer1, self.layer2, self.layer3):
             x, before_relu = stage(x)

@@ -43,7 +43,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W), before the ReLU."""
         kept, out = x.chunk(2, dim=1)  # (B, C/2, H, W) each
-        out = F.relu(self.bn1(self.conv1(out)))
+        out = F.relu(self.bn1(self.conv1(out)), inplace=True)
         out = self.bn2(self.conv2(out))
         return torch.cat([kept, self.bn3(self.conv3(out))], dim=1)
 
@@ -71,7 +71,7 @@ class DownBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H/2, W/2), before the ReLU."""
         left = self.bn2(self.conv2(self.bn1(self.conv1(x))))
-        right = F.relu(self.bn3(self.conv3(x)))
+        right = F.relu(self.bn3(self.conv3(x)), inplace=True)
         right = self.bn5(self.conv5(self.bn4(self.conv4(right))))
         return torch.cat([left, right], dim=1)
 
@@ -128,12 +128,12 @@ class ShuffleNetV2(nn.Module):
         self, x: Tensor, is_feat: bool = False, preact: bool = False
     ) -> Tensor | tuple[list[Tensor], Tensor]:
         """x (B, 3, H, W) -> logits (B, K), or (features, logits)."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         features = [x]
         for stage in (self.layer1, self.layer2, self.layer3):
             x, before_relu = stage(x)
             features.append(before_relu if preact else x)
-        x = F.relu(self.bn2(self.conv2(x)))
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
         vector = F.adaptive_avg_pool2d(x, 1).flatten(1)  # (B, C)
         features.append(vector)
         logits = self.linear(vector)

@@ -38,7 +38,7 @@ def _block(in_channels: int, channels: int, convs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for index in range(convs):
         conv = nn.Conv2d(channels if index else in_channels, channels, 3, padding=1)
-        layers += [conv, nn.BatchNorm2d(channels), nn.ReLU()]
+        layers += [conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])
 
 

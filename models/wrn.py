@@ -41,9 +41,9 @@ class PreactBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H/stride, W/stride)."""
-        out = F.relu(self.bn1(x))
+        out = F.relu(self.bn1(x), inplace=True)
         shortcut = x if self.convShortcut is None else self.convShortcut(out)
-        out = F.relu(self.bn2(self.conv1(out)))
+        out = F.relu(self.bn2(self.conv1(out)), inplace=True)
         return self.conv2(out) + shortcut
 
 
@@ -107,7 +107,7 @@ class WideResNet(nn.Module):
         map1 = self.block1(stem)
         map2 = self.block2(map1)
         map3 = self.block3(map2)
-        vector = F.adaptive_avg_pool2d(F.relu(self.bn1(map3)), 1).flatten(1)  # (B, C)
+        vector = F.adaptive_avg_pool2d(F.relu(self.bn1(map3), inplace=True), 1).flatten(1)  # (B, C)
         logits = self.fc(vector)
         if not is_feat:
             return logits

@@ -1,0 +1,129 @@
+"""A frozen network made faster: the same logits up to rounding, for the teacher, who is most of the work.
+
+The network is traced (torch.fx), and then
+- each BatchNorm that follows a convolution, and nothing else reads, goes into its weights; one that stands before
+  its convolution, as in the wide ResNets' blocks, cannot and stays,
+- a ReLU or a sum overwrites what it reads where nothing else does,
+- with `amp` the weights of convolutions and linear layers are bfloat16 once and for all; autocast would cast them
+  in every pass,
+- on a CPU the images go through in parts, whose activations stay in the cache.
+
+Features are not offered: a network that a distiller looks into is left as it is.
+"""
+
+import copy
+import operator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+PIXELS_AT_ONCE = {False: 32 * 32 * 32, True: 64 * 32 * 32}
+"""On a CPU, of the images that go through together, by `amp`: 32 or 64 of 32x32 pixels, about what the cache holds."""
+TOLERANCE = 1e-4
+"""How far the logits may be from the network's, relative to the largest; beyond it something was not understood."""
+
+
+class FrozenCopy(nn.Module):
+    """Logits (B, K), float32, of images (B, 3, H, W), without gradient."""
+
+    def __init__(self, network: nn.Module, *, amp: bool) -> None:
+        super().__init__()
+        self.network, self.amp = network, amp
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp):
+            parts = images.split(rows_at_once(images, amp=self.amp))
+            logits = torch.cat([self.network(part) for part in parts]).float()
+        return logits.clone()  # made outside of inference mode: a loss may keep it for its backward pass
+
+
+def rows_at_once(images: torch.Tensor, *, amp: bool) -> int:
+    count, _, height, width = images.shape
+    return count if images.is_cuda else max(1, PIXELS_AT_ONCE[amp] // (height * width))
+
+
+def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.Module:
+    """A faster copy of a network in eval mode; the network itself where its code cannot be traced."""
+    parameter = next(network.parameters(), None)
+    if parameter is None:
+        return network
+    example = torch.randn(2, 3, img_size, img_size, generator=torch.Generator().manual_seed(0))
+    example = example.to(parameter.device)
+    try:
+        fast = fold_batchnorms(trace(network, example)).requires_grad_(False)
+        with torch.no_grad():
+            expected, logits = network(example), fast(example)
+    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError):
+        return network
+    if not (logits - expected).abs().max() <= TOLERANCE * expected.abs().max():
+        return network
+    if amp:
+        for layer in fast.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                layer.to(torch.bfloat16)
+    return FrozenCopy(fast.to(memory_format=torch.channels_last), amp=amp)
+
+
+class _Tracer(fx.Tracer):
+    """Decides conditions on the images' shape as for `example`."""
+
+    def __init__(self, example: torch.Tensor) -> None:
+        super().__init__()
+        self.example = example
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        return bool(self._value(obj.node))
+
+    def _value(self, node: fx.Node) -> Any:
+        """TypeError if more than the shape is asked for."""
+        if node.op == "placeholder":
+            return torch.empty_like(self.example, device="meta")
+        if node.op not in ("call_function", "call_method"):
+            raise TypeError("a condition depends on more than the images' shape")
+        first, *rest = (self._value(a) if isinstance(a, fx.Node) else a for a in node.args)
+        call = node.target if callable(node.target) else getattr(first, node.target)
+        return call(first, *rest) if callable(node.target) else call(*rest)
+
+
+def trace(network: nn.Module, example: torch.Tensor) -> fx.GraphModule:
+    """The network's computation of its logits, on copies of its weights."""
+    network = copy.deepcopy(network)
+    graph = _Tracer(example).trace(network, concrete_args={"is_feat": False, "preact": False})
+    return fx.GraphModule(network, graph)
+
+
+def fold_batchnorms(traced: fx.GraphModule) -> fx.GraphModule:
+    """BatchNorms into the layers before them, where these have no other reader; ReLUs and sums in place, likewise."""
+    modules = dict(traced.named_modules())
+    for node in traced.graph.nodes:
+        before = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
+        if before is None or len(before.users) > 1:
+            continue
+        layer, ours = (modules.get(n.target) if n.op == "call_module" else None for n in (before, node))
+        if type(ours) in FOLDS and type(layer) is FOLDS[type(ours)][0]:
+            parent, _, name = before.target.rpartition(".")
+            setattr(traced.get_submodule(parent), name, FOLDS[type(ours)][1](layer, ours))
+            node.replace_all_uses_with(before)
+            traced.graph.erase_node(node)
+        elif (node.target in (F.relu, torch.relu) or type(ours) is nn.ReLU) and is_new(before, layer):
+            node.op, node.target, node.args, node.kwargs = "call_function", torch.relu_, (before,), {}
+        elif node.target is operator.add and is_new(before, layer):
+            node.target = operator.iadd
+    traced.graph.lint()
+    traced.recompile()
+    return traced
+
+
+FOLDS = {
+    nn.BatchNorm2d: (nn.Conv2d, fuse_conv_bn_eval),
+    nn.BatchNorm1d: (nn.Linear, fuse_linear_bn_eval),
+}
+"""BatchNorm -> (the layer that it may follow, how the two become one)."""
+
+
+def is_new(node: fx.Node, layer: nn.Module | None) -> bool:
+    """Whether what the node returns is memory of its own, no part of what others read."""
+    return isinstance(layer, (nn.Conv2d, nn.BatchNorm2d)) or node.target is operator.iadd

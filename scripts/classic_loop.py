@@ -1,0 +1,139 @@
+"""The loop that the fast one is measured against, as code in the line of CRD writes it.
+
+A DataLoader whose workers transform PIL images, float32 tensors in NCHW memory, the teacher and the student once
+per view, the teacher once more on the views that were picked, `.item()` on every loss and accuracy in every step.
+The random views are made by our augmentations, so that both loops can be given the same ones. The T. stddev pass
+runs the teacher alone, which the original's, training at a rate of 0, did not: it is no straw man.
+"""
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision import transforms
+
+from augment import Augmentation, Augmented
+from dataset.spec import DatasetSpec, ImageSet
+
+TEMPERATURE = 4.0
+GAMMA, ALPHA = 0.1, 0.9
+GROUP_STEPS = 5
+
+
+class PilImages(TorchDataset):
+    """A split as torchvision's CIFAR100 class serves it: (image (3, H, W), label)."""
+
+    def __init__(self, split: ImageSet, spec: DatasetSpec) -> None:
+        self.images, self.labels = split.images.cpu().numpy(), split.labels.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(spec.img_size, padding=spec.crop_padding),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(spec.mean, spec.std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.images[row])), self.labels[row]
+
+
+def classic_batches(split: ImageSet, spec: DatasetSpec, batch_size: int) -> DataLoader:
+    """Eight workers, as published, but no more than there are processors: that many would be slower."""
+    workers = min(8, os.cpu_count() or 1)
+    return DataLoader(PilImages(split, spec), batch_size=batch_size, shuffle=True, num_workers=workers)
+
+
+@dataclass
+class ClassicLoop:
+    """KD with lw_mix [1,0,1] and the teacher's output on the view as its target, and the T. stddev pass."""
+
+    teacher: nn.Module
+    student: nn.Module
+    augment: Augmentation
+    generator: torch.Generator
+    pick_count: int | None = None
+    """cutmix_pick by teacher_entropy: how many views of the pool are kept."""
+    amounts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """What is logged: one number a step."""
+
+    def __post_init__(self) -> None:
+        self.optimizer = torch.optim.SGD(self.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+        self.probabilities, self.draws = [], []
+
+    def second_view(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> (P, 3, H, W)."""
+        view = self.augment(images, self.generator)
+        return self.picked(view).images.contiguous()
+
+    def picked(self, view: Augmented) -> Augmented:
+        if self.pick_count is None:
+            return view
+        with torch.no_grad():
+            _, logits = self.teacher(view.images.contiguous(), is_feat=True)
+        probability = logits.softmax(dim=1)
+        entropy = -(probability * probability.log()).sum(dim=1)
+        return view.take(entropy.argsort(stable=True)[-self.pick_count :])
+
+    def losses(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Forward: teacher and student on the batch, then both on its second view."""
+        _, logits = self.student(images, is_feat=True)
+        with torch.no_grad():
+            _, teacher_logits = self.teacher(images, is_feat=True)
+        view = self.second_view(images)
+        _, view_logits = self.student(view, is_feat=True)
+        with torch.no_grad():
+            _, teacher_view_logits = self.teacher(view, is_feat=True)
+        self.logits = logits
+        return {
+            "cls": F.cross_entropy(logits, labels),
+            "div-oriKLD": kd(logits, teacher_logits),
+            "div-mixKLD": kd(view_logits, teacher_view_logits),
+        }
+
+    def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        """One optimisation step; every number is read at once. Returns the losses."""
+        losses = self.losses(images, labels)
+        total = GAMMA * losses["cls"] + ALPHA * (losses["div-oriKLD"] + losses["div-mixKLD"])
+        numbers = {name: loss.item() for name, loss in losses.items()} | {"loss": total.item()}
+        numbers |= {f"acc{k}": accuracy(self.logits, labels, k).item() for k in (1, 5)}
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step()
+        for name, number in numbers.items():
+            self.amounts[name].append(number)
+        return numbers
+
+    @torch.no_grad()
+    def measure_step(self, images: torch.Tensor) -> None:
+        """One step of the T. stddev pass."""
+        for seen in (images, self.second_view(images)):
+            _, logits = self.teacher(seen, is_feat=True)
+            self.probabilities.append(logits.softmax(dim=1))
+        if len(self.probabilities) == 2 * GROUP_STEPS:
+            self.draws.append(torch.cat(self.probabilities).mean(dim=0))
+            self.probabilities = []
+            if len(self.draws) > 1:
+                self.amounts["t_stddev"].append(torch.stack(self.draws).std(dim=0).mean().item())
+
+
+def kd(student_logits: torch.Tensor, teacher_logits: torch.Tensor) -> torch.Tensor:
+    """T^2 times the mean over the batch of KL(teacher || student), both (B, K) softened by T."""
+    log_student = F.log_softmax(student_logits / TEMPERATURE, dim=1)
+    teacher = F.softmax(teacher_logits / TEMPERATURE, dim=1)
+    return F.kl_div(log_student, teacher, reduction="sum") * TEMPERATURE**2 / len(student_logits)
+
+
+def accuracy(logits: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
+    """Percent of the labels among the k largest logits."""
+    hits = logits.topk(min(k, logits.shape[1]), dim=1).indices == labels[:, None]
+    return hits.any(dim=1).float().mean() * 100

@@ -1,0 +1,60 @@
+"""scripts/benchmark.py on a tiny setting: it runs, and its JSON has the fields that BENCHMARKS.md documents."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FIELDS = set(re.findall(r"^- `(\w+)`", (ROOT / "BENCHMARKS.md").read_text(), flags=re.MULTILINE))
+
+
+def benchmark(*words):
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_table_json_and_trace(tmp_path):
+    words = "--dataset synthetic --pairs wrn_16_1/resnet8 --modes cutmix_pick --jobs train,stddev --variants float32"
+    small = "--device cpu --threads 1 --batch_size 8 --steps 1 --rounds 1"
+    result = benchmark(
+        *words.split(), *small.split(), "--json", tmp_path / "b.json", "--profile", tmp_path / "traces"
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "b.json").read_text())
+    rows = report["rows"]
+    assert set(report) | set(rows[0]) == FIELDS
+    assert [row["job"] for row in rows] == ["train", "stddev"]
+    for row in rows:
+        assert row["ratio"] == row["ratios"][0] > 0 and row["steps_per_second"] > 0
+        assert sum(row["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert rows[0]["shares"]["student"] > 0 and rows[1]["shares"]["student"] == 0
+    table = [
+        line for line in result.stdout.splitlines() if line.startswith("| wrn_16_1/resnet8 | cutmix_pick |")
+    ]
+    assert len(table) == 2
+    traces = sorted(path.name for path in (tmp_path / "traces").iterdir())
+    assert traces == [
+        f"wrn_16_1-resnet8_cutmix_pick_{job}_float32.{kind}"
+        for job in ("stddev", "train")
+        for kind in ("json", "txt")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--pairs vgg13", "'vgg13' is not a pair teacher/student"),
+        ("--pairs vgg13/vgg9", "Did you mean 'vgg19'"),
+        ("--modes cutmx", "Did you mean 'cutmix'"),
+        ("--steps 0", "'0' is not a whole number of at least 1"),
+        ("--json /nowhere/b.json --dataset synthetic", "no such folder"),
+        ("--round 3 --stepz 4", "The nearest one is --steps"),
+    ],
+)
+def test_bad_input_is_one_line(words, told):
+    result = benchmark(*words.split())
+    assert result.returncode == 2 and told in result.stderr and len(result.stderr.splitlines()) == 1, result

@@ -1,0 +1,231 @@
+"""What is done for speed changes no result: against the classic loop, and each network against itself."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import log_lines, new_run, run
+from torch import nn
+
+import helper.compiled
+from augment import MixSettings, Pick, mix_modes, pick_criteria
+from dataset import DataRequest, datasets
+from dataset.batches import Normalize
+from distiller_zoo import Setting
+from distiller_zoo.kd import KD
+from helper import build
+from helper.compiled import compile_networks
+from helper.engine import DistillStep, LossWeights, ViewMaker
+from helper.frozen import FrozenCopy, frozen_copy
+from helper.metrics import MeanMeter
+from helper.networks import freeze
+from helper.option_tables import PRECISIONS
+from helper.teacher_stats import GROUP_STEPS, TeacherStddev
+from models import build_model, model_dict
+
+sys.path.append(str(Path(__file__).parent.parent / "scripts"))
+from classic_loop import ALPHA, GAMMA, ClassicLoop
+
+SPEC = datasets["cifar100"].spec(DataRequest())
+BATCH = 8
+TINY = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 20 --batch_size 16 --seed 1"
+
+
+def network(name, seed=0, img_size=32):
+    """A network whose BatchNorms have seen something."""
+    generator = torch.Generator().manual_seed(seed)
+    model = build_model(name, num_classes=100, img_size=img_size, generator=generator)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.1, generator=generator)
+            layer.running_var.uniform_(0.5, 1.5, generator=generator)
+    return model
+
+
+def batch(seed):
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (BATCH, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    return Normalize(SPEC)(pixels), torch.randint(100, (BATCH,), generator=generator)
+
+
+def fast_step(mode, *, amp=False):
+    """(the step, its student) as train_student.py builds them for KD with weights [1,0,1]."""
+    student = build.to_device(network("resnet8", 1), torch.device("cpu"))
+    pick = None
+    if mode == "cutmix_pick":
+        pick = Pick(pick_criteria["teacher_entropy"], BATCH, 4.0)
+    teacher = build.to_device(freeze(network("wrn_16_1")), torch.device("cpu"))
+    views = ViewMaker(
+        frozen_copy(teacher, 32, amp=amp),
+        mix_modes[mode](SPEC, MixSettings(n_run=2)),
+        torch.Generator().manual_seed(3),
+        pick=pick,
+        amp=amp,
+    )
+    weights = LossWeights(GAMMA, {"kd": ALPHA}, lw_mix=(1.0, 0.0, 1.0))
+    return DistillStep(views, student, {"kd": KD(Setting())}, {}, weights, teacher_target=True, amp=amp)
+
+
+def steps(step, count):
+    """The losses of some optimisation steps, in numbers."""
+    optimizer = torch.optim.SGD(step.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    seen = []
+    for seed in range(count):
+        losses, _ = step(*batch(seed), torch.arange(BATCH))
+        total = step.weights.total(losses)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        seen.append({name: float(loss.detach()) for name, loss in (losses | {"loss": total}).items()})
+    return seen
+
+
+@pytest.mark.parametrize("mode", mix_modes)
+def test_losses_are_those_of_the_classic_loop(mode):
+    fast = steps(fast_step(mode), 2)
+    classic = ClassicLoop(
+        freeze(network("wrn_16_1")),
+        network("resnet8", 1),
+        mix_modes[mode](SPEC, MixSettings(n_run=2)),
+        torch.Generator().manual_seed(3),
+        pick_count=BATCH if mode == "cutmix_pick" else None,
+    )
+    for seed, ours in enumerate(fast):
+        images, labels = batch(seed)
+        theirs = classic.train_step(images.contiguous(), labels)
+        assert ours == pytest.approx({name: theirs[name] for name in ours}, rel=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["cutmix", "cutmix_pick"])
+def test_amp_losses_are_close(mode):
+    (plain,), (amp,) = steps(fast_step(mode), 1), steps(fast_step(mode, amp=True), 1)
+    assert amp == pytest.approx(plain, rel=0.05)
+
+
+@pytest.mark.parametrize("name", model_dict)
+def test_frozen_copy_gives_the_same_logits(name):
+    model = freeze(network(name))
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    fast, in_bfloat16 = frozen_copy(model, 32), frozen_copy(model, 32, amp=True)
+    expected = model(images)
+    scale = expected.abs().max()
+    assert type(fast) is FrozenCopy and fast(images).dtype == in_bfloat16(images).dtype == torch.float32
+    assert (fast(images) - expected).abs().max() <= 1e-5 * scale
+    assert (in_bfloat16(images) - expected).abs().max() <= 0.05 * scale
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    layers = [fast.network.get_submodule(n.target) for n in fast.network.graph.nodes if n.op == "call_module"]
+    left = sum(isinstance(layer, nn.BatchNorm2d) for layer in layers)
+    assert left < sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    assert left == 0 or name.startswith("wrn")
+
+
+def test_frozen_copy_goes_by_the_image_size_and_in_parts():
+    model = freeze(network("vgg8", img_size=64))
+    images = torch.randn(20, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    expected = model(images)
+    logits = frozen_copy(model, 64)(images)
+    assert (logits - expected).abs().max() <= 1e-5 * expected.abs().max()
+    # What a loss keeps for its backward pass must not be of inference mode.
+    scale = torch.ones((), requires_grad=True)
+    (logits * scale).sum().backward()
+    assert scale.grad.isfinite()
+
+
+def test_what_cannot_be_traced_is_left_alone():
+    class Moody(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x, is_feat=False, preact=False):
+            return self.fc(x.mean(dim=(2, 3))) * (1 if x.sum() > 0 else 2)
+
+    model = freeze(Moody())
+    assert frozen_copy(model, 8) is model
+    assert frozen_copy(nn.Flatten(), 8)(torch.zeros(1, 3, 8, 8)).shape == (1, 192)
+
+
+def test_statistics_do_not_grow():
+    """One number more a step, for ever, is what ends long runs."""
+
+    def size(state):
+        return {name: value.shape if torch.is_tensor(value) else type(value) for name, value in state.items()}
+
+    stddev, meter = TeacherStddev(10), MeanMeter()
+    stddev.update(torch.rand(4, 10))
+    meter.update({"loss": torch.zeros(())}, 4)
+    before = size(stddev.state_dict()), size(vars(meter))
+    for _ in range(20 * GROUP_STEPS):
+        stddev.update(torch.rand(4, 10))
+        meter.update({"loss": torch.zeros(())}, 4)
+    assert (size(stddev.state_dict()), size(vars(meter))) == before
+
+
+def test_without_a_compiler_there_is_one_line(tmp_path, monkeypatch):
+    """--compile then changes nothing else."""
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("no C++ compiler\nwas found, nowhere")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch, "compile", broken)
+    words = f"{TINY} --epochs 1 --model resnet8"
+    compiled = new_run("train_teacher.py", words, "--compile")
+    plain = new_run("train_teacher.py", words)
+    warnings = [line for line in log_lines(compiled) if "compile" in line]
+    assert warnings == ["warning: --compile has no effect: RuntimeError: no C++ compiler"]
+    results = [[line for line in log_lines(path) if line.startswith("Acc1")] for path in (compiled, plain)]
+    assert results[0] == results[1]
+
+
+def test_compiled_networks(monkeypatch):
+    """Both modes, a short batch, the same keys; the teacher's copy likewise."""
+    if "warning" in helper.compiled.compile_networks([], torch.device("cpu"))[0]:
+        pytest.skip("no compiler here")
+
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
+
+        def forward(self, x, is_feat=False, preact=False):
+            return self.fc(self.bn(self.conv(x)).relu().mean(dim=(2, 3)))
+
+    torch.manual_seed(0)
+    plain, compiled = Small(), Small()
+    compiled.load_state_dict(plain.state_dict())
+    frozen = frozen_copy(freeze(Small()), 8)
+    images = torch.randn(4, 3, 8, 8)
+    expected = frozen(images)
+    assert compile_networks([compiled, frozen, None], torch.device("cpu"))[0].startswith(
+        "the networks are compiled"
+    )
+    assert torch.allclose(frozen(images), expected, atol=1e-6)
+    for part in (images, images[:3]):
+        for model in (plain, compiled):
+            model.train()(part).sum().backward()
+    for model in (plain, compiled):
+        model.eval()
+    assert torch.allclose(plain(images), compiled(images), atol=1e-6)
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+    assert torch.allclose(plain.conv.weight.grad, compiled.conv.weight.grad, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_precision(name):
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        build.select_device("cpu", name)
+        assert torch.get_float32_matmul_precision() == ("highest" if name == "default" else name)
+        assert torch.backends.cudnn.allow_tf32 is (name != "highest")
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def test_unknown_precision(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run("train_teacher.py", TINY, "--precision highe")
+    assert exit_.value.code == 2 and "Did you mean 'high'" in capsys.readouterr().err
