@@ -1,6 +1,7 @@
 """Run folders by name, and continuing a run where it stopped."""
 
 import argparse
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -50,7 +51,12 @@ def resume(
     just those is left as it is: nothing remains to be done.
     """
     if not path and not options.resume_ExpID:
-        return None
+        if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+            return None
+        path = run_before_restart(options, program, found_out) if distributed.is_first() else ""
+        path, flag = distributed.agreed(path), "torchrun's restart:"
+        if not path:
+            return None
     if not path:
         flag = f"--resume_ExpID {options.resume_ExpID}:"
         first = distributed.is_first()
@@ -144,6 +150,20 @@ def find_checkpoint(exp_id: str, root: Path, program: str) -> Path:
     if not found:
         raise UserError(f"--resume_ExpID {exp_id}: {root}/ has no run of that name with a checkpoint")
     return found[-1].with_name(last_two.LATEST)
+
+
+def run_before_restart(options: argparse.Namespace, program: str, found_out: dict[str, str]) -> str:
+    """The checkpoint of the newest run of this very job, which torchrun starts anew; empty if it has none yet."""
+    runs = sorted(
+        run_root(options).glob("*/log/args.json"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    for run in (path.parent.parent for path in runs):
+        newest = last_two.newest_in(run / "weights")
+        with contextlib.suppress(UserError):
+            check_same_job(options, program, "", run, found_out)
+            if newest is not None:
+                return str(newest.with_name(last_two.LATEST))
+    return ""
 
 
 def is_run_of(program: str, run: Path) -> bool:

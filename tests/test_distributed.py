@@ -515,6 +515,22 @@ def test_torchrun_starts_it(tmp_path):
     assert Path("save/models/resnet8_vanilla/ckpt_epoch_1.pth").exists()
 
 
+def test_torchruns_restart_goes_on(tmp_path):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone",
+        "--max_restarts", "1", str(ROOT / TEACHER), *TINY.replace("44", "400").split(), "--model", "resnet8", "--epochs", "3",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open("err.txt", "w"), text=True) as torchrun:
+        pid = None
+        for line in torchrun.stdout:
+            if " Epoch: [2][5/" in line and pid is None:
+                pid = int(line.split()[1])
+                os.kill(pid, signal.SIGKILL)
+    assert torchrun.returncode == 0
+    assert [entry["epoch"] for entry in metrics(the_run(), "epoch")] == [1, 2, 3]
+    assert len([line for line in log_lines(the_run()) if line.startswith("resumed: ")]) == 1
+
+
 def test_one_process_of_torchrun_is_a_plain_run(tmp_path):
     words = f"{TINY} --model resnet8 --epochs 1"
     whole = new_run(TEACHER, words, "--debug", root="Debug_Dir")
