@@ -90,10 +90,11 @@ def evaluate(
     distributed.share_buffers(model)
     was_training = model.training
     model.eval()
-    sums, count = torch.zeros(3, dtype=torch.float64, device=next(model.parameters()).device), 0
+    sums, count = torch.zeros(3, dtype=torch.float64), 0
     for images, labels, _ in batches:
         interruption.check()
         count += len(labels)
+        sums = sums.to(labels.device)  # also where no row is ours
         mine = distributed.part(len(labels))
         images, labels = images[mine], labels[mine]
         if len(labels):
