@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # scripts/sweep.sbatch on a real Slurm: a cluster of one node on this machine, a small sweep, and what happens to tasks.
 #
-#   tests/slurm_trial.sh              some six minutes on two cores; as root; not a part of the tests
+#   tests/slurm_trial.sh              some eight minutes on two cores; as root; not a part of the tests
 #   KEEP=DIR tests/slurm_trial.sh     the cluster's files and the runs stay in DIR, which must not exist
 #
 # Needs Slurm and MUNGE, on Debian: apt-get install slurm-wlm munge. Their own services are not used nor touched: the
 # daemons run with a configuration in a scratch folder, on the ports PORT and PORT + 1 (16817), and end with this script.
-#   PYTHON=python  TRAIN=30 MEASURE=200 (epochs: every run has to last half a minute and more, or it cannot be hit)
+#   PYTHON=python  TRAIN=24 MEASURE=200 (epochs: every run has to last half a minute and more, or it cannot be hit)
 #
 # 1 preemption     two trainings, by a job of a partition of higher priority: SIGTERM, Slurm requeues
 # 2 time limit     two T. stddev passes whose limit is a minute: SIGUSR1, the task requeues itself, again and again
@@ -91,7 +91,7 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=2
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf_interval=2
 ReturnToService=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
@@ -178,14 +178,24 @@ sweep() {
     local kind=$1 epochs=$2
     shift 2
     "$python" scripts/sweep.py --dataset synthetic --kind "$kind" --pairs resnet14/resnet8 --trials 1 \
-        --schemes flip,cutmix,mixup --teacher_file ckpt_epoch_1.pth "$@" -- "${tiny[@]}" --epochs "$epochs"
+        --teacher_file ckpt_epoch_1.pth "$@" -- "${tiny[@]}" --epochs "$epochs"
 }
 
-train=${TRAIN:-30} measure=${MEASURE:-200}
-(cd "$place/whole" && sweep train "$train" --jobs 2 && sweep stddev "$measure" --jobs 2) >"$place/whole.log"
+train=${TRAIN:-24} measure=${MEASURE:-200}
+trainings=(train "$train" --schemes "flip,cutmix,mixup")
+passes=(stddev "$measure" --schemes "flip,cutmix")
+long_pass=(stddev "$((2 * measure))" --schemes mixup) # the grace time's end is looked for every half minute
+(
+    cd "$place/whole"
+    sweep "${trainings[@]}" --jobs 2
+    sweep "${passes[@]}" --jobs 2
+    sweep "${long_pass[@]}"
+) >"$place/whole.log"
 say "the same sweep without Slurm and undisturbed, to compare with"
-sweep train "$train" --print >commands.txt
-sweep stddev "$measure" --print >>commands.txt
+for part in trainings passes long_pass; do
+    declare -n words=$part
+    sweep "${words[@]}" --print
+done >commands.txt
 failing=$(head -n 1 commands.txt | sed 's/resnet14_vanilla/none_vanilla/')
 echo "$failing" >>commands.txt
 say "commands.txt: $(wc -l <commands.txt) lines; 1-3 train with flip, cutmix, mixup, 4-6 measure them, 7 has no teacher"

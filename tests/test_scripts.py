@@ -87,7 +87,7 @@ exit ${STATUS:-0}
 """
 SLURM = {
     "scontrol": 'echo "scontrol $*" >> calls.txt; exit ${SCONTROL:-0}',
-    "squeue": 'echo "squeue $*" >> calls.txt; echo "${STATE-RUNNING}"',
+    "squeue": 'echo "squeue $*" >> calls.txt; echo "${STATE-RUNNING None}"',
 }
 
 
@@ -120,7 +120,7 @@ def calls(folder):
 
 
 RUN_LINE = "run scripts/sweep_line.py commands.txt 3 OMP=4"
-LOOK, REQUEUE = "squeue --noheader --array --jobs=70_3 --format=%T", "scontrol requeue 70_3"
+LOOK, REQUEUE = "squeue --noheader --array --jobs=70_3 --format=%T %r", "scontrol requeue 70_3"
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 130, 137])
@@ -152,7 +152,7 @@ def test_ahead_of_the_time_limit_the_run_is_told_once_and_the_task_requeued(tmp_
 
 def test_what_slurm_tells_everyone_is_not_passed_on_and_left_to_slurm(tmp_path):
     """A preemption, or scancel: requeueing here would bring a cancelled task back."""
-    task = start_task(tmp_path, "commands.txt", SECONDS_TIMES_50="500", STATE="COMPLETING")
+    task = start_task(tmp_path, "commands.txt", SECONDS_TIMES_50="500", STATE="COMPLETING None")
     output = tell(task, tmp_path, ("all", signal.SIGCONT), ("all", signal.SIGTERM))
     assert task.returncode == 143 and "Slurm decides" in output
     assert calls(tmp_path) == [RUN_LINE, "run TERM", LOOK]
@@ -172,13 +172,15 @@ def test_what_slurm_tells_everyone_is_not_passed_on_and_left_to_slurm(tmp_path):
         ({"SLURM_RESTART_COUNT": "2", "RESTARTS": "2"}, [("task", signal.SIGUSR1)], False),
         ({"SCONTROL": "1"}, [("task", signal.SIGUSR1)], True),
         ({"STATE": ""}, [("task", signal.SIGUSR1)], False),
+        ({"STATE": "COMPLETING TimeLimit"}, [("all", signal.SIGTERM)], True),  # without a USR1 ahead
     ],
 )
 def test_when_a_task_is_requeued(tmp_path, variables, signals, is_requeued):
     task = start_task(tmp_path, "commands.txt", **{"SECONDS_TIMES_50": "500"} | variables)
     output = tell(task, tmp_path, *signals)
     assert (calls(tmp_path)[-1] == REQUEUE) == is_requeued, output
-    assert task.returncode == int(variables.get("STATUS", variables.get("ON_TERM", "143")))
+    is_done = "0" in (variables.get("STATUS"), variables.get("ON_TERM"))
+    assert task.returncode == (0 if is_done else 143)
     if "SCONTROL" in variables:
         assert "Slurm refused" in output
 
