@@ -16,6 +16,7 @@ in Experiments/.sweep/, where its output is too: several sweeps may share the wo
 Exit status: 0 all is finished or run by another sweep, 1 a job failed or lacks its student, 2 bad input, 130 Ctrl-C.
 """
 
+import contextlib
 import datetime
 import fcntl
 import glob
@@ -41,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dataset import datasets
 from helper.errors import UserError, one_line_errors, unknown_name
+from helper.last_two import newest_in
 from helper.option_parser import OptionParser, number, one_of
 from helper.options import needs_student, parse_student
 from helper.resume import MAY_CHANGE
@@ -257,7 +259,7 @@ def key_of(head: Path) -> str | None:
 
 
 def is_saved(run: Path) -> bool:
-    return (run / "weights" / "ckpt.pth").is_file()
+    return newest_in(run / "weights") is not None
 
 
 def is_finished(run: Path, records: dict[str, Any], kind: str) -> bool:
@@ -268,6 +270,10 @@ def is_finished(run: Path, records: dict[str, Any], kind: str) -> bool:
     return done and is_saved(run) and any("] done, see " in line for line in tail(run / "log" / "log.txt"))
 
 
+SILENCE, FAREWELL = 900, 60
+"""For so many seconds after its last log line a run on another host counts as alive; or after the line that it ends."""
+
+
 def is_alive(run: Path) -> bool:
     """Whether a process is at work in a run: by its lock, and on another host by the log's age as well."""
     try:
@@ -276,11 +282,25 @@ def is_alive(run: Path) -> bool:
         return True
     log = run / "log" / "log.txt"
     try:
-        with open(log, encoding="utf-8", errors="replace") as file:
-            host = file.readline().split()[1]
-        return host != socket.gethostname() and time.time() - log.stat().st_mtime < 900
+        ends = any(word in line for line in tail(log)[-1:] for word in ENDINGS)
+        age = time.time() - log.stat().st_mtime
+        return age < (FAREWELL if ends else SILENCE) and host_of(run) != socket.gethostname()
     except (OSError, IndexError):
         return False
+
+
+ENDINGS = ("] interrupted in ", "] stopped: ")
+"""What a run that does not finish logs last, before it saves its state."""
+
+
+def host_of(run: Path) -> str:
+    """Where it ran last: who held its lock ("process 1 on host"), or who began it."""
+    with contextlib.suppress(OSError):
+        holder = (run / "log" / "lock").read_text(errors="replace").split()
+        if holder:
+            return holder[-1]
+    with open(run / "log" / "log.txt", encoding="utf-8", errors="replace") as file:
+        return file.readline().split()[1]
 
 
 def tail(path: Path, size: int = 8192) -> list[str]:
@@ -292,6 +312,14 @@ def tail(path: Path, size: int = 8192) -> list[str]:
     except OSError:
         return []
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def make_folder() -> None:
+    """For locks and output. UserError if the disk refuses."""
+    try:
+        (EXPERIMENTS / ".sweep").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {EXPERIMENTS}/.sweep: {error.strerror}") from None
 
 
 def take_lock(job: Job) -> int | None:
@@ -600,10 +628,7 @@ def main(argv: Sequence[str]) -> int:
     if options.status:
         print_status(jobs)
         return 0
-    try:
-        (EXPERIMENTS / ".sweep").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {EXPERIMENTS}/.sweep: {error.strerror}") from None
+    make_folder()
     return Sweep(jobs, options).run()
 
 

@@ -2,8 +2,10 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,9 @@ def call(script, *arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "script", sorted([*SCRIPTS.glob("*.sh"), *SCRIPTS.glob("*.sbatch")]), ids=lambda path: path.name
+)
 def test_shell_syntax(script):
     assert subprocess.run(["bash", "-n", script]).returncode == 0
 
@@ -69,3 +73,120 @@ def test_distill_cifar100_passes_words_on():
     (first, second) = printed_commands("crd", "ls", "--", "--trial", "2", "--lw_mix", "[1,0,1]")
     assert first[-4:] == second[-4:] == ["--trial", "2", "--lw_mix", "[1,0,1]"]
     assert "crd" in first and "ls" in second
+
+
+# --- scripts/sweep.sbatch, without Slurm ---------------------------------------------------------------------------
+
+RUN = r"""#!/usr/bin/env bash
+# In place of python scripts/sweep_line.py: says what it was called with, and ends as told.
+echo "run $* OMP=$OMP_NUM_THREADS" >> calls.txt
+trap 'echo run TERM >> calls.txt; exit ${ON_TERM:-143}' TERM
+touch running
+for ((i = 0; i < ${SECONDS_TIMES_50:-0}; i++)); do sleep 0.02; done
+exit ${STATUS:-0}
+"""
+SLURM = {
+    "scontrol": 'echo "scontrol $*" >> calls.txt; exit ${SCONTROL:-0}',
+    "squeue": 'echo "squeue $*" >> calls.txt; echo "${STATE-RUNNING None}"',
+}
+
+
+def start_task(folder, *arguments, **variables):
+    """A task of the array, in a process group of its own, as Slurm starts it: from a copy of the script."""
+    for name, text in {"stub": RUN, **{k: f"#!/usr/bin/env bash\n{v}\n" for k, v in SLURM.items()}}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    (folder / "elsewhere").mkdir()
+    copy = folder / "elsewhere" / "slurm_script"
+    copy.write_bytes((SCRIPTS / "sweep.sbatch").read_bytes())
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "OMP_"))}
+    environment |= {
+        "PATH": f"{folder}:{environment['PATH']}", "SLURM_SUBMIT_DIR": str(folder), "SLURM_ARRAY_JOB_ID": "70",
+        "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "73", "SLURM_CPUS_PER_TASK": "4", "PYTHON": str(folder / "stub"),
+    }  # fmt: skip
+    return subprocess.Popen(
+        ["bash", str(copy), *arguments],
+        cwd=folder / "elsewhere",
+        env=environment | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def calls(folder):
+    return (folder / "calls.txt").read_text().splitlines()
+
+
+RUN_LINE = "run scripts/sweep_line.py commands.txt 3 OMP=4"
+LOOK, REQUEUE = "squeue --noheader --array --jobs=70_3 --format=%T %r", "scontrol requeue 70_3"
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 130, 137])
+def test_a_task_that_ends_by_itself_is_not_requeued(tmp_path, status):
+    task = start_task(tmp_path, "commands.txt", STATUS=str(status))
+    output, _ = task.communicate(timeout=30)
+    assert task.returncode == status and f"status {status}" in output
+    assert calls(tmp_path) == [RUN_LINE]
+
+
+def tell(task, folder, *signals):
+    """Signals, each ("task", number) to the script alone or ("all", number), when the run is on."""
+    stop = time.monotonic() + 30
+    while not (folder / "running").exists():
+        assert time.monotonic() < stop and task.poll() is None
+        time.sleep(0.01)
+    for to, number in signals:
+        (os.killpg if to == "all" else os.kill)(task.pid, number)
+        time.sleep(0.1)
+    return task.communicate(timeout=30)[0]
+
+
+def test_ahead_of_the_time_limit_the_run_is_told_once_and_the_task_requeued(tmp_path):
+    task = start_task(tmp_path, "commands.txt", SECONDS_TIMES_50="500")
+    output = tell(task, tmp_path, ("task", signal.SIGUSR1))
+    assert task.returncode == 143 and "interrupted (USR1), returns to the queue" in output
+    assert calls(tmp_path) == [RUN_LINE, "run TERM", LOOK, REQUEUE]
+
+
+def test_what_slurm_tells_everyone_is_not_passed_on_and_left_to_slurm(tmp_path):
+    """A preemption, or scancel: requeueing here would bring a cancelled task back."""
+    task = start_task(tmp_path, "commands.txt", SECONDS_TIMES_50="500", STATE="COMPLETING None")
+    output = tell(task, tmp_path, ("all", signal.SIGCONT), ("all", signal.SIGTERM))
+    assert task.returncode == 143 and "Slurm decides" in output
+    assert calls(tmp_path) == [RUN_LINE, "run TERM", LOOK]
+
+
+@pytest.mark.parametrize(
+    ("variables", "signals", "is_requeued"),
+    [
+        ({"ON_TERM": "1"}, [("task", signal.SIGUSR1)], True),  # torchrun's status
+        ({"ON_TERM": "0"}, [("task", signal.SIGUSR1)], False),  # it was just done
+        ({"SECONDS_TIMES_50": "20", "STATUS": "143"}, [], True),  # someone stopped the run itself
+        (
+            {"SECONDS_TIMES_50": "20", "STATUS": "0"},
+            [("task", signal.SIGCONT)],
+            False,
+        ),  # it had been suspended
+        ({"SLURM_RESTART_COUNT": "2", "RESTARTS": "2"}, [("task", signal.SIGUSR1)], False),
+        ({"SCONTROL": "1"}, [("task", signal.SIGUSR1)], True),
+        ({"STATE": ""}, [("task", signal.SIGUSR1)], False),
+        ({"STATE": "COMPLETING TimeLimit"}, [("all", signal.SIGTERM)], True),  # without a USR1 ahead
+    ],
+)
+def test_when_a_task_is_requeued(tmp_path, variables, signals, is_requeued):
+    task = start_task(tmp_path, "commands.txt", **{"SECONDS_TIMES_50": "500"} | variables)
+    output = tell(task, tmp_path, *signals)
+    assert (calls(tmp_path)[-1] == REQUEUE) == is_requeued, output
+    is_done = "0" in (variables.get("STATUS"), variables.get("ON_TERM"))
+    assert task.returncode == (0 if is_done else 143)
+    if "SCONTROL" in variables:
+        assert "Slurm refused" in output
+
+
+@pytest.mark.parametrize(("words", "unset"), [([], ""), (["commands.txt"], "SLURM_ARRAY_TASK_ID")])
+def test_a_task_without_its_array_or_its_file_says_how_to_submit(tmp_path, words, unset):
+    task = start_task(tmp_path, *words, **({unset: ""} if unset else {}))
+    output, _ = task.communicate(timeout=30)
+    assert task.returncode not in (0, 143) and "sbatch --array=1-N scripts/sweep.sbatch COMMANDS" in output

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""One command that sweep.py printed, wherever it stands: begin it, go on with it, or find it done. For cluster tasks.
+
+    python scripts/sweep.py --dataset cifar100 --kind both --print > commands.txt
+    python scripts/sweep_line.py commands.txt 7        # the seventh
+
+Its run is found as sweep.py finds it, by its options. This process then becomes the command, with --resume_ExpID
+where a run of it was interrupted or killed: signals reach it, the exit status is its own. It holds the job's lock, so
+that neither another task nor a sweep starts it too. Where it seems to be running already, maybe on another host, this
+waits until that shows progress, and leaves it alone, or proves dead. Words ahead of train_student.py are kept: variables,
+python, torchrun with its options.
+
+Exit status: that of the command; 0 if it is finished, or run by another process; 2 bad input.
+"""
+
+import os
+import shlex
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import sweep  # first: it finds our packages
+
+from helper.errors import UserError, one_line_errors
+from helper.option_parser import OptionParser, number
+from helper.options import parse_student
+
+PROGRAM = "sweep_line.py"
+PAUSE = 5.0
+PATIENCE = sweep.SILENCE + 100.0
+"""Seconds between two looks at a run that may be someone else's, and until it is left alone in any case."""
+
+
+class Line(NamedTuple):
+    """A command, without what says where it goes on."""
+
+    before: list[str]
+    """python train_student.py"""
+    job: sweep.Job
+
+
+def read_line(path: str, number: int) -> Line:
+    """UserError if there is no such file or line, or it is no command of the trainer that a sweep could have made."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', error)}") from None
+    if number > len(lines):
+        raise UserError(f"{path} has {len(lines)} lines, there is no line {number}")
+    where = f"{path}, line {number}"
+    try:
+        words = shlex.split(lines[number - 1])
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    programs = [index for index, word in enumerate(words) if os.path.basename(word) == sweep.TRAINER]
+    if not programs:
+        raise UserError(f"{where} is no command of {sweep.TRAINER}: {lines[number - 1][:200]!r}")
+    split = programs[0] + 1
+    return Line(words[:split], job_of(words[split:], where))
+
+
+def job_of(words: Sequence[str], where: str) -> sweep.Job:
+    """The job of a command, the same as the sweep's that printed it."""
+    words = list(words)
+    if "--resume_ExpID" in words:  # as it was when it was printed
+        index = words.index("--resume_ExpID")
+        del words[index : index + 2]
+    options = parse_student(words)
+    for name in ("debug", "dry_run", "resume_student", "resume_ExpID"):
+        if getattr(options, name):
+            raise UserError(f"{where}: --{name} has no place in a sweep")
+    pair = f"{Path(options.path_t).parent.name.removesuffix('_vanilla')}/{options.model_s}"
+    return sweep.Job(
+        "stddev" if options.fix_student else "train",
+        pair,
+        scheme_of(options),
+        options.trial,
+        tuple(words),
+        options.epochs,
+        sweep.identity(vars(options)),
+        (),
+    )
+
+
+def scheme_of(options: Namespace) -> str:
+    is_pick = options.mix_mode == "cutmix_pick"
+    return f"{sweep.PICK}{options.cutmix_pick_criterion}" if is_pick else str(options.mix_mode)
+
+
+def claim(job: sweep.Job) -> tuple[sweep.State, int | None]:
+    """How far the job is, and its lock: None if another process runs it."""
+    stop, logged = time.monotonic() + PATIENCE, None
+    while True:
+        runs, lock = sweep.Runs(), sweep.take_lock(job)
+        state = sweep.State("running", note="by a sweep")
+        if lock is not None:
+            state = runs.look(job)
+            if state.name != "running":
+                return state, lock
+            os.close(lock)
+        before, logged = logged, sum((run / "log" / "log.txt").stat().st_size for run, _ in runs.of(job.key))
+        if before is None:
+            say(f"{job} seems to be running {state.note}; waiting to see whether it is")
+        elif logged > before or time.monotonic() > stop:
+            return state, None
+        time.sleep(PAUSE)
+
+
+def say(text: str) -> None:
+    print(f"{PROGRAM}: {text}", flush=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    description, _, details = __doc__.partition("\n")
+    parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
+    parser.add_argument("file", metavar="FILE", help="what sweep.py --print printed")
+    parser.add_argument("number", metavar="N", type=number(int, 1), help="which of its lines, from 1")
+    options = parser.parse(argv)
+    before, job = read_line(options.file, options.number)
+    sweep.make_folder()
+    state, lock = claim(job)
+    if lock is None:
+        say(f"{job} is running {state.note}: left to it")
+    elif state.name == "done":
+        say(f"{job} is done: {state.run}")
+    else:
+        say(f"{job}: {f'goes on, {state.note}' if state.name == 'interrupted' else 'begins'}")
+        os.set_inheritable(lock, True)
+        os.execvp("env", ["env", *before, *job.words, *state.words])
+
+
+if __name__ == "__main__":
+    with one_line_errors(PROGRAM):
+        main(sys.argv[1:])
