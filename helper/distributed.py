@@ -83,7 +83,9 @@ def start(device: torch.device) -> None:
         return
     store, rank, size = next(dist.rendezvous("env://"))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = dist.PrefixStore(f"attempt {attempt}", store)  # torchrun may keep the store when it starts us again
+    store = dist.PrefixStore(
+        f"attempt {attempt}", store
+    )  # torchrun may keep the store when it starts us again
     shares_a_gpu = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > torch.cuda.device_count()
     backend = "nccl" if device.type == "cuda" and not shares_a_gpu else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)

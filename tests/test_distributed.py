@@ -520,7 +520,9 @@ def test_torchruns_restart_goes_on(tmp_path):
         sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone",
         "--max_restarts", "1", str(ROOT / TEACHER), *TINY.replace("44", "400").split(), "--model", "resnet8", "--epochs", "3",
     ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open("err.txt", "w"), text=True) as torchrun:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=open("err.txt", "w"), text=True
+    ) as torchrun:
         pid = None
         for line in torchrun.stdout:
             if " Epoch: [2][5/" in line and pid is None:
