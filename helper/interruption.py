@@ -8,11 +8,15 @@ steps, raises `Interrupted`, and the loop saves its state. A second signal ends 
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGHUP: 129}
 """The exit status after each signal: 128 + its number; SIGUSR1 only goes ahead of a SIGTERM."""
+
+
+ECHO_SECONDS = 5.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -26,13 +30,18 @@ class Interrupted(KeyboardInterrupt):
 @dataclass
 class _Watch:
     received: int | None = None
+    since: float = 0.0
+    """When that was."""
     waits: bool = False
     """Whether a signal is to wait for the next `check`."""
 
     def __call__(self, number: int, _: object) -> None:
-        if self.received is not None and (agree is _alone or self.received == number):
-            os._exit(STATUS[number])  # torchrun may send another one after the first, and is in no such hurry
-        self.received = number
+        if self.received is not None:
+            # torchrun passes on what may have reached us already; that is not yet a second one.
+            if agree is _alone or time.monotonic() - self.since > ECHO_SECONDS:
+                os._exit(STATUS[number])
+            return
+        self.received, self.since = number, time.monotonic()
         if not self.waits:
             raise Interrupted(number)
 
