@@ -1,6 +1,7 @@
 """The end of slurm_trial.sh: the runs that Slurm interrupted, beside those that nothing did."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def runs(place: Path) -> dict[str, Path]:
 def shown(run: Path) -> list[str]:
     """What log.txt says of the job itself: results, without the clock and what resuming adds."""
     lines = [STAMP.sub("", line) for line in (run / "log" / "log.txt").read_text().splitlines()]
-    return [line for line in lines if line.startswith(("Acc1 ", "Check T prob: ", "Summary: "))]
+    lines = [line for line in lines if line.startswith(("Acc1 ", "Check T prob: ", "Summary: "))]
+    return [re.sub(r", [\d.]+ s\)$", ")", line) for line in lines]
 
 
 def main(whole: Path, interrupted: Path) -> int:
