@@ -467,8 +467,9 @@ class Sweep:
             os.close(child.lock)
 
     def stop(self) -> None:
-        """End the children: they finish their step and save. Ctrl-C has reached them already, they share the terminal."""
-        self.wait(10 if self.signal == signal.SIGINT else 0)
+        """End the children: they finish their step and save. The same signal may have reached them already, from the
+        terminal or from Slurm, and a second one would end them at once: they get time to obey the first."""
+        self.wait(10 if self.signal == signal.SIGINT else 3)
         for ending, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
             for child in filter(None, self.slots):
                 child.process.send_signal(ending)
