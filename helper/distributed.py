@@ -213,8 +213,10 @@ def parallel(network: nn.Module, *, uses_all: bool = True) -> nn.Module:
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Of what every process trains on all rows, as a distiller's layers: equal already, up to rounding."""
+    if size() == 1:
+        return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if size() == 1 or not gradients:
+    if not gradients:
         return
     flat = summed(torch.cat([gradient.reshape(-1) for gradient in gradients])) / size()
     for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
