@@ -1,5 +1,6 @@
 """What is done for speed changes no result: against the classic loop, and each network against itself."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -229,3 +230,26 @@ def test_unknown_precision(capsys):
     with pytest.raises(SystemExit) as exit_:
         run("train_teacher.py", TINY, "--precision highe")
     assert exit_.value.code == 2 and "Did you mean 'high'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_parts_on_cores_of_their_own_give_the_same_bits(amp):
+    """Also in a child process, which has none of its parent's threads."""
+    network = freeze(
+        build_model("wrn_16_1", num_classes=7, img_size=32, generator=torch.Generator().manual_seed(0))
+    )
+    fast, images = frozen_copy(network, 32, amp=amp), torch.randn(100, 3, 32, 32)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = fast(images)
+        torch.set_num_threads(3)
+        together = fast(images)
+        assert torch.get_num_threads() == 3
+        pid = os.fork()
+        if not pid:
+            os._exit(0 if torch.equal(fast(images), alone) else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(alone, together) and not together.is_inference()
