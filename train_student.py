@@ -17,9 +17,9 @@ from helper.compiled import compile_networks
 from helper.engine import DistillStep
 from helper.errors import memory_advice, one_line_errors
 from helper.interruption import listening
-from helper.measure import make_probe, measure_teacher
+from helper.measure import measure_teacher
 from helper.methods import make_methods
-from helper.options import checks_of, data_request, parse_student, student_weights
+from helper.options import data_request, parse_student, student_weights
 from helper.pictures import ViewPictures
 from helper.provenance import provenance
 from helper.resume import open_run, resume
@@ -50,14 +50,7 @@ def work(options: argparse.Namespace) -> None:
     found_out = build.identify(options, teacher, data)
     settings = build.loop_settings(options)
     methods, initial, preacts = None, None, ()
-    probe = make_probe(
-        checks_of(options),
-        splits.train,
-        spec.num_classes,
-        student,
-        options.amp,
-        own_rows_only=build.own_rows_only(options),
-    )
+    probe = build.make_probe(options, splits.train, spec, student)
     if options.fix_student:
         drawn = {name: generators[name] for name in ("data", "views")}
         state = RunState(generators=drawn, extra={"probe": probe})
@@ -85,15 +78,7 @@ def work(options: argparse.Namespace) -> None:
             deployed=methods.deployed(student),
         )
     steps = len(splits.train)
-    resumed = resume(
-        options,
-        state,
-        PROGRAM,
-        "--resume_student",
-        options.resume_student,
-        steps_per_epoch=steps,
-        **found_out,
-    )
+    resumed = resume(options, state, PROGRAM, "--resume_student", steps_per_epoch=steps, **found_out)
     scored = student if methods is None else state.deployed
     views = build.make_views(options, spec, teacher.network, scored, generators["views"], preacts)
     tested = build.test_teacher(options, teacher, splits.test) if options.test_teacher else None

@@ -55,9 +55,7 @@ def work(options: argparse.Namespace) -> None:
         generators={name: generators[name] for name in ("data", "views")},
         description=describe_model(options.model, spec.num_classes, spec.img_size, spec.name),
     )
-    resumed = resume(
-        options, state, PROGRAM, "--resume", options.resume, steps_per_epoch=len(splits.train), **found_out
-    )
+    resumed = resume(options, state, PROGRAM, "--resume", steps_per_epoch=len(splits.train), **found_out)
 
     lines = [
         *(resumed.warnings if resumed else ()),

@@ -22,12 +22,14 @@ from helper.engine import ViewMaker
 from helper.errors import UserError
 from helper.frozen import frozen_copy
 from helper.initial_stage import InitialStage
+from helper.measure import TeacherProbe
 from helper.methods import Methods
 from helper.metrics import Evaluation
 from helper.networks import freeze
 from helper.options import checks_of, needs_student, schedule_bounds, student_weights, weight_decay_schedule
 from helper.schedule import learning_rate
 from helper.sync_batchnorm import share_batchnorm
+from helper.teacher_stats import CovarianceMeans, CrossEntropyCovariance, TeacherStddev
 from helper.teacher_check import check_accuracy, recorded_accuracy
 from helper.training import LoopSettings
 from models import build_model, model_dict
@@ -145,6 +147,24 @@ def make_views(
         features_of_view=features_of_view,
         amp=options.amp,
         own_rows_only=own_rows_only(options),
+    )
+
+
+def make_probe(
+    options: argparse.Namespace, batches: AnyBatches, spec: DatasetSpec, student: nn.Module | None
+) -> TeacherProbe | None:
+    """The statistics of the teacher that are asked for; None if there are none."""
+    checks, device = checks_of(options), batches.device
+    if not checks:
+        return None
+    stddev = TeacherStddev(spec.num_classes, device, is_divided=own_rows_only(options))
+    return TeacherProbe(
+        len(batches),
+        stddev=stddev if "v1" in checks else None,
+        covariance=CovarianceMeans(device) if "v2" in checks else None,
+        cross_entropy=CrossEntropyCovariance() if "v3" in checks else None,
+        student=student,
+        amp=options.amp,
     )
 
 

@@ -136,29 +136,6 @@ class TeacherProbe:
         return values
 
 
-def make_probe(
-    checks: set[str],
-    batches: AnyBatches,
-    num_classes: int,
-    student: nn.Module | None,
-    amp: bool,
-    *,
-    own_rows_only: bool = False,
-) -> TeacherProbe | None:
-    """The statistics named in `checks`: "v1" is T. stddev. None if it names none. `own_rows_only`: see ViewMaker."""
-    if not checks:
-        return None
-    device = batches.device
-    return TeacherProbe(
-        len(batches),
-        stddev=TeacherStddev(num_classes, device, is_divided=own_rows_only) if "v1" in checks else None,
-        covariance=CovarianceMeans(device) if "v2" in checks else None,
-        cross_entropy=CrossEntropyCovariance() if "v3" in checks else None,
-        student=student,
-        amp=amp,
-    )
-
-
 def measure_teacher(
     state: RunState,
     views: ViewMaker,

@@ -40,7 +40,6 @@ def resume(
     state: RunState,
     program: str,
     flag: str,
-    path: str,
     *,
     steps_per_epoch: int,
     **found_out: str,
@@ -50,6 +49,7 @@ def resume(
     UserError if there is no such run, if it is another job, in use, or past the epochs asked for. A run that has
     just those is left as it is: nothing remains to be done.
     """
+    path = getattr(options, flag.removeprefix("--"))
     if not path and not options.resume_ExpID:
         if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
             return None

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from dataset import Dataset
+from dataset import Dataset, DatasetSpec
 from dataset.streamed import AnyBatches
 from helper import build
 from helper.compiled import compile_networks
 from helper.engine import DistillStep, ViewMaker
-from helper.measure import make_probe, measure_teacher
+from helper.measure import measure_teacher
 from helper.methods import make_methods
-from helper.options import checks_of, parse_student
+from helper.options import parse_student
 from helper.run_state import RunState
 from helper.training import LoopSettings, TrainingState, train_epoch
 
@@ -119,7 +119,7 @@ class FastLoop:
     state: TrainingState | None
     settings: LoopSettings
     options: argparse.Namespace
-    num_classes: int
+    spec: DatasetSpec
 
     def __post_init__(self) -> None:
         self.stream = endless(self.batches)
@@ -130,7 +130,7 @@ class FastLoop:
             train_epoch(self.state, self.step, chunk, self.settings, SilentRun(), 1)
             self.state.end_pass()
         else:
-            probe = make_probe(checks_of(self.options), chunk, self.num_classes, None, self.options.amp)
+            probe = build.make_probe(self.options, chunk, self.spec, None)
             probe.run = SilentRun()
             state = RunState(generators={"data": torch.Generator()})
             measure_teacher(state, self.views, chunk, probe, [probe], epochs=1, label="")
@@ -187,7 +187,7 @@ def make_fast_loop(
     if case.job == "stddev":
         if options.compile:
             compile_networks([views.teacher], device)
-        return FastLoop(device, views, splits.train, None, None, settings, options, spec.num_classes)
+        return FastLoop(device, views, splits.train, None, None, settings, options, spec)
     student = build.make_student(options, spec, device, generators["weights"])
     methods = make_methods(
         options,
@@ -210,4 +210,4 @@ def make_fast_loop(
     step = DistillStep(
         views, student, methods.logit, {}, methods.weights, teacher_target=True, amp=options.amp
     )
-    return FastLoop(device, views, splits.train, step, state, settings, options, spec.num_classes)
+    return FastLoop(device, views, splits.train, step, state, settings, options, spec)
