@@ -205,7 +205,7 @@ say "--- 1 preemption"
 submit 1-2
 within 60 "both trainings have done two epochs" both_began '*__flip_*' '*__cutmix_*' '"kind": "epoch"'
 preempt
-within 60 "task 1 saved itself" output_has 1 "interrupted (TERM"
+within 60 "task 1 saved itself" output_has 1 "interrupted ("
 within 60 "task 1 was started again" output_has 1 "start 1 on"
 within 200 "both are done" queue_is_empty
 
