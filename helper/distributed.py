@@ -61,7 +61,7 @@ def session() -> Iterator[None]:
             interruption.check_alone()  # what ends us all has reached another first
             raise RunFault(f"lost contact with another process of the run ({first_line(error)})") from None
         finally:
-            if sys.exc_info()[0] is None:
+            if sys.exc_info()[0] is None and dist.is_initialized():
                 dist.barrier()
                 dist.destroy_process_group()
 
