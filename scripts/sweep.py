@@ -469,7 +469,7 @@ class Sweep:
     def stop(self) -> None:
         """End the children: they finish their step and save. The same signal may have reached them already, from the
         terminal or from Slurm, and a second one would end them at once: they get time to obey the first."""
-        self.wait(10 if self.signal == signal.SIGINT else 3)
+        self.wait(10 if self.signal == signal.SIGINT else 1)
         for ending, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
             for child in filter(None, self.slots):
                 child.process.send_signal(ending)

@@ -296,7 +296,7 @@ def test_everything_runs_once_and_the_pass_finds_its_student(place, capsys):
 
 @pytest.mark.parametrize("ending", [KILL, INTERRUPT, TERMINATE])
 def test_what_was_killed_goes_on_in_its_folder(place, monkeypatch, ending):
-    monkeypatch.setenv("STUB_SECONDS", "0.02")
+    monkeypatch.setenv("STUB_SECONDS", "0.15")  # longer in all than the sweep waits for it to obey
     argv = with_stub(command("--schemes identity,flip,cutout", epochs=25))
     pid = begin(argv)
     until(lambda: Path("Experiments").exists() and len(runs()) == 2)
@@ -307,6 +307,7 @@ def test_what_was_killed_goes_on_in_its_folder(place, monkeypatch, ending):
     assert end(pid) == (-ending if ending == KILL else 128 + ending)
     assert "--resume_ExpID" not in terminal() and 0 < len(epochs_of(flip)) < 25
     before = inventory()
+    monkeypatch.setenv("STUB_SECONDS", "0.01")
     assert do(argv) == 0, terminal()
     assert len(runs()) == 3 and [call[1] for call in calls()] == [None, None, flip.name, None]
     assert epochs_of(flip)[-1] == 25 and len(epochs_of(flip)) <= 26
