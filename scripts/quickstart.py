@@ -154,16 +154,16 @@ class Quickstart:
         """Call each job; say every 20 seconds how far they are; stop at the first that fails."""
         with ThreadPoolExecutor(workers) as pool:
             pending = {pool.submit(job) for job in jobs}
-            while pending:
-                done, pending = wait(pending, timeout=20, return_when=FIRST_EXCEPTION)
-                try:
+            try:
+                while pending:
+                    done, pending = wait(pending, timeout=20, return_when=FIRST_EXCEPTION)
                     for future in done:
                         future.result()
-                except RunFailed:
-                    pool.shutdown(cancel_futures=True)
-                    raise
-                if pending:
-                    self.say(f"    ... {self.progress()}")
+                    if pending:
+                        self.say(f"    ... {self.progress()}")
+            except (RunFailed, KeyboardInterrupt):
+                pool.shutdown(cancel_futures=True)
+                raise
 
 
 def main() -> None:
@@ -217,4 +217,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # the runs, on the same terminal, have got it too
+        sys.exit("\nquickstart: interrupted; the same command goes on with what is not finished")
