@@ -10,6 +10,10 @@ from pathlib import Path
 from helper.errors import UserError
 
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system without locks says: then there is none, and the run goes on."""
+
+
 class AppendedText:
     """A text file that grows. What is appended is there at once, and whole: on a full disk nothing of it is."""
 
@@ -59,20 +63,15 @@ class Lock:
             return
         self._file = open(self._path, "a+")
         try:
-            fcntl.lockf(
-                self._file, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # unlike flock, child processes do not hold it
+            # Not flock: child processes, which decode images, would hold that too.
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             self._file.seek(0)
             holder = self._file.read(200).strip()
             self._file.close()
             raise UserError(f"{run} is in use by {holder or 'another process'}") from None
         except OSError as error:
-            if error.errno not in (
-                errno.ENOLCK,
-                errno.ENOSYS,
-                errno.EOPNOTSUPP,
-            ):  # a file system without locks
+            if error.errno not in NO_LOCKS:
                 raise
         if create:
             self._file.truncate(0)

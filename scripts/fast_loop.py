@@ -19,6 +19,7 @@ from helper.engine import DistillStep, ViewMaker
 from helper.measure import measure_teacher
 from helper.methods import make_methods
 from helper.options import parse_student
+from helper.run_folder import SilentRunFolder
 from helper.run_state import RunState
 from helper.training import LoopSettings, TrainingState, train_epoch
 
@@ -33,15 +34,6 @@ class Case(NamedTuple):
     pair: str
     mode: str
     job: str
-
-
-class SilentRun:
-    """In place of a RunFolder: the loop computes every number it would log, nothing is written."""
-
-    def log(self, text: str) -> None: ...
-    def record(self, kind: str, **values: Any) -> None: ...
-    def scalars(self, step: int, values: dict[str, float]) -> None: ...
-    def save(self, checkpoint: dict[str, Any]) -> None: ...
 
 
 class Chunk:
@@ -127,11 +119,11 @@ class FastLoop:
     def run(self, steps: int, clock: Clock | None = None) -> None:
         chunk = Chunk(self.stream if clock is None else timed(self.stream, clock), steps, self.device)
         if self.step is not None:
-            train_epoch(self.state, self.step, chunk, self.settings, SilentRun(), 1)
+            train_epoch(self.state, self.step, chunk, self.settings, SilentRunFolder(Path()), 1)
             self.state.end_pass()
         else:
             probe = build.make_probe(self.options, chunk, self.spec, None)
-            probe.run = SilentRun()
+            probe.run = SilentRunFolder(Path())
             state = RunState(generators={"data": torch.Generator()})
             measure_teacher(state, self.views, chunk, probe, [probe], epochs=1, label="")
         synchronize(self.device)
