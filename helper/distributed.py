@@ -13,9 +13,10 @@ The first process alone writes and speaks. Without torchrun everything here does
 import contextlib
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -24,9 +25,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 from helper import errors, interruption
 from helper.errors import RunFault
+from helper.heartbeat import Heartbeat
 
 CHECKS = 10
 """A signal may reach one process first. They compare notes at every so many of the places where one is answered."""
+
+LAST_SECONDS = 5.0
+
+
+def _nothing(_: str) -> None:
+    pass
+
+
+last_words: Callable[[str], None] = _nothing
+"""What a run that has lost contact logs; its loop cannot say it any more. Set once there is a log."""
+_heartbeat: Heartbeat | None = None
 
 
 def rank() -> int:
@@ -59,10 +72,16 @@ def session() -> Iterator[None]:
             if not is_lost_contact(error):
                 raise
             interruption.check_alone()  # what ends us all has reached another first
-            raise RunFault(f"lost contact with another process of the run ({first_line(error)})") from None
+            fault = f"lost contact with another process of the run ({first_line(error)})"
+            last_words(f"stopped: {fault}")
+            raise RunFault(fault) from None
         finally:
-            if sys.exc_info()[0] is None and dist.is_initialized():
+            is_good = sys.exc_info()[0] is None and dist.is_initialized()
+            if is_good:
                 dist.barrier()
+            if _heartbeat is not None:
+                _heartbeat.stop()
+            if is_good:
                 dist.destroy_process_group()
 
 
@@ -83,14 +102,30 @@ def start(device: torch.device) -> None:
         return
     store, rank, size = next(dist.rendezvous("env://"))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = dist.PrefixStore(
-        f"attempt {attempt}", store
-    )  # torchrun may keep the store when it starts us again
+    prefix = f"attempt {attempt}"  # torchrun may keep the store when it starts us again
+    store = dist.PrefixStore(prefix, store)
     shares_a_gpu = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > torch.cuda.device_count()
     backend = "nccl" if device.type == "cuda" and not shares_a_gpu else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     errors.may_speak = _FirstToSpeak(store)
     interruption.agree = _Agreement()
+    global _heartbeat
+    _heartbeat = Heartbeat(dist.PrefixStore(prefix, own_connection()), rank, size, _end_here)
+    _heartbeat.start()
+
+
+def own_connection() -> dist.Store:
+    """To the store that the processes met at."""
+    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+
+
+def _end_here(fault: str) -> NoReturn:
+    """End this process at once: the main thread waits inside an operation that a signal cannot interrupt."""
+    threading.Timer(LAST_SECONDS, os._exit, [1]).start()  # speaking asks the store, which may be gone
+    with contextlib.suppress(OSError):
+        last_words(f"stopped: {fault}")
+    errors.say_error(errors.running_program, fault)
+    os._exit(1)
 
 
 class _FirstToSpeak:

@@ -53,6 +53,8 @@ def one_line_errors(program: str) -> Iterator[None]:
     The exit status is 2 for a UserError, 1 for a RunFault or an OSError (what the machine refused), and 130, or what
     else the signal asks for, after an interruption. Any other exception is a defect of ours and shows its traceback.
     """
+    global running_program
+    running_program = program
     try:
         yield
     except UserError as error:
@@ -75,6 +77,8 @@ def _always() -> bool:
     return True
 
 
+running_program = ""
+"""Which script this is, for what cannot reach `one_line_errors`."""
 may_speak: Callable[[], bool] = _always
 """Of several processes of a run, one tells of the error that ends them all."""
 

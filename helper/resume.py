@@ -184,7 +184,9 @@ def open_run(
     if not distributed.is_first():
         return SilentRunFolder(Path(distributed.agreed(None)))
     run = _open_run(options, resumed, program, **found_out)
-    distributed.agreed(str(run.path))
+    if distributed.size() > 1:
+        distributed.agreed(str(run.path))
+        distributed.last_words = run.log
     return run
 
 

@@ -19,7 +19,7 @@ from forked import start
 
 from augment import MixSettings, Pick, mix_modes, pick_criteria
 from dataset.synthetic import synthetic_spec
-from helper import distributed
+from helper import distributed, heartbeat
 from helper.engine import DistillStep, LabelStep, ViewMaker
 from helper.methods import make_methods
 from helper.metrics import evaluate
@@ -465,6 +465,7 @@ def test_a_lost_process_ends_the_others(tmp_path, teacher, victim):
     assert children[1 - victim].wait(60) == 1
     (line,) = said(children)
     assert "lost contact with another process of the run" in line
+    assert ("] stopped: lost contact" in (the_run() / "log" / "log.txt").read_text()) == (victim == 1)
     statuses, errors = finish_all(
         STUDENT,
         f"{words} --resume_ExpID latest --epochs 1".replace("--epochs 2", ""),
@@ -473,6 +474,47 @@ def test_a_lost_process_ends_the_others(tmp_path, teacher, victim):
         tmp_path / "child",
     )
     assert statuses == [0], errors
+
+
+@pytest.mark.parametrize("victim", ["process 0", "process 2", "store"])
+def test_silence_ends_a_run(tmp_path, teacher, monkeypatch, victim):
+    """Nothing tells of a machine that is off, or of a cut cable. Here it is stopped, which closes no connection."""
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(heartbeat, "SILENT_BEATS", 10)
+    monkeypatch.setattr(heartbeat, "STORE_SECONDS", 2.0)
+    monkeypatch.setattr(distributed, "LAST_SECONDS", 1.0)
+    words = f"{TINY.replace('44', '2000')} --path_t {teacher} {KD} --distill kd --mix_mode cutmix --epochs 9"
+    children = start_all(STUDENT, words, tmp_path, 3, tmp_path / "child")
+    end = time.monotonic() + 60
+    while "Epoch: [1][5/" not in children[0].stdout:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    lost = STORES[-1] if victim == "store" else children[int(victim[-1])]
+    lost.kill(signal.SIGSTOP)
+    others = [child for child in children if child is not lost]
+    assert [child.wait(30) for child in others] == [1] * len(others)
+    lost.kill(signal.SIGKILL)
+    if victim == "store":
+        return
+    (line,) = said(others)
+    assert f"lost contact with another process of the run ({victim} was silent" in line
+    if lost is not children[0]:
+        assert log_lines(the_run())[-1].startswith("stopped: lost contact with another process")
+
+
+def test_beats_that_go_on_end_nothing(monkeypatch):
+    """Of two processes here; the second one's beats stop in the end."""
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.02)
+    store, lost = dist.HashStore(), []
+    hearts = [heartbeat.Heartbeat(store, rank, 2, lost.append) for rank in range(2)]
+    for heart in hearts:
+        store.set(heart.keys[heart.rank], "0")
+        heart.start()
+    time.sleep(0.5)
+    assert not lost and all(heart.is_alive() for heart in hearts)
+    hearts[1].stop()
+    hearts[0].join(10)
+    assert len(lost) == 1 and "process 1 was silent" in lost[0]
 
 
 @pytest.mark.parametrize(
