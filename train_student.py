@@ -18,6 +18,7 @@ from helper.engine import DistillStep
 from helper.errors import memory_advice, one_line_errors
 from helper.interruption import listening
 from helper.measure import measure_teacher
+from helper.memory import keep_freed_memory
 from helper.methods import make_methods
 from helper.options import data_request, parse_student, student_weights
 from helper.pictures import ViewPictures
@@ -132,6 +133,7 @@ def work(options: argparse.Namespace) -> None:
             feature_views=options.feature_views == "both",
             amp=options.amp,
             observers=observers,
+            both_views=build.make_both_views(options, student, device, preacts),
         )
         fit(state, step, **splits._asdict(), settings=settings, run=run)
     run.log(f"done, see {run.path}")
@@ -140,4 +142,5 @@ def work(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     with one_line_errors(PROGRAM), listening(), distributed.session():
+        keep_freed_memory()
         main(sys.argv[1:])

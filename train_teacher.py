@@ -17,6 +17,7 @@ from helper.compiled import compile_networks
 from helper.engine import LabelStep
 from helper.errors import memory_advice, one_line_errors
 from helper.interruption import listening
+from helper.memory import keep_freed_memory
 from helper.options import data_request, parse_teacher
 from helper.provenance import provenance
 from helper.resume import open_run, resume, teacher_path
@@ -93,4 +94,5 @@ def work(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     with one_line_errors(PROGRAM), listening(), distributed.session():
+        keep_freed_memory()
         main(sys.argv[1:])

@@ -17,6 +17,7 @@ from dataset import Dataset, DatasetSpec, ImageFiles
 from dataset.batches import Batches, DefaultDA
 from dataset.dev_split import dev_split
 from dataset.streamed import AnyBatches, StreamedBatches
+from helper.both_views import BothViews
 from helper.checkpoint import load_weights, model_name_of, read_checkpoint
 from helper.engine import ViewMaker
 from helper.errors import UserError
@@ -264,6 +265,14 @@ def make_initial_stage(
         weight_decay=options.weight_decay,
         amp=options.amp,
     )
+
+
+def make_both_views(
+    options: argparse.Namespace, student: nn.Module, device: torch.device, preacts: Sequence[bool]
+) -> BothViews | None:
+    """Where the student can see both views at once; after it was compiled, if it is."""
+    is_wanted = options.lw_mix is not None and not preacts
+    return BothViews(student) if is_wanted and BothViews.suits(student, device) else None
 
 
 def make_optimizer(options: argparse.Namespace, *trained: nn.Module) -> torch.optim.SGD:

@@ -14,6 +14,7 @@ from torch import nn
 from augment import Augmentation, Augmented, Pick, PoolLogits
 from distiller_zoo import Batch, FeatureDistiller, LogitDistiller, Outputs, Target
 from helper import distributed
+from helper.both_views import BothViews
 from helper.networks import Features, frozen_batchnorm_statistics, logits_of, outputs_of
 
 Losses = dict[str, torch.Tensor]
@@ -186,6 +187,8 @@ class DistillStep:
     feature_views: bool = False
     amp: bool = False
     observers: Sequence[Observer] = ()
+    both_views: BothViews | None = None
+    """The student on both views at once, where that is sooner than in turn and only its logits are wanted."""
 
     @property
     def replicated(self) -> list[nn.Parameter]:
@@ -238,6 +241,9 @@ class DistillStep:
         Two passes, for BatchNorm sees each view alone; in one autocast, which casts the weights once for both. The
         logits are a distiller's where it replaces the student's head.
         """
+        if self.both_views is not None and view is not None:
+            clean, of_view = self.both_views(images, view, amp=self.amp)
+            return {"": Outputs(clean)}, {"": Outputs(of_view)}
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.amp):
             clean = outputs_of(self.student, images, self.views.preacts, amp=self.amp)
             of_view = (

@@ -6,24 +6,21 @@ The network is traced (torch.fx), and then
 - a ReLU or a sum overwrites what it reads where nothing else does,
 - with `amp` the weights of convolutions and linear layers are bfloat16 once and for all; autocast would cast them
   in every pass,
-- on a CPU the images go through in parts, whose activations stay in the cache, and each part on one core: cores
-  that share every operation wait for each other at the end of each.
+- on a CPU the images go through in parts, whose activations stay in the cache, and each part on a core of its own.
 
 Features are not offered: a network that a distiller looks into is left as it is.
 """
 
 import copy
-import functools
 import operator
-import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from helper.cores import workers
 
 PIXELS_AT_ONCE = 32 * 32 * 32
 """On a CPU, of the images that go through together: 32 of 32x32 pixels, about what the cache of a core holds."""
@@ -43,30 +40,15 @@ class FrozenCopy(nn.Module):
             return self._pass(images).clone()
         _, _, height, width = images.shape
         parts = images.split(max(1, PIXELS_AT_ONCE // (height * width)))
-        threads, is_compiled = torch.get_num_threads(), self.network._compiled_call_impl is not None
-        shares = len(parts) > 1 and threads > 1 and not is_compiled
-        passes = one_core_each(os.getpid(), threads).map if shares else map
+        cores, is_compiled = torch.get_num_threads(), self.network._compiled_call_impl is not None
+        shares = len(parts) > 1 and cores > 1 and not is_compiled
+        passes = workers(cores).map if shares else map
         return torch.cat(list(passes(self._pass, parts)))
 
     def _pass(self, images: torch.Tensor) -> torch.Tensor:
         """What it returns was made in inference mode: a loss that keeps it for its backward pass needs a copy."""
         with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp):
             return self.network(images).float()
-
-
-@functools.cache
-def one_core_each(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads, in each of which PyTorch uses one core. `process`: whose they are; a fork does not inherit them."""
-    started = threading.Barrier(threads)
-
-    def start() -> None:
-        torch.set_num_threads(1)
-        started.wait()
-
-    pool = ThreadPoolExecutor(threads, "frozen", start)
-    list(pool.map(int, range(threads)))
-    torch.set_num_threads(threads)  # ours, and what further threads begin with
-    return pool
 
 
 def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.Module:

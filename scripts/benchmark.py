@@ -5,11 +5,13 @@
     python scripts/benchmark.py --pairs vgg13/vgg8,resnet56/resnet20 --modes cutmix,cutmix_pick --jobs train,stddev
     python scripts/benchmark.py --device cuda --variants amp --at_once 1,2,4,8 --json speed.json
 
-The fast side is train_student.py's own loop with KD and weights [1,0,1]; scripts/classic_loop.py is the other. The
-networks' weights are random: speed does not depend on them. In each round every loop runs --steps steps, one after
-the other; ratios are taken within a round, and the table shows their median. BENCHMARKS.md has the JSON's fields.
+The fast side is train_student.py's own loop with KD and weights [1,0,1]; scripts/classic_loop.py is the other, in a
+process of its own. The networks' weights are random: speed does not depend on them. In each round every loop runs
+--steps steps, one after the other; ratios are taken within a round, and the table shows their median. BENCHMARKS.md
+has the JSON's fields.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -29,16 +31,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from augment import MixSettings, mix_modes
-from classic_loop import ClassicLoop, classic_batches
-from dataset import DataRequest, datasets
-from fast_loop import JOBS, PICK_RUNS, VARIANTS, Case, FastLoop, endless, make_fast_loop, synchronize
+from classic_loop import ClassicProcess
+from fast_loop import (
+    JOBS, PICK_RUNS, VARIANTS, Case, FastLoop, load_data, make_fast_loop, new_network, synchronize,
+)  # fmt: skip
 from helper import build
 from helper.errors import UserError, one_line_errors
+from helper.memory import keep_freed_memory
 from helper.model_info import count_flops
-from helper.networks import freeze
 from helper.option_parser import OptionParser, number, one_of
-from models import build_model, model_dict
+from models import model_dict
 
 PROGRAM = "benchmark.py"
 MODES = ("identity", "flip", "crop+flip", "cutout", "autoaugment", "mixup", "cutmix", "cutmix_pick")
@@ -65,7 +67,7 @@ class Row:
     """How often as many steps as one classic loop: the median over the rounds. None with --no_classic."""
     ratios: tuple[float, ...]
     peak_memory_mb: float | None
-    """Resident set of the process, the classic loop's networks included, or, on a GPU, allocated by PyTorch."""
+    """Resident set of the process, all variants' networks included, or, on a GPU, allocated by PyTorch."""
     shares: dict[str, float] | None
     """Of the time: data, teacher, student (forward and backward), other (augmentation, losses, optimizer)."""
     gflops: float
@@ -74,50 +76,19 @@ class Row:
     """gflops over the ceiling that was measured in the variant's precision."""
 
 
-class ClassicRunner:
-    """The classic loop on its own batches."""
-
-    def __init__(self, case: Case, bench: "Bench") -> None:
-        teacher, student = (bench.network(name, seed) for seed, name in enumerate(case.pair.split("/")))
-        self.loop = ClassicLoop(
-            freeze(teacher).to(bench.device),
-            student.to(bench.device),
-            mix_modes[case.mode](bench.spec, MixSettings(n_run=PICK_RUNS)),
-            torch.Generator().manual_seed(0),
-            pick_count=bench.options.batch_size if case.mode == "cutmix_pick" else None,
-        )
-        self.device, self.measures = bench.device, case.job == "stddev"
-        self.stream = endless(classic_batches(bench.data.train, bench.spec, bench.options.batch_size))
-
-    def run(self, steps: int) -> None:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True):  # as CRD's scripts set it
-            for _ in range(steps):
-                images, labels = (part.to(self.device) for part in next(self.stream))
-                if self.measures:
-                    self.loop.measure_step(images)
-                else:
-                    self.loop.train_step(images, labels)
-        synchronize(self.device)
-
-
 class Bench:
     """The machine, the data, the networks: what all cases share."""
 
     def __init__(self, options: Namespace, folder: Path) -> None:
         self.options, self.folder = options, folder
-        self.device = build.select_device(options.device)
-        self.data = datasets[options.dataset].load(DataRequest(root=Path(options.data_root)))
+        self.device, self.data = build.select_device(options.device), load_data(options)
         self.spec = self.data.spec
-
-    def network(self, name: str, seed: int) -> torch.nn.Module:
-        size = {"num_classes": self.spec.num_classes, "img_size": self.spec.img_size}
-        return build_model(name, generator=torch.Generator().manual_seed(seed), **size)
 
     def fast_loop(self, case: Case, variant: str) -> FastLoop:
         name = case.pair.split("/")[0]
         path = self.folder / f"{name}_vanilla" / f"{os.getpid()}.pth"
         path.parent.mkdir(exist_ok=True)
-        torch.save({"model": self.network(name, seed=0).state_dict()}, path)
+        torch.save({"model": new_network(name, self.spec, seed=0).state_dict()}, path)
         return make_fast_loop(
             case, variant, common=self.options, data=self.data, device=self.device, path_t=path
         )
@@ -125,7 +96,7 @@ class Bench:
     def flops_per_step(self, case: Case) -> float:
         """Of a whole batch: the teacher's forward on every view it sees; the student's, and twice that backward."""
         teacher, student = (
-            count_flops(self.network(name, 0), self.spec.img_size) for name in case.pair.split("/")
+            count_flops(new_network(name, self.spec, seed=0), self.spec.img_size) for name in case.pair.split("/")
         )
         views = 1 + (PICK_RUNS if case.mode == "cutmix_pick" else 1)
         trained = 0 if case.job == "stddev" else 2 * 3 * student
@@ -134,22 +105,25 @@ class Bench:
     def measure(self, case: Case, ceilings: dict[str, float]) -> list[Row]:
         """The case's classic loop and the variants, in turns."""
         steps, batch_size = self.options.steps, self.options.batch_size
-        classic = None if self.options.no_classic else ClassicRunner(case, self)
         loops = {variant: self.fast_loop(case, variant) for variant in self.options.variants}
-        runners: dict[str, Any] = ({"classic": classic} if classic else {}) | loops
-        for loop in runners.values():
-            loop.run(WARM_UP_STEPS)
-        seconds: dict[str, list[float]] = {name: [] for name in runners}
-        peaks = dict.fromkeys(runners, 0.0)
-        for _ in range(self.options.rounds):
-            for name, loop in runners.items():
-                taken, peak = timed_with_peak(lambda loop=loop: loop.run(steps), self.device)
-                seconds[name].append(taken)
-                peaks[name] = max(peaks[name], peak)
+        with contextlib.ExitStack() as stack:
+            runners: dict[str, Any] = dict(loops)
+            if not self.options.no_classic:
+                runners = {"classic": ClassicProcess(self.options, case), **loops}
+                stack.callback(runners["classic"].close)
+            for loop in runners.values():
+                loop.run(WARM_UP_STEPS)
+            seconds: dict[str, list[float]] = {name: [] for name in runners}
+            peaks = dict.fromkeys(runners, 0.0)
+            for _ in range(self.options.rounds):
+                for name, loop in runners.items():
+                    taken, peak = timed_with_peak(lambda loop=loop: loop.run(steps), self.device)
+                    seconds[name].append(taken)
+                    peaks[name] = max(peaks[name], peak)
         rows, flops = [], self.flops_per_step(case)
         for name, loop in loops.items():
             rate = steps / median(seconds[name])
-            ratios = [c / f for c, f in zip(seconds["classic"], seconds[name])] if classic else []
+            ratios = [c / f for c, f in zip(seconds.get("classic", ()), seconds[name])]
             rows.append(
                 Row(
                     **case._asdict(),
@@ -168,7 +142,7 @@ class Bench:
             if self.options.profile:
                 write_trace(loop, Path(self.options.profile), "_".join([*case, name]).replace("/", "-"))
         if self.options.at_once != [1]:
-            classic_rate = steps / median(seconds["classic"]) if classic else None
+            classic_rate = steps / median(seconds["classic"]) if "classic" in seconds else None
             rows += self.measure_at_once(case, classic_rate, ceilings, flops)
         return rows
 
@@ -219,6 +193,7 @@ def run_one_of_several(
     options: Namespace, case: Case, variant: str, count: int, everybody: Any, results: Any
 ) -> None:
     """A process: waits until all are warm, runs, and tells when it began and ended."""
+    keep_freed_memory()
     torch.set_num_threads(max(1, (options.threads or os.cpu_count() or 1) // count))
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, Path(folder))
@@ -398,4 +373,5 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     with one_line_errors(PROGRAM):
+        keep_freed_memory()
         main(sys.argv[1:])

@@ -6,9 +6,13 @@ The random views are made by our augmentations, so that both loops can be given 
 runs the teacher alone, which the original's, training at a rate of 0, did not: it is no straw man.
 """
 
+import contextlib
+import multiprocessing
 import os
+from argparse import Namespace
 from collections import defaultdict
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +22,12 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from augment import Augmentation, Augmented
+from augment import Augmentation, Augmented, MixSettings, mix_modes
 from dataset.spec import DatasetSpec, ImageSet
+from fast_loop import PICK_RUNS, Case, endless, load_data, new_network, synchronize
+from helper import build
+from helper.errors import UserError
+from helper.networks import freeze
 
 TEMPERATURE = 4.0
 GAMMA, ALPHA = 0.1, 0.9
@@ -137,3 +145,53 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor
     """Percent of the labels among the k largest logits."""
     hits = logits.topk(min(k, logits.shape[1]), dim=1).indices == labels[:, None]
     return hits.any(dim=1).float().mean() * 100
+
+
+class ClassicProcess:
+    """The loop on its own batches, in a process of its own, which has the system's memory settings, as its users' has."""
+
+    def __init__(self, options: Namespace, case: Case) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve_classic, args=(options, case, theirs))
+        self.process.start()
+        theirs.close()
+
+    def run(self, steps: int) -> None:
+        self.connection.send(steps)
+        try:
+            self.connection.recv()
+        except EOFError:
+            raise UserError("the classic loop failed, see above") from None
+
+    def close(self) -> None:
+        self.connection.close()
+        self.process.join()
+
+
+def serve_classic(options: Namespace, case: Case, connection: Connection) -> None:
+    """A process: runs as many steps as it is told to, again and again."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device, data = build.select_device(options.device), load_data(options)
+    teacher, student = (
+        new_network(name, data.spec, seed=seed).to(device) for seed, name in enumerate(case.pair.split("/"))
+    )
+    loop = ClassicLoop(
+        freeze(teacher),
+        student,
+        mix_modes[case.mode](data.spec, MixSettings(n_run=PICK_RUNS)),
+        torch.Generator().manual_seed(0),
+        pick_count=options.batch_size if case.mode == "cutmix_pick" else None,
+    )
+    stream = endless(classic_batches(data.train, data.spec, options.batch_size))
+    with contextlib.suppress(EOFError), torch.backends.cudnn.flags(enabled=True, benchmark=True):  # as CRD's scripts
+        while True:
+            for _ in range(connection.recv()):
+                images, labels = (part.to(device) for part in next(stream))
+                if case.job == "stddev":
+                    loop.measure_step(images)
+                else:
+                    loop.train_step(images, labels)
+            synchronize(device)
+            connection.send("done")

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from dataset import Dataset, DatasetSpec
+from dataset import DataRequest, Dataset, DatasetSpec, datasets
 from dataset.streamed import AnyBatches
 from helper import build
 from helper.compiled import compile_networks
@@ -22,6 +22,7 @@ from helper.options import parse_student
 from helper.run_folder import SilentRunFolder
 from helper.run_state import RunState
 from helper.training import LoopSettings, TrainingState, train_epoch
+from models import build_model
 
 VARIANTS = {"float32": "", "amp": "--amp", "compile": "--compile", "amp+compile": "--amp --compile"}
 JOBS = {"train": "", "stddev": "--fix_student --utils.ON --utils.check_ce_var"}
@@ -48,6 +49,15 @@ class Chunk:
     def starting_at(self, step: int) -> Iterator:
         for _ in range(step, self.steps):
             yield next(self.stream)
+
+
+def load_data(options: argparse.Namespace) -> Dataset:
+    return datasets[options.dataset].load(DataRequest(root=Path(options.data_root)))
+
+
+def new_network(name: str, spec: DatasetSpec, *, seed: int) -> nn.Module:
+    size = {"num_classes": spec.num_classes, "img_size": spec.img_size}
+    return build_model(name, generator=torch.Generator().manual_seed(seed), **size)
 
 
 def endless(batches: Iterable) -> Iterator:
@@ -84,9 +94,9 @@ class Clock:
 
 
 class Timed(nn.Module):
-    """A network whose forward passes are timed."""
+    """A network, or what calls one, whose forward passes are timed."""
 
-    def __init__(self, network: nn.Module, clock: Clock, part: str) -> None:
+    def __init__(self, network: Callable[..., Any], clock: Clock, part: str) -> None:
         super().__init__()
         self.network, self.clock, self.part = network, clock, part
 
@@ -143,12 +153,15 @@ class FastLoop:
             zero_grad(*args, **kwargs)
             clock.enter("student")
 
+        both_views = self.step.both_views
         self.step.student = Timed(student, clock, "student")
+        self.step.both_views = both_views and Timed(both_views, clock, "student")
         optimizer.zero_grad = zero_grad_then_backward
         backward_is_over = optimizer.register_step_pre_hook(lambda *_: clock.enter("other") and None)
         self.run(steps, clock)
         backward_is_over.remove()
         optimizer.zero_grad, self.step.student, self.views.teacher = zero_grad, student, teacher
+        self.step.both_views = both_views
         return clock.shares()
 
 
@@ -200,6 +213,13 @@ def make_fast_loop(
         description={},
     )
     step = DistillStep(
-        views, student, methods.logit, {}, methods.weights, teacher_target=True, amp=options.amp
+        views,
+        student,
+        methods.logit,
+        {},
+        methods.weights,
+        teacher_target=True,
+        amp=options.amp,
+        both_views=build.make_both_views(options, student, device, ()),
     )
     return FastLoop(device, views, splits.train, step, state, settings, options, spec)

@@ -1,0 +1,32 @@
+"""Threads that share a CPU's cores among them, a few cores each.
+
+Cores that share every operation wait for each other at the end of each; threads that have work of their own do not.
+"""
+
+import functools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+
+def workers(count: int) -> ThreadPoolExecutor:
+    """`count` threads, in each of which PyTorch uses an equal share of the cores that it uses here, at least one."""
+    return _workers(os.getpid(), torch.get_num_threads(), count)
+
+
+@functools.cache
+def _workers(process: int, cores: int, count: int) -> ThreadPoolExecutor:
+    """`process`: whose they are; a fork does not inherit them."""
+    started = threading.Barrier(count)
+
+    def start() -> None:
+        torch.get_num_threads()  # the first use sets a thread's default, over what it was told before
+        torch.set_num_threads(max(1, cores // count))
+        started.wait()
+
+    pool = ThreadPoolExecutor(count, "cores", start)
+    list(pool.map(int, range(count)))
+    torch.set_num_threads(cores)  # ours, and what further threads begin with
+    return pool
