@@ -31,6 +31,7 @@ CHECKS = 10
 """A signal may reach one process first. They compare notes at every so many of the places where one is answered."""
 
 LAST_SECONDS = 5.0
+"""At the end, for the answer who is to say why."""
 
 
 def _nothing(_: str) -> None:
@@ -121,11 +122,17 @@ def own_connection() -> dist.Store:
 
 def _end_here(fault: str) -> NoReturn:
     """End this process at once: the main thread waits inside an operation that a signal cannot interrupt."""
-    threading.Timer(LAST_SECONDS, os._exit, [1]).start()  # speaking asks the store, which may be gone
+
+    def end(may_speak: Callable[[], bool]) -> NoReturn:
+        errors.may_speak = may_speak
+        errors.say_error(errors.running_program, fault)
+        os._exit(1)
+
+    # Whether another has spoken is asked of the store, which may be gone too.
+    threading.Timer(LAST_SECONDS, end, [lambda: True]).start()
     with contextlib.suppress(OSError):
         last_words(f"stopped: {fault}")
-    errors.say_error(errors.running_program, fault)
-    os._exit(1)
+    end(errors.may_speak)
 
 
 class _FirstToSpeak:

@@ -34,8 +34,10 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             return super().forward(images)
         wide = images.float() if images.dtype in (torch.bfloat16, torch.float16) else images
         axes = (0, 2, 3)
-        count = distributed.summed(wide.new_tensor(wide.numel() / self.num_features))
-        mean = _Sum.apply(wide.sum(axes)) / count  # (C,)
+        ours = wide.new_tensor([wide.numel() / self.num_features])
+        total = _Sum.apply(torch.cat([wide.sum(axes), ours]))  # (C + 1,)
+        count = total[-1]
+        mean = total[:-1] / count  # (C,)
         centred = wide - mean[:, None, None]
         variance = _Sum.apply(centred.square().sum(axes)) / count  # (C,)
         if self.track_running_stats:
