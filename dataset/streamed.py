@@ -6,14 +6,15 @@ of a batch, and all get all of it: an image may be mixed with one that another p
 the device.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms import functional as transforms
 
 from dataset.batches import Batches, DefaultDA, Normalize
 from dataset.image_files import ImageFiles, WorkerPool, open_rgb
@@ -46,6 +47,7 @@ class StreamedBatches:
     ) -> None:
         self.device = torch.device(device)
         self.normalize = Normalize(spec, device)
+        transforms()  # once, ahead of the worker processes
         self.requests = _Requests(len(files), rows, batch_size, generator)
         random = default_da or DefaultDA()
         load = LoadView(
@@ -87,6 +89,14 @@ class StreamedBatches:
 
 
 AnyBatches = Batches | StreamedBatches
+
+
+@functools.cache
+def transforms() -> ModuleType:
+    """torchvision's, which takes a second to import: not for who streams nothing."""
+    from torchvision.transforms import functional
+
+    return functional
 
 
 class _Requests:
@@ -133,11 +143,11 @@ class LoadView:
         if self.random.crop:
             top, left, height, width = random_part(image.height, image.width, draw)
             size = [self.img_size, self.img_size]
-            image = transforms.resized_crop(image, top, left, height, width, size)
+            image = transforms().resized_crop(image, top, left, height, width, size)
         else:
             image = centre(image, self.img_size)
         if self.random.flip and mirror:
-            image = transforms.hflip(image)
+            image = transforms().hflip(image)
         return np.array(image), int(self.files.labels[row]), place
 
 
@@ -158,4 +168,4 @@ def random_part(height: int, width: int, draw: np.random.Generator) -> tuple[int
 
 def centre(image: Image.Image, img_size: int) -> Image.Image:
     """The middle of the image after its shorter side was resized to 8/7 of img_size (256 for 224)."""
-    return transforms.center_crop(transforms.resize(image, round(img_size * 8 / 7)), [img_size, img_size])
+    return transforms().center_crop(transforms().resize(image, round(img_size * 8 / 7)), [img_size, img_size])
