@@ -1,6 +1,7 @@
 """What is done for speed changes no result: against the classic loop, and each network against itself."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -273,3 +274,24 @@ def test_parts_on_cores_of_their_own_give_the_same_bits(amp):
     finally:
         torch.set_num_threads(before)
     assert torch.equal(alone, together) and not together.is_inference()
+
+
+def in_new_process(code):
+    """What it prints."""
+    root = Path(__file__).parent.parent
+    return subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_script_imports_what_it_needs():
+    """Each of these takes a second or so, of a start that should take four."""
+    heavy = "torchvision torch._dynamo torch.utils.tensorboard tensorboard matplotlib scipy"
+    assert in_new_process(f"import sys, train_student; print(set({heavy.split()}) & set(sys.modules))") == "set()\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the settings are those of glibc")
+def test_memory_settings_are_taken():
+    code = (
+        "import ctypes; from helper import memory; libc = ctypes.CDLL(None); memory.keep_freed_memory()\n"
+        "print([libc.mallopt(*setting) for setting in memory.SETTINGS.items()])"
+    )
+    assert in_new_process(code) == "[1, 1, 1]\n"
