@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import sweep  # first: it finds our packages
+import sweep_jobs  # first: it finds our packages
 
 from helper.errors import UserError, one_line_errors
 from helper.option_parser import OptionParser, number
@@ -30,7 +30,7 @@ from helper.options import parse_student
 
 PROGRAM = "sweep_line.py"
 PAUSE = 5.0
-PATIENCE = sweep.SILENCE + 100.0
+PATIENCE = sweep_jobs.SILENCE + 100.0
 """Seconds between two looks at a run that may be someone else's, and until it is left alone in any case."""
 
 
@@ -39,7 +39,7 @@ class Line(NamedTuple):
 
     before: list[str]
     """python train_student.py"""
-    job: sweep.Job
+    job: sweep_jobs.Job
 
 
 def read_line(path: str, number: int) -> Line:
@@ -55,14 +55,14 @@ def read_line(path: str, number: int) -> Line:
         words = shlex.split(lines[number - 1])
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
-    programs = [index for index, word in enumerate(words) if os.path.basename(word) == sweep.TRAINER]
+    programs = [index for index, word in enumerate(words) if os.path.basename(word) == sweep_jobs.TRAINER]
     if not programs:
-        raise UserError(f"{where} is no command of {sweep.TRAINER}: {lines[number - 1][:200]!r}")
+        raise UserError(f"{where} is no command of {sweep_jobs.TRAINER}: {lines[number - 1][:200]!r}")
     split = programs[0] + 1
     return Line(words[:split], job_of(words[split:], where))
 
 
-def job_of(words: Sequence[str], where: str) -> sweep.Job:
+def job_of(words: Sequence[str], where: str) -> sweep_jobs.Job:
     """The job of a command, the same as the sweep's that printed it."""
     words = list(words)
     if "--resume_ExpID" in words:  # as it was when it was printed
@@ -73,29 +73,29 @@ def job_of(words: Sequence[str], where: str) -> sweep.Job:
         if getattr(options, name):
             raise UserError(f"{where}: --{name} has no place in a sweep")
     pair = f"{Path(options.path_t).parent.name.removesuffix('_vanilla')}/{options.model_s}"
-    return sweep.Job(
+    return sweep_jobs.Job(
         "stddev" if options.fix_student else "train",
         pair,
         scheme_of(options),
         options.trial,
         tuple(words),
         options.epochs,
-        sweep.identity(vars(options)),
+        sweep_jobs.identity(vars(options)),
         (),
     )
 
 
 def scheme_of(options: Namespace) -> str:
     is_pick = options.mix_mode == "cutmix_pick"
-    return f"{sweep.PICK}{options.cutmix_pick_criterion}" if is_pick else str(options.mix_mode)
+    return f"{sweep_jobs.PICK}{options.cutmix_pick_criterion}" if is_pick else str(options.mix_mode)
 
 
-def claim(job: sweep.Job) -> tuple[sweep.State, int | None]:
+def claim(job: sweep_jobs.Job) -> tuple[sweep_jobs.State, int | None]:
     """How far the job is, and its lock: None if another process runs it."""
     stop, logged = time.monotonic() + PATIENCE, None
     while True:
-        runs, lock = sweep.Runs(), sweep.take_lock(job)
-        state = sweep.State("running", note="by a sweep")
+        runs, lock = sweep_jobs.Runs(), sweep_jobs.take_lock(job)
+        state = sweep_jobs.State("running", note="by a sweep")
         if lock is not None:
             state = runs.look(job)
             if state.name != "running":
@@ -120,7 +120,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("number", metavar="N", type=number(int, 1), help="which of its lines, from 1")
     options = parser.parse(argv)
     before, job = read_line(options.file, options.number)
-    sweep.make_folder()
+    sweep_jobs.make_folder()
     state, lock = claim(job)
     if lock is None:
         say(f"{job} is running {state.note}: left to it")

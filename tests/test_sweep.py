@@ -20,6 +20,7 @@ from models import build_model
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 import sweep
+import sweep_jobs
 import sweep_line
 
 SCRIPTS = Path(sweep.__file__).parent
@@ -124,7 +125,7 @@ def with_stub(argv):
     split = argv.index("--")
     options = sweep.parse(argv[:split])
     options.status = True  # looks for no teacher
-    jobs = sweep.make_jobs(options, argv[split + 1 :])
+    jobs = sweep_jobs.make_jobs(options, argv[split + 1 :])
     before = json.loads(Path("jobs.json").read_text()) if Path("jobs.json").exists() else {}
     later = ["--finetune_student", "x"]
     known = {
@@ -203,9 +204,9 @@ def test_the_training_script_prints_every_pair_scheme_and_trial():
         assert options.learning_rate == (0.01 if options.model_s in ("MobileNetV2", "ShuffleV2") else 0.05)
         assert str(options.seed) == options.trial
         seen.add((f"{teacher}/{options.model_s}", scheme, options.trial))
-    assert len(seen) == 162 and {pair for pair, *_ in seen} == set(sweep.PAIRS)
-    assert {scheme for _, scheme, _ in seen} == set(sweep.SCHEMES)
-    assert {scheme for scheme in sweep.SCHEMES if "pick" not in scheme} < set(mix_modes)
+    assert len(seen) == 162 and {pair for pair, *_ in seen} == set(sweep_jobs.PAIRS)
+    assert {scheme for _, scheme, _ in seen} == set(sweep_jobs.SCHEMES)
+    assert {scheme for scheme in sweep_jobs.SCHEMES if "pick" not in scheme} < set(mix_modes)
 
 
 def test_the_measuring_script_prints_the_passes_that_need_no_student():
@@ -398,7 +399,7 @@ def test_a_run_that_someone_started_by_hand_is_left_alone(place):
         log.write_text(
             f"{log.read_text().splitlines()[0]}\n\n[123456 {by_hand.pid} 2024/01/01-00:00:00] at it\n"
         )
-        until(lambda: sweep.is_alive(run))
+        until(lambda: sweep_jobs.is_alive(run))
         assert do(argv) == 0 and "1 run by others" in terminal() and len(calls()) == 1
     finally:
         by_hand.kill()
@@ -424,7 +425,7 @@ def begin_line(number=1):
 
 def test_a_printed_command_is_the_sweeps_own_job(place):
     options = sweep.parse(["--kind", "both", "--dataset", "cifar100", "--print"])
-    jobs = sweep.make_jobs(options, ["--epochs", "60"])
+    jobs = sweep_jobs.make_jobs(options, ["--epochs", "60"])
     for job in jobs:
         words = [*job.words, *(["--finetune_student", "any"] if job.students else [])]
         again = sweep_line.job_of([*words, "--resume_ExpID", "any"], "here")
@@ -498,9 +499,9 @@ def test_whether_a_run_on_another_host_is_alive(place, last, age, alive):
     )
     os.utime(log / "log.txt", (time.time() - age,) * 2)
     (log / "lock").write_text("process 1 on elsewhere\n")
-    assert sweep.is_alive(log.parent) == alive
+    assert sweep_jobs.is_alive(log.parent) == alive
     (log / "lock").write_text(f"process 1 on {os.uname().nodename}\n")
-    assert not sweep.is_alive(log.parent)
+    assert not sweep_jobs.is_alive(log.parent)
 
 
 def test_a_line_waits_for_a_run_that_may_be_dead_and_takes_it(place, monkeypatch, capsys):
