@@ -109,9 +109,9 @@ def start(device: torch.device) -> None:
     backend = "nccl" if device.type == "cuda" and not shares_a_gpu else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     errors.may_speak = _FirstToSpeak(store)
-    interruption.agree = _Agreement()
     global _heartbeat
     _heartbeat = Heartbeat(dist.PrefixStore(prefix, own_connection()), rank, size, _end_here)
+    interruption.agree = _Agreement()  # to be made by all together
     _heartbeat.start()
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import torch.distributed as dist
 
-BEAT_SECONDS = 5.0
-SILENT_BEATS = 9
+BEAT_SECONDS = 3.0
+SILENT_BEATS = 8
 """So many of our own beats without one of another's, and it counts as lost. (Beats, not seconds: a suspended machine
-suspends all.)"""
-STORE_SECONDS = 30.0
+suspends all.) Torchrun gives what is left of a run another half minute to end."""
+STORE_SECONDS = 20.0
 """For the answer of the store that carries the beats."""
 SILENT_STORE = "the store that torchrun keeps for the run does not answer"
 
@@ -21,7 +21,7 @@ SILENT_STORE = "the store that torchrun keeps for the run does not answer"
 class Heartbeat(threading.Thread):
     """Shows the others that we live, and looks whether they do, until `stop`.
 
-    store: a connection of its own, since one that waits keeps others waiting. `on_loss` is told in a sentence if
+    To be started when all processes have made theirs: the store waits for those that it does not know yet. store: a connection of its own, since one that waits keeps others waiting. `on_loss` is told in a sentence if
     contact is lost, in this thread: the main one may be waiting for what never comes.
     """
 
@@ -30,6 +30,7 @@ class Heartbeat(threading.Thread):
         self.store, self.rank, self.on_loss = store, rank, on_loss
         self.keys = [f"beat {number}" for number in range(size)]
         self.is_over = threading.Event()
+        store.set(self.keys[rank], "0")
 
     def run(self) -> None:
         number, latest, silent = 0, [b""] * len(self.keys), [0] * len(self.keys)

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from helper.errors import UserError, one_line_errors, unknown_name
 from helper.model_info import count_parameters
+from helper.option_parser import OptionParser, number
 from models import model_dict
 
 PROGRAM = "scaling.py"
@@ -51,11 +52,13 @@ def seconds_of_step(options: argparse.Namespace, parameters: int, batch: int, gp
 
 
 def parameters_of(pair: str, classes: int) -> int:
-    """Of the student of "teacher/student", or of "student"."""
-    student = pair.split("/")[-1]
-    if student not in model_dict:
-        raise unknown_name("model", student, model_dict)
-    return count_parameters(model_dict[student](num_classes=classes, img_size=32))
+    """Of the student of "teacher/student"."""
+    if pair.count("/") != 1:
+        raise UserError(f"--pairs: {pair!r} is not teacher/student, such as vgg13/vgg8")
+    for name in pair.split("/"):
+        if name not in model_dict:
+            raise unknown_name("model", name, model_dict)
+    return count_parameters(model_dict[pair.split("/")[1]](num_classes=classes, img_size=32))
 
 
 def kilo(count: float) -> str:
@@ -63,23 +66,22 @@ def kilo(count: float) -> str:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--pairs", default="wrn_40_2/wrn_16_2,vgg13/vgg8,resnet56/resnet20", metavar="T/S,T/S"
-    )
-    parser.add_argument("--classes", type=int, default=100, metavar="K")
-    parser.add_argument("--fixed_ms", type=float, default=5.0, help="a step without images (default: 5)")
-    parser.add_argument("--image_us", type=float, default=15.0, help="what each image adds (default: 15)")
-    parser.add_argument(
-        "--gigabytes_per_s", type=float, default=100.0, help="between two GPUs (default: 100)"
-    )
-    parser.add_argument("--latency_us", type=float, default=30.0, help="of a message (default: 30)")
-    options = parser.parse_args(argv)
-    for name in ("classes", "fixed_ms", "image_us", "gigabytes_per_s", "latency_us"):
-        if getattr(options, name) <= 0:
-            raise UserError(f"--{name} {getattr(options, name):g} is not above 0")
+    # fmt: off
+    description, _, details = __doc__.partition("\n")
+    parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
+    what = parser.section("what")
+    what("--pairs", default="wrn_40_2/wrn_16_2,vgg13/vgg8,resnet56/resnet20", metavar="T/S,T/S",
+         help="teacher/student (default: %(default)s)")
+    what("--classes", default=100, type=number(int, 1), metavar="K", help="(default: 100)")
+    times = parser.section("what is assumed")
+    times("--fixed_ms", default=5.0, type=number(float, 0), metavar="X", help="a step without images (default: 5)")
+    times("--image_us", default=15.0, type=number(float, 0), metavar="X", help="what each image adds (default: 15)")
+    times("--gigabytes_per_s", default=100.0, type=number(float, 1e-6), metavar="X", help="between two GPUs (default: 100)")
+    times("--latency_us", default=30.0, type=number(float, 0), metavar="X", help="of a message (default: 30)")
+    # fmt: on
+    options = parser.parse(argv)
+    if not options.fixed_ms + options.image_us:
+        raise UserError("--fixed_ms 0 and --image_us 0: a step takes some time")
     pairs = {pair: parameters_of(pair, options.classes) for pair in options.pairs.split(",")}
 
     print(
@@ -95,6 +97,10 @@ def main(argv: list[str]) -> None:
         )
         group = kilo(bytes_of_group(options.classes, 8))
         print(f"| {pair} | {parameters / 1e6:.2f} M | {gradient} | {logits} | {group} |")
+    print(
+        f"\nNot measured: expected if a step takes {options.fixed_ms:g} ms and {options.image_us:g} us an image, and "
+        f"GPUs are {options.gigabytes_per_s:g} GB/s and {options.latency_us:g} us a message apart."
+    )
     for pair, parameters in pairs.items():
         print(f"\n{pair}: times as fast as one GPU, and share of the ideal\n")
         print(f"| batch | {' | '.join(f'{n} GPUs' for n in GPUS[1:])} |\n|{'---|' * len(GPUS)}")

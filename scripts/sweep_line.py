@@ -59,7 +59,10 @@ def read_line(path: str, number: int) -> Line:
     if not programs:
         raise UserError(f"{where} is no command of {sweep_jobs.TRAINER}: {lines[number - 1][:200]!r}")
     split = programs[0] + 1
-    return Line(words[:split], job_of(words[split:], where))
+    line = Line(words[:split], job_of(words[split:], where))
+    if not os.path.exists(line.before[-1]):
+        raise UserError(f"{where}: there is no {line.before[-1]} here; call this from the folder where it was printed")
+    return line
 
 
 def job_of(words: Sequence[str], where: str) -> sweep_jobs.Job:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from helper.model_info import count_parameters
+from models import model_dict
+
 ROOT = Path(__file__).parent.parent
 FIELDS = set(re.findall(r"^- `(\w+)`", (ROOT / "BENCHMARKS.md").read_text(), flags=re.MULTILINE))
 
@@ -57,4 +60,36 @@ def test_table_json_and_trace(tmp_path):
 )
 def test_bad_input_is_one_line(words, told):
     result = benchmark(*words.split())
+    assert result.returncode == 2 and told in result.stderr and len(result.stderr.splitlines()) == 1, result
+
+
+def scaling(*words):
+    command = [sys.executable, str(ROOT / "scripts" / "scaling.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_scaling_by_hand():
+    """resnet8 has 83,796 parameters with 100 classes; a ring of two sends them once, of 4 bytes each."""
+    words = "--pairs resnet14/resnet8 --fixed_ms 0 --image_us 1 --gigabytes_per_s 1 --latency_us 0"
+    result = scaling(*words.split())
+    assert result.returncode == 0, result.stderr
+    parameters = count_parameters(model_dict["resnet8"](num_classes=100, img_size=32))
+    assert f"| 0.08 M | {parameters * 4 / 1e6:.2f} MB / " in result.stdout
+    # Of a batch of 64: half the images, the gradient, and half of four times 64 rows of 100 logits.
+    seconds = 32e-6 + (parameters * 4 + 0.5 * 4 * 64 * 100 * 4) / 1e9
+    assert f"| 64 | {64e-6 / seconds:.2f}x " in result.stdout and "Not measured" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--pairs nonet/resnet8", "unknown model 'nonet'"),
+        ("--pairs resnet8", "'resnet8' is not teacher/student"),
+        ("--fixed_mz 3", "The nearest one is --fixed_ms"),
+        ("--latency_us x", "'x' is not a number of at least 0"),
+        ("--fixed_ms 0 --image_us 0", "a step takes some time"),
+    ],
+)
+def test_bad_input_to_scaling(words, told):
+    result = scaling(*words.split())
     assert result.returncode == 2 and told in result.stderr and len(result.stderr.splitlines()) == 1, result

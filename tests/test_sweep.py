@@ -528,6 +528,7 @@ BAD_LINES = {
     "python train_student.py --epochs few": ("few", 1),
     "python train_student.py --debug": ("--debug has no place", 1),
     "python train_student.py --resume_student x": ("--resume_student has no place", 1),
+    "python elsewhere/train_student.py --trial 1": ("there is no elsewhere/train_student.py here", 1),
     "python train_student.py --trial 1": ("has 1 lines, there is no line 2", 2),
 }
 
