@@ -20,7 +20,7 @@ from helper import build
 from helper.both_views import BothViews
 from helper.compiled import compile_networks
 from helper.engine import DistillStep, LossWeights, ViewMaker
-from helper.frozen import FrozenCopy, frozen_copy
+from helper.frozen import FrozenCopy, frozen_copy, part_size
 from helper.metrics import MeanMeter
 from helper.networks import freeze
 from helper.option_tables import PRECISIONS
@@ -274,6 +274,17 @@ def test_parts_on_cores_of_their_own_give_the_same_bits(amp):
     finally:
         torch.set_num_threads(before)
     assert torch.equal(alone, together) and not together.is_inference()
+
+
+@pytest.mark.parametrize(
+    ("batch", "side", "cores", "size"),
+    [
+        (128, 32, 1, 64), (128, 32, 2, 64), (192, 32, 2, 48), (128, 32, 8, 16), (128, 32, 3, 43), (5, 32, 8, 1),
+        (64, 64, 2, 16), (3, 32, 1, 3), (2, 512, 2, 1),
+    ],
+)  # fmt: skip
+def test_parts_leave_no_core_idle(batch, side, cores, size):
+    assert part_size(batch, 3, side, side, cores=cores) == size
 
 
 def in_new_process(code):
