@@ -54,7 +54,7 @@ class FrozenCopy(nn.Module):
 def part_size(batch: int, _: int, height: int, width: int, *, cores: int) -> int:
     """Images of a part, so that every core has as many as any other, and none more than PIXELS_AT_ONCE at once."""
     most = max(1, PIXELS_AT_ONCE // (height * width))
-    rounds = math.ceil(batch / (cores * most))
+    rounds = max(1, math.ceil(batch / (cores * most)))
     return max(1, math.ceil(batch / (cores * rounds)))
 
 
