@@ -81,15 +81,19 @@ def work(options: argparse.Namespace) -> None:
     steps = len(splits.train)
     resumed = resume(options, state, PROGRAM, "--resume_student", steps_per_epoch=steps, **found_out)
     scored = student if methods is None else state.deployed
-    views = build.make_views(options, spec, teacher.network, scored, generators["views"], preacts)
     tested = build.test_teacher(options, teacher, splits.test) if options.test_teacher else None
+    teacher_line = plan.describe_network(
+        "teacher", teacher.name, teacher.network, spec.img_size, options.path_t
+    )
+    views = build.make_views(options, spec, teacher.network, scored, generators["views"], preacts)
+    teacher = teacher._replace(network=views.teacher)  # the memory of the first is free again
 
     scheme = plan.scheme_name(options)
     lines = [
         *(resumed.warnings if resumed else ()),
         plan.describe_machine(device, options, is_resumed=resumed is not None),
         plan.describe_data(data.spec, splits),
-        plan.describe_network("teacher", teacher.name, teacher.network, spec.img_size, options.path_t),
+        teacher_line,
         *plan.warn_of_other_data(teacher.trained_on, spec),
     ]
     if student is not None:

@@ -38,13 +38,14 @@ class _ArrayUnpickler(pickle.Unpickler):
 def load_arrays(path: Path) -> dict[str, Any]:
     """The dict pickled in `path`: strings, numbers, lists and NumPy arrays only.
 
-    Python 2 strings come back as latin-1 text. Raises UserError if the file is damaged or holds more.
+    Its keys are text. Other Python 2 strings come back as bytes, arrays' content among them, which stays where it was
+    read: as text it would be copied three times. Raises UserError if the file is damaged or holds more.
     """
     with _one_line_errors(path), open(path, "rb") as file:
-        entry = _ArrayUnpickler(file, encoding="latin1").load()
+        entry = _ArrayUnpickler(file, encoding="bytes").load()
     if not isinstance(entry, dict):
         raise UserError(f"{path} is damaged: it holds a {type(entry).__name__}, not a dict")
-    return entry
+    return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in entry.items()}
 
 
 def load_object_array(path: Path) -> np.ndarray:

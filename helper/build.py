@@ -5,7 +5,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from helper.metrics import Evaluation
 from helper.networks import freeze
 from helper.options import checks_of, needs_student, schedule_bounds, student_weights, weight_decay_schedule
 from helper.schedule import learning_rate
+from helper.sgd import SGD
 from helper.sync_batchnorm import share_batchnorm
 from helper.teacher_stats import CovarianceMeans, CrossEntropyCovariance, TeacherStddev
 from helper.teacher_check import check_accuracy, recorded_accuracy
@@ -201,7 +201,8 @@ def load_teacher(options: argparse.Namespace, spec: DatasetSpec, device: torch.d
 
 def checksum_of(path: str) -> str:
     """The first digits of a file's SHA-256."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def identify(options: argparse.Namespace, teacher: Teacher, data: Dataset) -> dict[str, Any]:
@@ -275,10 +276,10 @@ def make_both_views(
     return BothViews(student) if is_wanted and BothViews.suits(student, device) else None
 
 
-def make_optimizer(options: argparse.Namespace, *trained: nn.Module) -> torch.optim.SGD:
+def make_optimizer(options: argparse.Namespace, *trained: nn.Module) -> SGD:
     """SGD with momentum; weight decay on every parameter, as published. On a GPU one kernel updates them all."""
     parameters = [parameter for model in trained for parameter in model.parameters()]
-    return torch.optim.SGD(
+    return SGD(
         parameters,
         lr=options.learning_rate,
         momentum=options.momentum,

@@ -25,6 +25,8 @@ from helper.cores import workers
 
 PIXELS_AT_ONCE = 64 * 32 * 32
 """On a CPU, of the images that go through together at the most: 64 of 32x32 pixels."""
+VALUES_AT_ONCE = PIXELS_AT_ONCE * 128
+"""Likewise, of the widest layer's output: wider networks, as ResNet50, are slower with more, and fill the memory."""
 TOLERANCE = 1e-4
 """How far the logits may be from the network's, relative to the largest; beyond it something was not understood."""
 
@@ -32,15 +34,18 @@ TOLERANCE = 1e-4
 class FrozenCopy(nn.Module):
     """Logits (B, K), float32, of images (B, 3, H, W), without gradient."""
 
-    def __init__(self, network: nn.Module, *, amp: bool) -> None:
+    def __init__(self, network: nn.Module, *, channels: float, amp: bool) -> None:
+        """`channels`: values that the widest layer gives for a pixel of the image."""
         super().__init__()
         self.network, self.amp = network, amp
+        self.pixels_at_once = min(PIXELS_AT_ONCE, int(VALUES_AT_ONCE / channels))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if images.is_cuda:
             return self._pass(images).clone()
         cores, is_compiled = torch.get_num_threads(), self.network._compiled_call_impl is not None
-        parts = images.split(part_size(*images.shape, cores=cores))
+        most = self.pixels_at_once // images[0, 0].numel()
+        parts = images.split(part_size(len(images), most=max(1, most), cores=cores))
         shares = len(parts) > 1 and cores > 1 and not is_compiled
         passes = workers(cores).map if shares else map
         return torch.cat(list(passes(self._pass, parts)))
@@ -51,9 +56,8 @@ class FrozenCopy(nn.Module):
             return self.network(images).float()
 
 
-def part_size(batch: int, _: int, height: int, width: int, *, cores: int) -> int:
-    """Images of a part, so that every core has as many as any other, and none more than PIXELS_AT_ONCE at once."""
-    most = max(1, PIXELS_AT_ONCE // (height * width))
+def part_size(batch: int, *, most: int, cores: int) -> int:
+    """Images of a part, so that every core has as many as any other, and none more than `most` at once."""
     rounds = max(1, math.ceil(batch / (cores * most)))
     return max(1, math.ceil(batch / (cores * rounds)))
 
@@ -68,7 +72,8 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
     try:
         fast = fold_batchnorms(trace(network, example)).requires_grad_(False)
         with torch.no_grad():
-            expected, logits = network(example), fast(example)
+            widest = _Widest(fast)
+            expected, logits = network(example), widest.run(example)
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError):
         return network
     if not (logits - expected).abs().max() <= TOLERANCE * expected.abs().max():
@@ -77,7 +82,20 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
         for layer in fast.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 layer.to(torch.bfloat16)
-    return FrozenCopy(fast.to(memory_format=torch.channels_last), amp=amp)
+    channels = widest.values / img_size**2
+    return FrozenCopy(fast.to(memory_format=torch.channels_last), channels=channels, amp=amp)
+
+
+class _Widest(fx.Interpreter):
+    """Finds how many values of an image the widest layer gives."""
+
+    values = 1
+
+    def run_node(self, node: fx.Node) -> Any:
+        result = super().run_node(node)
+        if torch.is_tensor(result):
+            self.values = max(self.values, result[0].numel())
+        return result
 
 
 class _Tracer(fx.Tracer):

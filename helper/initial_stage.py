@@ -12,6 +12,7 @@ from helper import distributed
 from helper.networks import outputs_of
 from helper.run_folder import RunFolder
 from helper.run_state import saved_if_stopped
+from helper.sgd import SGD
 from helper.training import TrainingState, progress_bar
 
 
@@ -43,7 +44,7 @@ class InitialStage:
             {"params": [p for p in rates if rates[p] == rate], "lr": rate}
             for rate in sorted(set(rates.values()))
         ]
-        self.optimizer = torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay)
+        self.optimizer = SGD(groups, momentum=momentum, weight_decay=weight_decay)
         self.trains_student = any(parameter in rates for parameter in student.parameters())
         self.preacts = sorted({method.preact for method in methods.values()})
 

@@ -51,8 +51,9 @@ class ShuffleBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H/stride, W/stride), before the ReLU."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(channel_shuffle(out, self.groups))), inplace=True)
+        out = channel_shuffle(self.bn1(self.conv1(x)), self.groups)
+        out = F.relu(out, inplace=True)  # after the shuffle, of which the backward passes then keep one copy
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
         out = self.bn3(self.conv3(out))
         if self.stride == 1:
             return out + x

@@ -12,7 +12,7 @@ import pytest
 import torch
 from fake_cifar import NEW_NAME, OLD_NAME, make_entry, write_cifar, write_pickle
 
-from dataset import DataRequest, DatasetSpec, ImageSet, datasets
+from dataset import DataRequest, DatasetSpec, ImageSet, cifar100, datasets
 from dataset.batches import Batches, DefaultDA, Normalize, crop_and_flip
 from dataset.cifar100 import read_batch
 from dataset.restricted_pickle import load_arrays
@@ -62,9 +62,18 @@ def test_python_3_pickles_are_read(tmp_path, protocol):
     assert np.array_equal(read_batch(tmp_path / "train", "fine_labels", 100).images.numpy(), images)
 
 
-def test_python_2_strings_become_latin_1_text(tmp_path):
-    write_pickle(tmp_path / "meta", {b"name": b"caf\xe9"})
-    assert load_arrays(tmp_path / "meta") == {"name": "caf\xe9"}
+def test_python_2_keys_become_latin_1_text(tmp_path):
+    write_pickle(tmp_path / "meta", {b"caf\xe9": b"caf\xe9"})
+    assert load_arrays(tmp_path / "meta") == {"caf\xe9": b"caf\xe9"}
+
+
+def test_what_cannot_be_written_to_is_copied(tmp_path, monkeypatch):
+    """Protocol 5 may hand out memory that is not ours to change; nor need it be in C's order."""
+    entry, images, _ = make_entry(3)
+    data = np.asfortranarray(entry[b"data"])
+    data.setflags(write=False)
+    monkeypatch.setattr(cifar100, "load_arrays", lambda _: {"data": data, "fine_labels": [0, 1, 2]})
+    assert np.array_equal(read_batch(tmp_path, "fine_labels", 100).images.numpy(), images)
 
 
 @pytest.mark.skipif(not REAL, reason="the folder of the real CIFAR-100 is not named by DATA_AUG_KD_CIFAR100")

@@ -1,5 +1,6 @@
 """What is done for speed changes no result: against the classic loop, and each network against itself."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from helper.frozen import FrozenCopy, frozen_copy, part_size
 from helper.metrics import MeanMeter
 from helper.networks import freeze
 from helper.option_tables import PRECISIONS
+from helper.sgd import SGD
 from helper.teacher_stats import GROUP_STEPS, TeacherStddev
 from models import build_model, model_dict
 
@@ -277,26 +279,79 @@ def test_parts_on_cores_of_their_own_give_the_same_bits(amp):
 
 
 @pytest.mark.parametrize(
-    ("batch", "side", "cores", "size"),
+    ("batch", "most", "cores", "size"),
     [
-        (128, 32, 1, 64), (128, 32, 2, 64), (192, 32, 2, 48), (128, 32, 8, 16), (128, 32, 3, 43), (5, 32, 8, 1),
-        (64, 64, 2, 16), (3, 32, 1, 3), (2, 512, 2, 1),
+        (128, 64, 1, 64), (128, 64, 2, 64), (192, 64, 2, 48), (128, 64, 8, 16), (128, 64, 3, 43), (5, 64, 8, 1),
+        (64, 16, 2, 16), (3, 64, 1, 3), (2, 1, 2, 1),
     ],
 )  # fmt: skip
-def test_parts_leave_no_core_idle(batch, side, cores, size):
-    assert part_size(batch, 3, side, side, cores=cores) == size
+def test_parts_leave_no_core_idle(batch, most, cores, size):
+    assert part_size(batch, most=most, cores=cores) == size
 
 
-def in_new_process(code):
-    """What it prints."""
-    root = Path(__file__).parent.parent
-    return subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True).stdout
+@pytest.mark.parametrize(
+    ("name", "img_size", "images"), [("vgg13", 32, 64), ("ResNet50", 32, 32), ("wrn_40_2", 64, 16)]
+)
+def test_wide_networks_and_large_images_come_in_smaller_parts(name, img_size, images):
+    """Of the widest layer's output, 4 bytes a value, a part has 32 MiB at the most."""
+    network = model_dict[name](num_classes=3, img_size=img_size).eval()
+    assert frozen_copy(network, img_size).pixels_at_once // img_size**2 == images
+
+
+def in_new_process(code, folder=None):
+    """What it prints, working in `folder`."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout
 
 
 def test_a_script_imports_what_it_needs():
-    """Each of these takes a second or so, of a start that should take four."""
-    heavy = "torchvision torch._dynamo torch.utils.tensorboard tensorboard matplotlib scipy"
-    assert in_new_process(f"import sys, train_student; print(set({heavy.split()}) & set(sys.modules))") == "set()\n"
+    """Each of these takes half a second or more, of a start that should take four."""
+    heavy = "torchvision torch._dynamo torch.utils.tensorboard tensorboard matplotlib scipy sympy"
+    assert (
+        in_new_process(f"import sys, train_student; print(set({heavy.split()}) & set(sys.modules))")
+        == "set()\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "job", ["--distill kd --epochs 1", "--fix_student --utils.ON --utils.check_ce_var --epochs 1"]
+)
+def test_a_run_imports_no_compiler(tmp_path, job):
+    """torch._dynamo, and the symbolic algebra that it works with: 1.5 s and 0.2 GB."""
+    torch.save({"model": model_dict["resnet8"](num_classes=3, img_size=16).state_dict()}, tmp_path / "t.pth")
+    words = (
+        f"--path_t {tmp_path}/t.pth --model_t resnet8 --model_s resnet8 {job} --mix_mode cutmix --dataset synthetic --num_classes 3 "
+        f"--img_size 16 --limit_train 8 --limit_test 8 --batch_size 4 --lw_mix [1,0,1] "
+        "--t_output_as_target_for_input_mix"
+    )
+    code = (
+        f"import sys, train_student; train_student.main({words.split()})\n"
+        "print({'torch._dynamo', 'sympy'} & set(sys.modules))"
+    )
+    assert in_new_process(code, tmp_path).splitlines()[-1] == "set()"
+
+
+def test_our_sgd_is_pytorchs():
+    """To the bit, over decaying rates, and their states are exchangeable."""
+    networks = [nn.Linear(5, 4), nn.Linear(5, 4)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
+    ours, theirs = (sgd(n.parameters(), **settings) for sgd, n in zip((SGD, torch.optim.SGD), networks))
+    for step in range(6):
+        images = torch.randn(8, 5)
+        for network, optimizer in zip(networks, (ours, theirs)):
+            optimizer.param_groups[0]["lr"] = 0.1 / (step + 1)
+            optimizer.zero_grad()
+            network(images).square().sum().backward()
+            optimizer.step()
+        assert torch.equal(networks[0].weight, networks[1].weight)
+        if step == 2:
+            states = copy.deepcopy((theirs.state_dict(), ours.state_dict()))
+            ours, theirs = (sgd(n.parameters(), lr=1) for sgd, n in zip((SGD, torch.optim.SGD), networks))
+            ours.load_state_dict(states[0])
+            theirs.load_state_dict(states[1])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the settings are those of glibc")
