@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,8 +202,7 @@ def load_teacher(options: argparse.Namespace, spec: DatasetSpec, device: torch.d
 
 def checksum_of(path: str) -> str:
     """The first digits of a file's SHA-256."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def identify(options: argparse.Namespace, teacher: Teacher, data: Dataset) -> dict[str, Any]:

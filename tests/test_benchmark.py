@@ -7,11 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_cifar import write_cifar
 
+from helper.errors import one_line_errors
 from helper.model_info import count_parameters
 from models import model_dict
 
 ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "scripts"))
+import benchmark as script  # noqa: E402
+
 FIELDS = set(re.findall(r"^- `(\w+)`", (ROOT / "BENCHMARKS.md").read_text(), flags=re.MULTILINE))
 
 
@@ -21,7 +26,8 @@ def benchmark(*words):
 
 
 def test_table_json_and_trace(tmp_path):
-    words = "--dataset synthetic --pairs wrn_16_1/resnet8 --modes cutmix_pick --jobs train,stddev --variants float32"
+    write_cifar(tmp_path)
+    words = f"--data_root {tmp_path} --pairs wrn_16_1/resnet8 --modes cutmix_pick --jobs train,stddev --variants float32"
     small = "--device cpu --threads 1 --batch_size 8 --steps 1 --rounds 1"
     result = benchmark(
         *words.split(), *small.split(), "--json", tmp_path / "b.json", "--profile", tmp_path / "traces"
@@ -58,9 +64,11 @@ def test_table_json_and_trace(tmp_path):
         ("--round 3 --stepz 4", "The nearest one is --steps"),
     ],
 )
-def test_bad_input_is_one_line(words, told):
-    result = benchmark(*words.split())
-    assert result.returncode == 2 and told in result.stderr and len(result.stderr.splitlines()) == 1, result
+def test_bad_input_is_one_line(words, told, capsys):
+    with pytest.raises(SystemExit) as stopped, one_line_errors(script.PROGRAM):
+        script.main(words.split())
+    out, err = capsys.readouterr()
+    assert stopped.value.code == 2 and told in err and len(err.splitlines()) == 1 and not out, err
 
 
 def scaling(*words):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo  # DistributedDataParallel imports it: once here, not in each of a hundred forks
 import torch.distributed as dist
 from command_line import identical, load, log_lines, metrics, new_run, run, the_run, without_clock
 from fake_images import write_imagenet
@@ -496,7 +497,9 @@ def test_silence_ends_a_run(tmp_path, teacher, monkeypatch, victim):
     lost.kill(signal.SIGKILL)
     lines = said(others)
     if victim == "store":  # which tells them who is to speak
-        assert lines and all("(the store that torchrun keeps for the run does not answer)" in line for line in lines)
+        assert lines and all(
+            "(the store that torchrun keeps for the run does not answer)" in line for line in lines
+        )
         return
     (line,) = lines
     assert f"lost contact with another process of the run ({victim} was silent" in line

@@ -105,7 +105,6 @@ def material(tmp_path_factory):
     root = tmp_path_factory.mktemp("material")
     write_cifar(root / "cifar")
     write_damaged_cifars(root)
-    write_damaged_folders(root)
     good = root / "resnet8_vanilla" / "good.pth"
     good.parent.mkdir()
     weights = network("resnet8", 100)
@@ -136,6 +135,16 @@ def material(tmp_path_factory):
     ):
         shutil.copytree(run_folder, root / name)
         (root / name / "log" / "args.json").write_text(args)
+    return root
+
+
+@pytest.fixture(scope="module")
+def image_folders(tmp_path_factory):
+    """Apart from `material`: a look at thousands of files takes as long as the rest of a test."""
+    root = tmp_path_factory.mktemp("image_folders")
+    write_damaged_folders(root)
+    (root / "file").write_text("")
+    write_cifar(root / "cifar")
     return root
 
 
@@ -363,7 +372,6 @@ TEACHER_ROWS = [
     ("--dev_split 1", "--dev_split", "'1' is not a number of at least 0 and below 1"),
     ("--dev_split -0.1", "--dev_split", "'-0.1'"),
     ("--dev_split 0.001", "--dev_split 0.001 of 40 training images holds out none"),
-    ("--cache_dir {m}/file --dataset tinyimagenet --data_root {m}/tiny", "--cache_dir", "{m}/file"),
     ("resnet8", "unexpected argument 'resnet8'"),
 ]
 
@@ -391,9 +399,14 @@ def test_damaged_data_are_refused(damage, problem, material, capsys):
 
 
 @pytest.mark.parametrize("row", FOLDER_ROWS, ids=lambda row: f"{row[1]} {row[0]}")
-def test_damaged_folders_are_refused(row, material, capsys):
+def test_damaged_folders_are_refused(row, image_folders, capsys):
     root, dataset, *fragments = row
-    check(TEACHER, f"--data_root {{m}}/{root} --dataset {dataset}", fragments, material, capsys)
+    check(TEACHER, f"--data_root {{m}}/{root} --dataset {dataset}", fragments, image_folders, capsys)
+
+
+def test_a_cache_that_cannot_be_written(image_folders, capsys):
+    line = "--cache_dir {m}/file --dataset tinyimagenet --data_root {m}/tiny"
+    check(TEACHER, line, ("--cache_dir", "{m}/file"), image_folders, capsys)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
