@@ -17,10 +17,12 @@ def compile_networks(networks: Sequence[nn.Module | None], device: torch.device)
     On a GPU the programs are CUDA graphs. Every batch shape has a program of its own, made when it first comes.
     Where the compiler does not work the networks stay as they are; what it cannot compile later runs uncompiled.
     """
-    torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
+    config = torch._dynamo.config
+    # It is recompile_limit since torch 2.7; the older name still works.
+    config.cache_size_limit = max(RECOMPILE_LIMIT, config.cache_size_limit)
     if reason := why_not(device):
         return [f"warning: --compile has no effect: {reason}"]
-    torch._dynamo.config.suppress_errors = True
+    config.suppress_errors = True
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     for network in networks:
         if network is not None:

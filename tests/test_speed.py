@@ -108,7 +108,8 @@ def test_losses_are_those_of_the_classic_loop(mode, one_thread):
     for seed, ours in enumerate(fast):
         images, labels = batch(seed)
         theirs = classic.train_step(images.contiguous(), labels)
-        assert ours == pytest.approx({name: theirs[name] for name in ours}, rel=1e-5)
+        # A divergence is a difference of log-probabilities of about 5, and has their rounding.
+        assert ours == pytest.approx({name: theirs[name] for name in ours}, rel=1e-5, abs=5e-6)
 
 
 @pytest.mark.parametrize("mode", ["cutmix", "cutmix_pick"])
