@@ -34,18 +34,16 @@ TOLERANCE = 1e-4
 class FrozenCopy(nn.Module):
     """Logits (B, K), float32, of images (B, 3, H, W), without gradient."""
 
-    def __init__(self, network: nn.Module, *, channels: float, amp: bool) -> None:
-        """`channels`: values that the widest layer gives for a pixel of the image."""
+    def __init__(self, network: nn.Module, *, at_once: int, amp: bool) -> None:
+        """`at_once`: how many images go through together at the most, on a CPU."""
         super().__init__()
-        self.network, self.amp = network, amp
-        self.pixels_at_once = min(PIXELS_AT_ONCE, int(VALUES_AT_ONCE / channels))
+        self.network, self.at_once, self.amp = network, at_once, amp
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if images.is_cuda:
             return self._pass(images).clone()
         cores, is_compiled = torch.get_num_threads(), self.network._compiled_call_impl is not None
-        most = self.pixels_at_once // images[0, 0].numel()
-        parts = images.split(part_size(len(images), most=max(1, most), cores=cores))
+        parts = images.split(part_size(len(images), most=self.at_once, cores=cores))
         shares = len(parts) > 1 and cores > 1 and not is_compiled
         passes = workers(cores).map if shares else map
         return torch.cat(list(passes(self._pass, parts)))
@@ -82,19 +80,19 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
         for layer in fast.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 layer.to(torch.bfloat16)
-    channels = widest.values / img_size**2
-    return FrozenCopy(fast.to(memory_format=torch.channels_last), channels=channels, amp=amp)
+    at_once = max(1, min(PIXELS_AT_ONCE // img_size**2, VALUES_AT_ONCE * len(example) // widest.values))
+    return FrozenCopy(fast.to(memory_format=torch.channels_last), at_once=at_once, amp=amp)
 
 
 class _Widest(fx.Interpreter):
-    """Finds how many values of an image the widest layer gives."""
+    """Finds how many values the widest layer gives."""
 
     values = 1
 
     def run_node(self, node: fx.Node) -> Any:
         result = super().run_node(node)
         if torch.is_tensor(result):
-            self.values = max(self.values, result[0].numel())
+            self.values = max(self.values, result.numel())
         return result
 
 

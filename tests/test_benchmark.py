@@ -15,13 +15,13 @@ from models import model_dict
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "scripts"))
-import benchmark as script  # noqa: E402
+import benchmark  # noqa: E402
 
 FIELDS = set(re.findall(r"^- `(\w+)`", (ROOT / "BENCHMARKS.md").read_text(), flags=re.MULTILINE))
 
 
-def benchmark(*words):
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), *map(str, words)]
+def call(script, *words):
+    command = [sys.executable, str(ROOT / "scripts" / script), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -29,9 +29,8 @@ def test_table_json_and_trace(tmp_path):
     write_cifar(tmp_path)
     words = f"--data_root {tmp_path} --pairs wrn_16_1/resnet8 --modes cutmix_pick --jobs train,stddev --variants float32"
     small = "--device cpu --threads 1 --batch_size 8 --steps 1 --rounds 1"
-    result = benchmark(
-        *words.split(), *small.split(), "--json", tmp_path / "b.json", "--profile", tmp_path / "traces"
-    )
+    files = ("--json", tmp_path / "b.json", "--profile", tmp_path / "traces")
+    result = call("benchmark.py", *words.split(), *small.split(), *files)
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "b.json").read_text())
     rows = report["rows"]
@@ -65,21 +64,16 @@ def test_table_json_and_trace(tmp_path):
     ],
 )
 def test_bad_input_is_one_line(words, told, capsys):
-    with pytest.raises(SystemExit) as stopped, one_line_errors(script.PROGRAM):
-        script.main(words.split())
+    with pytest.raises(SystemExit) as stopped, one_line_errors(benchmark.PROGRAM):
+        benchmark.main(words.split())
     out, err = capsys.readouterr()
     assert stopped.value.code == 2 and told in err and len(err.splitlines()) == 1 and not out, err
-
-
-def scaling(*words):
-    command = [sys.executable, str(ROOT / "scripts" / "scaling.py"), *words]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_scaling_by_hand():
     """resnet8 has 83,796 parameters with 100 classes; a ring of two sends them once, of 4 bytes each."""
     words = "--pairs resnet14/resnet8 --fixed_ms 0 --image_us 1 --gigabytes_per_s 1 --latency_us 0"
-    result = scaling(*words.split())
+    result = call("scaling.py", *words.split())
     assert result.returncode == 0, result.stderr
     parameters = count_parameters(model_dict["resnet8"](num_classes=100, img_size=32))
     assert f"| 0.08 M | {parameters * 4 / 1e6:.2f} MB / " in result.stdout
@@ -99,5 +93,5 @@ def test_scaling_by_hand():
     ],
 )
 def test_bad_input_to_scaling(words, told):
-    result = scaling(*words.split())
+    result = call("scaling.py", *words.split())
     assert result.returncode == 2 and told in result.stderr and len(result.stderr.splitlines()) == 1, result

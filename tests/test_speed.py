@@ -10,6 +10,7 @@ import pytest
 import torch
 from command_line import log_lines, new_run, run
 from torch import nn
+from torch.torch_version import TorchVersion as Version
 
 import helper.compiled
 from augment import MixSettings, Pick, mix_modes, pick_criteria
@@ -34,6 +35,8 @@ from classic_loop import ALPHA, GAMMA, ClassicLoop
 
 SPEC = datasets["cifar100"].spec(DataRequest())
 BATCH = 8
+SAME_LOSS = 1e-5 if Version(torch.__version__) >= Version("2.7") else 2e-5
+"""Relative. With torch 2.6 one divergence of 0.24 differs by 1.15e-5 after a step."""
 TINY = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 20 --batch_size 16 --seed 1"
 
 
@@ -108,8 +111,7 @@ def test_losses_are_those_of_the_classic_loop(mode, one_thread):
     for seed, ours in enumerate(fast):
         images, labels = batch(seed)
         theirs = classic.train_step(images.contiguous(), labels)
-        # A divergence is a difference of log-probabilities of about 5, and has their rounding.
-        assert ours == pytest.approx({name: theirs[name] for name in ours}, rel=1e-5, abs=5e-6)
+        assert ours == pytest.approx({name: theirs[name] for name in ours}, rel=SAME_LOSS)
 
 
 @pytest.mark.parametrize("mode", ["cutmix", "cutmix_pick"])
@@ -296,7 +298,7 @@ def test_parts_leave_no_core_idle(batch, most, cores, size):
 def test_wide_networks_and_large_images_come_in_smaller_parts(name, img_size, images):
     """Of the widest layer's output, 4 bytes a value, a part has 32 MiB at the most."""
     network = model_dict[name](num_classes=3, img_size=img_size).eval()
-    assert frozen_copy(network, img_size).pixels_at_once // img_size**2 == images
+    assert frozen_copy(network, img_size).at_once == images
 
 
 def in_new_process(code, folder=None):
