@@ -137,7 +137,7 @@ def work(options: argparse.Namespace) -> None:
             feature_views=options.feature_views == "both",
             amp=options.amp,
             observers=observers,
-            both_views=build.make_both_views(options, student, device, preacts),
+            **build.student_passes(options, student, methods, spec, device)._asdict(),
         )
         fit(state, step, **splits._asdict(), settings=settings, run=run)
     run.log(f"done, see {run.path}")

@@ -3,9 +3,10 @@
 import argparse
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from dataset import Dataset, DatasetSpec, ImageFiles
 from dataset.batches import Batches, DefaultDA
 from dataset.dev_split import dev_split
 from dataset.streamed import AnyBatches, StreamedBatches
-from helper.both_views import BothViews
+from helper import distributed
+from helper.both_views import KEPT_AT_MOST, BothViews, kept_per_image
 from helper.checkpoint import load_weights, model_name_of, read_checkpoint
 from helper.engine import ViewMaker
 from helper.errors import UserError
@@ -268,12 +270,26 @@ def make_initial_stage(
     )
 
 
-def make_both_views(
-    options: argparse.Namespace, student: nn.Module, device: torch.device, preacts: Sequence[bool]
-) -> BothViews | None:
-    """Where the student can see both views at once; after it was compiled, if it is."""
-    is_wanted = options.lw_mix is not None and not preacts
-    return BothViews(student) if is_wanted and BothViews.suits(student, device) else None
+class StudentPasses(NamedTuple):
+    """How the student sees two views: `DistillStep` says what they mean."""
+
+    in_turn: bool = False
+    gradients: Mapping[nn.Parameter, torch.Tensor] = MappingProxyType({})
+    both_views: BothViews | None = None
+
+
+def student_passes(
+    options: argparse.Namespace, student: nn.Module, methods: Methods, spec: DatasetSpec, device: torch.device
+) -> StudentPasses:
+    """On a CPU in turn if they would take much memory, else at once where possible. After it was compiled, if it is."""
+    if options.lw_mix is None or device.type != "cpu" or distributed.size() > 1:
+        return StudentPasses()
+    if kept_per_image(student, spec.img_size, amp=options.amp) * options.batch_size > KEPT_AT_MOST:
+        has_all = methods.head is None  # with another head the student's own has no gradient
+        gradients = {p: torch.zeros_like(p) for p in student.parameters()} if has_all else {}
+        return StudentPasses(in_turn=True, gradients=gradients)
+    can_both = not methods.preacts and BothViews.suits(student)
+    return StudentPasses(both_views=BothViews(student) if can_both else None)
 
 
 def make_optimizer(options: argparse.Namespace, *trained: nn.Module) -> SGD:

@@ -3,7 +3,7 @@
 The step holds no option and writes no log: images and labels in, named losses out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -164,10 +164,11 @@ class Step(Protocol):
 
     def __call__(
         self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor
-    ) -> tuple[Losses, torch.Tensor]:
-        """images: (B, 3, H, W), labels, rows: (B,). Returns the named losses and the logits (B, K).
+    ) -> Iterator[tuple[Losses, torch.Tensor]]:
+        """images: (B, 3, H, W), labels, rows: (B,). Yields named losses and, each time, the images' logits (B, K).
 
-        `rows` are the images' places in the training set.
+        Each part's backward pass is to run before the next part is asked for. `rows` are the images' places in the
+        training set.
         """
 
 
@@ -187,8 +188,13 @@ class DistillStep:
     feature_views: bool = False
     amp: bool = False
     observers: Sequence[Observer] = ()
+    in_turn: bool = False
+    """Each view's backward pass before the student sees the next: half of the memory, and the same gradients."""
+    gradients: Mapping[nn.Parameter, torch.Tensor] = field(default_factory=dict)
+    """Memory for the gradients of parameters that take part in every loss. Made before the first step it lies apart;
+    made in a step it would lie scattered among the activations' memory, which then cannot be used whole again."""
     both_views: BothViews | None = None
-    """The student on both views at once, where that is sooner than in turn and only its logits are wanted."""
+    """The student on both views at once, where that is sooner than one after the other and only its logits are wanted."""
 
     @property
     def replicated(self) -> list[nn.Parameter]:
@@ -201,55 +207,43 @@ class DistillStep:
 
     def __call__(
         self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor
-    ) -> tuple[Losses, torch.Tensor]:
-        """images: (B, 3, H, W), labels, rows: (B,). Returns the named losses and the student's logits (B, K)."""
+    ) -> Iterator[tuple[Losses, torch.Tensor]]:
+        """See `Step`: the losses on both views together or, `in_turn`, one view's after the other's."""
+        for parameter, gradient in self.gradients.items():
+            parameter.grad = gradient.zero_()
         seen = self.views(images)
         for observe in self.observers:
             observe(images, seen)
         view, batch = seen.view, Batch(Target(labels), rows)
-        student, student_view = self._student_sees(images, None if view is None else view.images)
-        teacher = outputs_for(self.feature, seen.teacher_clean, seen.features_clean)
-        logits = student[""].logits
-        losses = {"cls": F.cross_entropy(logits, labels)}
-        on_clean = self._feature_losses(student, teacher, batch)
         if view is None:
-            for name, method in self.logit.items():
-                whole, _, _ = self.weights.terms(name)
-                losses[whole] = method(logits, seen.teacher_clean, batch.target)
-            return losses | on_clean, logits
-
-        view_logits = student_view[""].logits
+            (student,) = self._student_sees(images)
+            yield self._losses(student, seen, batch), student[""].logits
+            return
         view_batch = Batch(target_of(view, labels), view.own(rows), is_clean=False)
-        view_target = seen.teacher_view if self.teacher_target else view.mix(seen.teacher_clean)
-        for name, method in self.logit.items():
-            _, of_clean, of_view = self.weights.terms(name)
-            losses[of_clean] = method(logits, seen.teacher_clean, batch.target)
-            losses[of_view] = method(view_logits, view_target, view_batch.target)
-        if self.logit and self.weights.of("div-mixCE"):
-            losses["div-mixCE"] = cross_entropy(view_logits, view_batch.target)
-        if self.feature_views:
-            teacher_view = outputs_for(self.feature, seen.teacher_view, seen.features_view)
-            on_view = self._feature_losses(student_view, teacher_view, view_batch)
-            losses |= {f"{name}-view": loss for name, loss in on_view.items()}
-        return losses | on_clean, logits
+        if self.in_turn:
+            (student,) = self._student_sees(images)
+            logits = student[""].logits
+            yield self._losses(student, seen, batch), logits
+            del student  # its features
+            (student_view,) = self._student_sees(view.images)
+            if on_view := self._losses_on_view(student_view, seen, view_batch):
+                yield on_view, logits
+        else:
+            student, student_view = self._student_sees(images, view.images)
+            losses = self._losses(student, seen, batch)
+            yield losses | self._losses_on_view(student_view, seen, view_batch), student[""].logits
 
-    def _student_sees(
-        self, images: torch.Tensor, view: torch.Tensor | None
-    ) -> tuple[dict[str, Outputs], dict[str, Outputs]]:
-        """What the student says to both views, for each feature distiller by name, and under "" its logits.
+    def _student_sees(self, *views: torch.Tensor) -> list[dict[str, Outputs]]:
+        """What the student says to each view, for each feature distiller by name, and under "" its logits.
 
-        Two passes, for BatchNorm sees each view alone; in one autocast, which casts the weights once for both. The
-        logits are a distiller's where it replaces the student's head.
+        A pass for each, for BatchNorm sees each view alone; in one autocast, which casts the weights once for all.
+        The logits are a distiller's where it replaces the student's head.
         """
-        if self.both_views is not None and view is not None:
-            clean, of_view = self.both_views(images, view, amp=self.amp)
-            return {"": Outputs(clean)}, {"": Outputs(of_view)}
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.amp):
-            clean = outputs_of(self.student, images, self.views.preacts, amp=self.amp)
-            of_view = (
-                None if view is None else outputs_of(self.student, view, self.views.preacts, amp=self.amp)
-            )
-        return self._heard(*clean), {} if of_view is None else self._heard(*of_view)
+        if self.both_views is not None and len(views) == 2:
+            return [{"": Outputs(logits)} for logits in self.both_views(*views, amp=self.amp)]
+        with torch.autocast(views[0].device.type, dtype=torch.bfloat16, enabled=self.amp):
+            said = [outputs_of(self.student, view, self.views.preacts, amp=self.amp) for view in views]
+        return [self._heard(*outputs) for outputs in said]
 
     def _heard(self, logits: torch.Tensor, features: Features) -> dict[str, Outputs]:
         outputs = {"": Outputs(logits)} | outputs_for(self.feature, logits, features)
@@ -257,6 +251,31 @@ class DistillStep:
             if method.changes_head:
                 outputs[name] = outputs[""] = method.replace_head(outputs[name])
         return outputs
+
+    def _losses(self, student: Mapping[str, Outputs], seen: TwoViews, batch: Batch) -> Losses:
+        """On the batch itself."""
+        logits = student[""].logits
+        losses = {"cls": F.cross_entropy(logits, batch.target.own)}
+        for name, method in self.logit.items():
+            whole, of_clean, _ = self.weights.terms(name)
+            term = whole if seen.view is None else of_clean
+            losses[term] = method(logits, seen.teacher_clean, batch.target)
+        teacher = outputs_for(self.feature, seen.teacher_clean, seen.features_clean)
+        return losses | self._feature_losses(student, teacher, batch)
+
+    def _losses_on_view(self, student: Mapping[str, Outputs], seen: TwoViews, batch: Batch) -> Losses:
+        logits, losses = student[""].logits, {}
+        target = seen.teacher_view if self.teacher_target else seen.view.mix(seen.teacher_clean)
+        for name, method in self.logit.items():
+            _, _, of_view = self.weights.terms(name)
+            losses[of_view] = method(logits, target, batch.target)
+        if self.logit and self.weights.of("div-mixCE"):
+            losses["div-mixCE"] = cross_entropy(logits, batch.target)
+        if self.feature_views:
+            teacher = outputs_for(self.feature, seen.teacher_view, seen.features_view)
+            on_view = self._feature_losses(student, teacher, batch)
+            losses |= {f"{name}-view": loss for name, loss in on_view.items()}
+        return losses
 
     def _feature_losses(
         self, student: Mapping[str, Outputs], teacher: Mapping[str, Outputs], batch: Batch
@@ -292,11 +311,11 @@ class LabelStep:
 
     def __call__(
         self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor
-    ) -> tuple[Losses, torch.Tensor]:
-        """images: (B, 3, H, W), labels: (B,). Returns the named losses and the logits (B, K)."""
+    ) -> Iterator[tuple[Losses, torch.Tensor]]:
+        """See `Step`: one part."""
         view = Augmented(images) if self.augment is None else self.augment(images, self.generator)
         logits = logits_of(self.model, view.images, amp=self.amp)
-        return {"cls": cross_entropy(logits, target_of(view, labels))}, logits
+        yield {"cls": cross_entropy(logits, target_of(view, labels))}, logits
 
 
 def target_of(view: Augmented, labels: torch.Tensor) -> Target:

@@ -228,13 +228,17 @@ def train_epoch(
     bar = progress_bar(state, train, f"epoch {epoch}/{settings.epochs}")
     for index, (images, labels, rows) in bar:
         timer.data_ready()
-        losses, logits = step(images, labels, rows)
-        total = step.weights.total(losses)
         state.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        losses, total = {}, 0.0
+        for part, said in step(images, labels, rows):
+            loss = step.weights.total(part)
+            loss.backward()
+            losses |= part
+            total += loss.detach()
+            logits = said.detach()
         distributed.average_gradients(step.replicated)
         state.optimizer.step()
-        acc1, acc5 = correct_topk(logits.detach(), labels) * (100 / len(labels))
+        acc1, acc5 = correct_topk(logits, labels) * (100 / len(labels))
         state.meter.update({"loss": total, "acc1": acc1, "acc5": acc5, **losses}, len(labels))
         timer.step_done()
         total_step = (epoch - 1) * len(train) + index

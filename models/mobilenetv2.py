@@ -51,16 +51,19 @@ class InvertedResidual(nn.Module):
         inner = expansion * in_channels
         self.conv = nn.Sequential(
             *_conv_bn(in_channels, inner, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             *_conv_bn(inner, inner, 3, stride=stride, groups=inner),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             *_conv_bn(inner, channels, 1),
         )
         self.residual = stride == 1 and in_channels == channels
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H/stride, W/stride), signed."""
-        return self.conv(x) + x if self.residual else self.conv(x)
+        out = self.conv(x)
+        if self.residual:
+            out += x
+        return out
 
 
 class MobileNetV2(nn.Module):
@@ -73,14 +76,14 @@ class MobileNetV2(nn.Module):
         """`width` scales all channels but the last 1280. `img_size` changes nothing here."""
         super().__init__()
         channels = int(32 * width)
-        self.conv1 = nn.Sequential(*_conv_bn(3, channels, 3, stride=2), nn.ReLU())
+        self.conv1 = nn.Sequential(*_conv_bn(3, channels, 3, stride=2), nn.ReLU(inplace=True))
         self.blocks = nn.Sequential()
         for expansion, channels_at_1, blocks, stride in STAGES:
             in_channels, channels = channels, int(channels_at_1 * width)
             first = InvertedResidual(in_channels, channels, stride, expansion)
             rest = (InvertedResidual(channels, channels, 1, expansion) for _ in range(blocks - 1))
             self.blocks.append(nn.Sequential(first, *rest))
-        self.conv2 = nn.Sequential(*_conv_bn(channels, 1280, 1), nn.ReLU())
+        self.conv2 = nn.Sequential(*_conv_bn(channels, 1280, 1), nn.ReLU(inplace=True))
         self.classifier = nn.Sequential(nn.Linear(1280, num_classes))
         self.init_weights()
 

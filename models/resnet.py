@@ -56,7 +56,9 @@ class BasicBlock(nn.Module):
         """(B, C_in, H, W) -> (B, C, H/stride, W/stride), before the ReLU."""
         shortcut = getattr(self, self.shortcut_key)(x)
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return self.bn2(self.conv2(out)) + shortcut
+        out = self.bn2(self.conv2(out))
+        out += shortcut
+        return out
 
 
 class Stage(nn.Sequential):
@@ -66,7 +68,7 @@ class Stage(nn.Sequential):
         """The last block's output after and before its ReLU."""
         for block in self:
             before_relu = block(x)
-            x = F.relu(before_relu)
+            x = F.relu(before_relu, inplace=block is not self[-1])
         return x, before_relu
 
 
@@ -94,7 +96,7 @@ class ResNet(nn.Module):
         stem, *stages = widths
         self.conv1 = nn.Conv2d(3, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.layer1 = make_stage(BasicBlock, stem, stages[0], blocks=blocks, stride=1)
         self.layer2 = make_stage(BasicBlock, stages[0], stages[1], blocks=blocks, stride=2)
         self.layer3 = make_stage(BasicBlock, stages[1], stages[2], blocks=blocks, stride=2)

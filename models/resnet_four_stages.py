@@ -52,7 +52,9 @@ class Bottleneck(nn.Module):
         shortcut = getattr(self, self.shortcut_key)(x)
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
-        return self.bn3(self.conv3(out)) + shortcut
+        out = self.bn3(self.conv3(out))
+        out += shortcut
+        return out
 
 
 class FourStageResNet(nn.Module):

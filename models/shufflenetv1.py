@@ -56,7 +56,8 @@ class ShuffleBlock(nn.Module):
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
         out = self.bn3(self.conv3(out))
         if self.stride == 1:
-            return out + x
+            out += x
+            return out
         return torch.cat([out, F.avg_pool2d(x, 3, stride=2, padding=1)], dim=1)
 
 

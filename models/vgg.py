@@ -100,7 +100,7 @@ class VGG(nn.Module):
         features = []
         for block, pool in self._blocks_and_pools():
             before_relu = block(x)
-            x = F.relu(before_relu)
+            x = F.relu(before_relu, inplace=not preact)
             features.append(before_relu if preact and block is not self.block0 else x)
             if pool is not self.pool3 or pools_block3:
                 x = pool(x)

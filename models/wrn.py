@@ -44,7 +44,9 @@ class PreactBlock(nn.Module):
         out = F.relu(self.bn1(x), inplace=True)
         shortcut = x if self.convShortcut is None else self.convShortcut(out)
         out = F.relu(self.bn2(self.conv1(out)), inplace=True)
-        return self.conv2(out) + shortcut
+        out = self.conv2(out)
+        out += shortcut
+        return out
 
 
 class Stage(nn.Module):

@@ -15,7 +15,7 @@ from dataset import DataRequest, Dataset, DatasetSpec, datasets
 from dataset.streamed import AnyBatches
 from helper import build
 from helper.compiled import compile_networks
-from helper.engine import DistillStep, ViewMaker
+from helper.engine import DistillStep, Losses, Step, ViewMaker
 from helper.measure import measure_teacher
 from helper.methods import make_methods
 from helper.options import parse_student
@@ -105,6 +105,19 @@ class Timed(nn.Module):
             return self.network(*images, **asked)
 
 
+class TimedStep:
+    """A step whose backward passes, which run after each of its parts, count as the student's."""
+
+    def __init__(self, step: Step, clock: Clock) -> None:
+        self.step, self.clock = step, clock
+        self.weights, self.replicated = step.weights, step.replicated
+
+    def __call__(self, *batch: torch.Tensor) -> Iterator[tuple[Losses, torch.Tensor]]:
+        for part in self.step(*batch):
+            with self.clock.within("student"):
+                yield part
+
+
 def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -129,7 +142,8 @@ class FastLoop:
     def run(self, steps: int, clock: Clock | None = None) -> None:
         chunk = Chunk(self.stream if clock is None else timed(self.stream, clock), steps, self.device)
         if self.step is not None:
-            train_epoch(self.state, self.step, chunk, self.settings, SilentRunFolder(Path()), 1)
+            step = self.step if clock is None else TimedStep(self.step, clock)
+            train_epoch(self.state, step, chunk, self.settings, SilentRunFolder(Path()), 1)
             self.state.end_pass()
         else:
             probe = build.make_probe(self.options, chunk, self.spec, None)
@@ -146,22 +160,11 @@ class FastLoop:
             self.run(steps, clock)
             self.views.teacher = teacher
             return clock.shares()
-        optimizer, student = self.state.optimizer, self.step.student
-        zero_grad = optimizer.zero_grad
-
-        def zero_grad_then_backward(*args: Any, **kwargs: Any) -> None:
-            zero_grad(*args, **kwargs)
-            clock.enter("student")
-
-        both_views = self.step.both_views
+        student, both_views = self.step.student, self.step.both_views
         self.step.student = Timed(student, clock, "student")
         self.step.both_views = both_views and Timed(both_views, clock, "student")
-        optimizer.zero_grad = zero_grad_then_backward
-        backward_is_over = optimizer.register_step_pre_hook(lambda *_: clock.enter("other") and None)
         self.run(steps, clock)
-        backward_is_over.remove()
-        optimizer.zero_grad, self.step.student, self.views.teacher = zero_grad, student, teacher
-        self.step.both_views = both_views
+        self.step.student, self.step.both_views, self.views.teacher = student, both_views, teacher
         return clock.shares()
 
 
@@ -220,6 +223,6 @@ def make_fast_loop(
         methods.weights,
         teacher_target=True,
         amp=options.amp,
-        both_views=build.make_both_views(options, student, device, ()),
+        **build.student_passes(options, student, methods, spec, device)._asdict(),
     )
     return FastLoop(device, views, splits.train, step, state, settings, options, spec)

@@ -185,7 +185,7 @@ def descend(step, student, modules, sizes):
     optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
     history = []
     for images, labels, rows in batches(sizes):
-        losses, _ = step(images, labels, rows)
+        ((losses, _),) = step(images, labels, rows)
         total = step.weights.total(losses)
         optimizer.zero_grad()
         total.backward()

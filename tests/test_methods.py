@@ -104,7 +104,7 @@ def train(step, student, methods, steps, *, lr=0.01, only=None):
     step.start_epoch(20)  # methods that warm up have done so
     history = []
     for _ in range(steps):
-        losses, logits = step(*batch())
+        ((losses, logits),) = step(*batch())
         assert logits.shape == (BATCH, CLASSES)
         wanted = {name: loss for name, loss in losses.items() if only is None or name in only}
         optimizer.zero_grad()
@@ -142,7 +142,7 @@ def test_a_last_batch_of_one_image(name):
     student.train()
     for mix_mode in (None, "cutmix"):
         step = make_step(teacher, student, methods, mix_mode, both=mix_mode is not None)
-        losses, _ = step(*batch(1))
+        ((losses, _),) = step(*batch(1))
         total = step.weights.total(losses)
         total.backward()
         assert torch.isfinite(total), losses
@@ -242,7 +242,7 @@ def test_any_method_with_any_mix_mode(name, mix_mode):
     n_run = 2 if mix_mode == "cutmix_pick" else 1
     teacher, student, methods = build(name, "resnet8", "resnet8", "--lw_mix", "[1,0.5,1]")
     step = make_step(teacher, student, methods, mix_mode, both=True, n_run=n_run)
-    losses, _ = step(*batch())
+    ((losses, _),) = step(*batch())
     if name in LOGIT:
         _, clean, view = methods.weights.terms(name)
         assert losses.keys() == {"cls", clean, view, "div-mixCE"}
@@ -254,8 +254,30 @@ def test_any_method_with_any_mix_mode(name, mix_mode):
 def test_features_are_compared_on_the_first_view_unless_both_are_asked_for():
     for both, names in ((False, {"cls", "hint"}), (True, {"cls", "hint", "hint-view"})):
         teacher, student, methods = build("hint", "resnet14", "resnet8", "--lw_mix", "[1,0,1]")
-        losses, _ = make_step(teacher, student, methods, "cutmix", both=both)(*batch())
+        ((losses, _),) = make_step(teacher, student, methods, "cutmix", both=both)(*batch())
         assert losses.keys() == names
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_views_in_turn_have_the_same_losses_and_gradients(name):
+    """One view's backward pass before the other's forward pass."""
+    seen = []
+    for in_turn in (False, True):
+        teacher, student, methods = build(name, "resnet8", "resnet8", "--lw_mix", "[1,0.5,1]")
+        step = make_step(teacher, student.train(), methods, "cutmix", both=True)
+        step.in_turn = in_turn
+        if in_turn and methods.head is None:  # values of an earlier step
+            step.gradients = {p: torch.full_like(p, 7.0) for p in student.parameters()}
+        losses, parts = {}, 0
+        for part, logits in step(*batch()):
+            step.weights.total(part).backward()
+            losses, parts, said = losses | part, parts + 1, logits.detach()
+        assert parts == 1 + (in_turn and name in MAIN)
+        trained = [*student.parameters(), *methods.modules.parameters()]
+        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+        numbers = {loss: value.detach() for loss, value in losses.items()}
+        seen.append((numbers, said, gradients, dict(student.named_buffers())))
+    torch.testing.assert_close(*seen, rtol=1e-5, atol=1e-6)
 
 
 def test_a_view_that_equals_the_first_gives_equal_losses():
@@ -263,7 +285,7 @@ def test_a_view_that_equals_the_first_gives_equal_losses():
     for name in ("dkd", "nkd", "attention", "pkt"):
         teacher, student, methods = build(name, "resnet14", "resnet8", "--lw_mix", "[1,0,1]")
         student.eval()
-        losses, _ = make_step(teacher, student, methods, "identity", both=True)(*batch())
+        ((losses, _),) = make_step(teacher, student, methods, "identity", both=True)(*batch())
         _, clean, view = methods.weights.terms(name) if name in LOGIT else ("", name, f"{name}-view")
         torch.testing.assert_close(losses[clean], losses[view], rtol=1e-4, atol=1e-6)
 
@@ -279,7 +301,7 @@ def test_mixed_views_use_both_labels():
     seen = []
     step.observers = [lambda images, views: seen.append(views)]
     images, labels, rows = batch()
-    losses, _ = step(images, labels, rows)
+    ((losses, _),) = step(images, labels, rows)
     (views,) = seen
     logits = student(views.view.images)
     own, other = (
@@ -297,11 +319,11 @@ def test_both_kinds_of_features_at_once():
     assert methods.preacts == [False, True]
     step = make_step(teacher, student, methods)
     student.train()
-    losses, _ = step(*batch())
+    ((losses, _),) = step(*batch())
     assert losses.keys() == {"cls", "attention", "review"}
     assert int(student.bn1.num_batches_tracked) == 1  # the second pass leaves no trace
     alone = build("attention")
-    other, _ = make_step(*alone)(*batch())
+    ((other, _),) = make_step(*alone)(*batch())
     assert float(losses["attention"].detach()) == pytest.approx(float(other["attention"].detach()), rel=1e-5)
 
 
@@ -314,7 +336,7 @@ def test_amp_gives_nearly_the_same_losses():
             teacher, student, methods = build(name)
             step = dataclasses.replace(make_step(teacher, student.eval(), methods), amp=amp)
             step.views = dataclasses.replace(step.views, amp=amp)
-            losses, _ = step(*batch())
+            ((losses, _),) = step(*batch())
             assert all(loss.dtype == torch.float32 for loss in losses.values()), name
             values.append(float(step.weights.total(losses).detach()))
         assert values[1] == pytest.approx(values[0], rel=0.15), name
@@ -383,7 +405,7 @@ def test_simkd_is_evaluated_with_the_teachers_classifier():
     features, _ = student(images, is_feat=True)
     vector = methods.head.project(features[-2]).mean((2, 3))
     torch.testing.assert_close(network(images), teacher.fc(vector))
-    _, logits = make_step(teacher, student, methods)(*batch())
+    ((_, logits),) = make_step(teacher, student, methods)(*batch())
     torch.testing.assert_close(logits, network(images))
 
 
@@ -392,7 +414,7 @@ def test_simkd_projects_each_view_once():
     student.train()
     for both in (False, True):
         before = int(methods.head.project[1].num_batches_tracked)
-        make_step(teacher, student, methods, "cutmix", both=both)(*batch())
+        next(make_step(teacher, student, methods, "cutmix", both=both)(*batch()))
         assert int(methods.head.project[1].num_batches_tracked) == before + 2
 
 

@@ -80,7 +80,7 @@ def steps(step, count):
     optimizer = torch.optim.SGD(step.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     seen = []
     for seed in range(count):
-        losses, _ = step(*batch(seed), torch.arange(BATCH))
+        ((losses, _),) = step(*batch(seed), torch.arange(BATCH))
         total = step.weights.total(losses)
         optimizer.zero_grad()
         total.backward()
