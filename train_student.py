@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from dataset import datasets
-from helper import build, distributed, plan
+from helper import bfloat16, build, distributed, plan
 from helper.checkpoint import describe_model
 from helper.compiled import compile_networks
 from helper.engine import DistillStep
@@ -92,6 +92,7 @@ def work(options: argparse.Namespace) -> None:
     lines = [
         *(resumed.warnings if resumed else ()),
         plan.describe_machine(device, options, is_resumed=resumed is not None),
+        *bfloat16.warn_if_slow(device, amp=options.amp),
         plan.describe_data(data.spec, splits),
         teacher_line,
         *plan.warn_of_other_data(teacher.trained_on, spec),

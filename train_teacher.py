@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from dataset import datasets
-from helper import build, distributed, plan
+from helper import bfloat16, build, distributed, plan
 from helper.checkpoint import describe_model, save_keeping_old
 from helper.compiled import compile_networks
 from helper.engine import LabelStep
@@ -61,6 +61,7 @@ def work(options: argparse.Namespace) -> None:
     lines = [
         *(resumed.warnings if resumed else ()),
         plan.describe_machine(device, options, is_resumed=resumed is not None),
+        *bfloat16.warn_if_slow(device, amp=options.amp),
         plan.describe_data(data.spec, splits),
         plan.describe_network("network", options.model, model, spec.img_size),
         f"{options.epochs} epochs at learning rate {options.learning_rate:g}, "
