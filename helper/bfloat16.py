@@ -18,8 +18,9 @@ def warn_if_slow(device: torch.device, *, amp: bool) -> list[str]:
     """
     if not amp or device.type != "cpu":
         return []
-    core = workers(torch.get_num_threads())  # one does not wait for the others, which a busy machine may hold up
-    seconds = {dtype: core.submit(seconds_of_convolution, dtype).result() for dtype in (torch.float32, torch.bfloat16)}
+    core = workers(torch.get_num_threads())  # one waits for no other, which a busy machine may hold up
+    dtypes = (torch.float32, torch.bfloat16)
+    seconds = {dtype: core.submit(seconds_of_convolution, dtype).result() for dtype in dtypes}
     times_as_long = seconds[torch.bfloat16] / seconds[torch.float32]
     if times_as_long < 1.1:
         return []

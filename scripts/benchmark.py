@@ -12,6 +12,7 @@ has the JSON's fields.
 """
 
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -36,6 +37,7 @@ from fast_loop import (
     JOBS, PICK_RUNS, VARIANTS, Case, FastLoop, load_data, make_fast_loop, new_network, synchronize,
 )  # fmt: skip
 from helper import build
+from helper.checkpoint import write_atomically
 from helper.errors import UserError, one_line_errors
 from helper.memory import keep_freed_memory
 from helper.model_info import count_flops
@@ -268,10 +270,13 @@ def describe_machine(bench: Bench) -> dict[str, Any]:
     }
 
 
-def print_table(rows: Iterable[Row]) -> None:
-    """In Markdown."""
+def print_titles() -> None:
+    """Of the table, in Markdown."""
     titles = "pair|mode|job|variant|runs|steps/s|images/s|ratio|peak MB|data|teacher|student|other|ceiling"
-    print("| " + titles.replace("|", " | ") + " |\n" + "|---" * len(titles.split("|")) + "|")
+    print("| " + titles.replace("|", " | ") + " |\n" + "|---" * len(titles.split("|")) + "|", flush=True)
+
+
+def print_rows(rows: Iterable[Row]) -> None:
     for row in rows:
         shares = [f"{share:.0%}" for share in row.shares.values()] if row.shares else ["-"] * 4
         cells = [row.pair, row.mode, row.job, row.variant, row.runs_at_once]
@@ -352,23 +357,28 @@ def main(argv: Sequence[str]) -> None:
         print(f"{machine['device']}, {machine['processor']}, {machine['threads']} threads", end=", ")
         print(f"torch {torch.__version__}, batch {options.batch_size}, ", end="")
         print(", ".join(f"ceiling {value:.0f} GFLOP/s in {name}" for name, value in ceilings.items()))
-        for pair in options.pairs:
-            for mode in options.modes:
-                for job in options.jobs:
-                    rows += bench.measure(Case(pair, mode, job), ceilings)
-    print_table(rows)
-    if options.json:
-        report = {
-            "machine": machine,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "command": shlex.join(["python", "scripts/benchmark.py", *argv]),
-            "settings": {
-                name: getattr(options, name) for name in ("batch_size", "steps", "rounds", "dataset")
-            },
-            "ceiling_gflops": ceilings,
-            "rows": [asdict(row) for row in rows],
-        }
-        Path(options.json).write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+        print_titles()
+        for case in map(Case._make, itertools.product(options.pairs, options.modes, options.jobs)):
+            measured = bench.measure(case, ceilings)
+            print_rows(measured)
+            rows += measured
+            if options.json:  # at once: a later case may fail
+                write_report(Path(options.json), argv, options, machine, ceilings, rows)
+
+
+def write_report(
+    path: Path, argv: Sequence[str], options: Namespace, machine: dict[str, Any], ceilings: dict[str, float],
+    rows: list[Row],
+) -> None:  # fmt: skip
+    report = {
+        "machine": machine,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "command": shlex.join(["python", "scripts/benchmark.py", *argv]),
+        "settings": {name: getattr(options, name) for name in ("batch_size", "steps", "rounds", "dataset")},
+        "ceiling_gflops": ceilings,
+        "rows": [asdict(row) for row in rows],
+    }
+    write_atomically(path, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from fake_cifar import write_cifar
 
-from helper.errors import one_line_errors
+from helper.errors import UserError, one_line_errors
 from helper.model_info import count_parameters
 from models import model_dict
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "scripts"))
 import benchmark  # noqa: E402
+import scaling  # noqa: E402
 
 FIELDS = set(re.findall(r"^- `(\w+)`", (ROOT / "BENCHMARKS.md").read_text(), flags=re.MULTILINE))
 
@@ -52,6 +53,21 @@ def test_table_json_and_trace(tmp_path):
     ]
 
 
+def test_a_case_that_fails_costs_none_before_it(tmp_path, monkeypatch, capsys):
+    def measure(self, case, ceilings):
+        if case.mode == "mixup":
+            raise UserError("no memory left")
+        return [benchmark.Row(*case, "float32", 1, 2.0, 128.0, None, (), None, None, 5.0, 0.5)]
+
+    monkeypatch.setattr(benchmark.Bench, "measure", measure)
+    monkeypatch.setattr(benchmark, "measure_ceilings", lambda device: {"float32": 10.0})
+    words = f"--dataset synthetic --device cpu --modes flip,mixup --json {tmp_path / 'b.json'}"
+    with pytest.raises(SystemExit), one_line_errors(benchmark.PROGRAM):
+        benchmark.main(words.split())
+    assert [row["mode"] for row in json.loads((tmp_path / "b.json").read_text())["rows"]] == ["flip"]
+    assert "| flip | train | float32 | 1 | 2.00 | 128 |" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -64,8 +80,12 @@ def test_table_json_and_trace(tmp_path):
     ],
 )
 def test_bad_input_is_one_line(words, told, capsys):
-    with pytest.raises(SystemExit) as stopped, one_line_errors(benchmark.PROGRAM):
-        benchmark.main(words.split())
+    check_refused(benchmark, words, told, capsys)
+
+
+def check_refused(script, words, told, capsys):
+    with pytest.raises(SystemExit) as stopped, one_line_errors(script.PROGRAM):
+        script.main(words.split())
     out, err = capsys.readouterr()
     assert stopped.value.code == 2 and told in err and len(err.splitlines()) == 1 and not out, err
 
@@ -92,6 +112,5 @@ def test_scaling_by_hand():
         ("--fixed_ms 0 --image_us 0", "a step takes some time"),
     ],
 )
-def test_bad_input_to_scaling(words, told):
-    result = call("scaling.py", *words.split())
-    assert result.returncode == 2 and told in result.stderr and len(result.stderr.splitlines()) == 1, result
+def test_bad_input_to_scaling(words, told, capsys):
+    check_refused(scaling, words, told, capsys)

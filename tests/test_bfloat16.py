@@ -12,7 +12,9 @@ from helper.bfloat16 import seconds_of_convolution, warn_if_slow
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("bfloat16", "warns"), [(0.4, ""), (1.0, ""), (1.9, "1.9 times as long"), (30, "30.0 times")])
+@pytest.mark.parametrize(
+    ("bfloat16", "warns"), [(0.4, ""), (1.0, ""), (1.9, "1.9 times as long"), (30, "30.0 times")]
+)
 def test_a_slow_bfloat16_is_told(monkeypatch, bfloat16, warns):
     seconds = {torch.float32: 0.001, torch.bfloat16: 0.001 * bfloat16}
     monkeypatch.setattr(helper.bfloat16, "seconds_of_convolution", seconds.__getitem__)

@@ -1,9 +1,7 @@
-"""Two and three processes on one machine: what they compute together is what one computes alone."""
+"""Whole runs on two and three processes of one machine: the run of one process, whoever is told to stop, dies or falls silent."""
 
-import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,331 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch._dynamo  # DistributedDataParallel imports it: once here, not in each of a hundred forks
 import torch.distributed as dist
 from command_line import identical, load, log_lines, metrics, new_run, run, the_run, without_clock
 from fake_images import write_imagenet
 from fast_runs import draw_once  # noqa: F401  (a fixture)
-from forked import start
+from processes import STORES, end_stores, finish_all, free_port, said, start_all  # noqa: F401  (a fixture)
 
-from augment import MixSettings, Pick, mix_modes, pick_criteria
-from dataset.synthetic import synthetic_spec
 from helper import distributed, heartbeat
-from helper.engine import DistillStep, LabelStep, ViewMaker
-from helper.methods import make_methods
-from helper.metrics import evaluate
-from helper.networks import freeze
-from helper.option_tables import student_parser
-from helper.sync_batchnorm import share_batchnorm
-from helper.teacher_stats import TeacherStddev
-from models import build_model
 
 ROOT = Path(__file__).parent.parent
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-CLASSES, SIZE = 10, 32
-SPEC = synthetic_spec(CLASSES, SIZE)
-IMAGES = 40
-"""In the training set of the steps below."""
-
-
-STORES = []
-
-
-def keep_store(port, folder):
-    """As torchrun does, in a process of its own."""
-
-    def keep(_):
-        store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
-        time.sleep(300)
-        del store
-
-    STORES.append(start(keep, "", folder, output=folder / f"store{port}"))
-
-
-@pytest.fixture(autouse=True)
-def end_stores():
-    yield
-    for child in STORES:
-        child.kill(signal.SIGKILL)
-        child.wait()
-    STORES.clear()
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def join(rank, size, port):
-    """What torchrun, which keeps the store, tells its processes."""
-    values = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": size,
-        "LOCAL_WORLD_SIZE": size,
-        "MASTER_PORT": port,
-    }
-    values |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    os.environ.update({name: str(value) for name, value in values.items()})
-
-
-def start_all(program, words, folder, size, output):
-    port = free_port()
-    keep_store(port, folder)
-    return [
-        start(
-            program, words, folder,
-            output=output.with_name(f"{output.name}{rank}"), prepare=functools.partial(join, rank, size, port),
-        )
-        for rank in range(size)
-    ]  # fmt: skip
-
-
-def finish_all(program, words, folder, size, output):
-    """(exit statuses, the lines on stderr of all)."""
-    children = start_all(program, words, folder, size, output)
-    statuses = [child.wait() for child in children]
-    return statuses, said(children)
-
-
-def said(children):
-    """What our own code said on stderr, or Python; PyTorch's C++ code has a log of its own there."""
-    lines = [line for child in children for line in child.stderr.splitlines()]
-    return [line for line in lines if line.startswith(("train_", "Traceback")) or "Error: " in line]
-
-
-def together(work, size, folder):
-    """What `work()` returns in each of `size` processes."""
-
-    def main(_):
-        distributed.start(torch.device("cpu"))
-        torch.save(work(), folder / f"result{distributed.rank()}")
-
-    statuses, errors = finish_all(main, "", folder, size, folder / "child")
-    assert statuses == [0] * size, errors
-    return [torch.load(folder / f"result{rank}") for rank in range(size)]
-
-
-def network(name, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return build_model(name, num_classes=CLASSES, img_size=SIZE, generator=generator).double()
-
-
-def batches(sizes):
-    generator = torch.Generator().manual_seed(5)
-    for count in sizes:
-        images = torch.randn(count, 3, SIZE, SIZE, generator=generator, dtype=torch.float64)
-        yield (
-            images,
-            torch.randint(CLASSES, (count,), generator=generator),
-            torch.randperm(IMAGES, generator=generator)[:count],
-        )
-
-
-def train(distill, mix_mode="cutmix", criterion="", sizes=(8, 7, 2), shares=True, student="resnet8"):
-    """Three steps in float64, the last one of two images. Weights, statistics, losses."""
-    torch.manual_seed(distributed.rank())  # nothing may come from here
-    words = [
-        "--distill",
-        distill,
-        "--nce_k",
-        "6",
-        "--lw_mix",
-        "[1,0.5,1]",
-        *(["-a", "0.9"] * (distill == "crd")),
-    ]
-    options = student_parser().parse(words)
-    teacher, student = freeze(network("resnet14", 0)), network(student, 1)
-    if shares:
-        share_batchnorm(student)
-    generators = [torch.Generator().manual_seed(seed) for seed in (7, 8)]
-    methods = make_methods(
-        options, teacher=teacher, student=student, pair="", spec=SPEC, train_labels=torch.arange(IMAGES) % CLASSES,
-        device=torch.device("cpu"), generator=generators[0],
-    )  # fmt: skip
-    methods.modules.double()
-    pick = Pick(pick_criteria[criterion], 8, 4.0) if criterion else None
-    views = ViewMaker(
-        teacher,
-        mix_modes[mix_mode](SPEC, MixSettings(n_run=2)),
-        generators[1],
-        pick=pick,
-        student=student,
-        preacts=methods.preacts,
-        features_of_view=bool(methods.preacts),
-    )
-    step = DistillStep(
-        views, distributed.parallel(student, uses_all=methods.head is None), methods.logit, methods.in_main_stage,
-        methods.weights, teacher_target=True, feature_views=bool(methods.preacts),
-    )  # fmt: skip
-    return descend(step, student, methods.modules, sizes)
-
-
-def train_on_labels(mix_mode, sizes=(8, 7, 2)):
-    student = share_batchnorm(network("vgg8", 1))
-    augment = mix_modes[mix_mode](SPEC, MixSettings())
-    step = LabelStep(distributed.parallel(student), augment, torch.Generator().manual_seed(8))
-    return descend(step, student, torch.nn.ModuleDict(), sizes)
-
-
-def descend(step, student, modules, sizes):
-    student.train()
-    parameters = [*student.parameters(), *modules.parameters()]
-    optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
-    history = []
-    for images, labels, rows in batches(sizes):
-        ((losses, _),) = step(images, labels, rows)
-        total = step.weights.total(losses)
-        optimizer.zero_grad()
-        total.backward()
-        distributed.average_gradients(step.replicated)
-        optimizer.step()
-        history.append(total.detach())
-    return {
-        "losses": torch.stack(history),
-        **student.state_dict(),
-        **{f"m.{k}": v for k, v in modules.state_dict().items()},
-    }
-
-
-def assert_close(got, wanted, tolerance=1e-9):
-    assert got.keys() == wanted.keys()
-    for name, value in wanted.items():
-        torch.testing.assert_close(
-            got[name], value, rtol=tolerance, atol=tolerance, msg=lambda text, n=name: f"{n}: {text}"
-        )
-
-
-CASES = [
-    ("kd", {}), ("kd", {"mix_mode": "identity"}), ("kd", {"mix_mode": "cutout", "student": "wrn_16_1"}),
-    ("crd", {}), ("hint", {}), ("kd+vid", {}), ("simkd", {}), ("review", {}), ("rkd", {"mix_mode": "mixup"}), ("dkd", {}),
-    ("kd", {"mix_mode": "cutmix_pick", "criterion": "teacher_entropy"}),
-    ("kd", {"mix_mode": "cutmix_pick", "criterion": "kld"}),
-    ("attention", {"mix_mode": "cutmix_pick", "criterion": "student_entropy"}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize(("distill", "options"), CASES)
-def test_training_gives_the_weights_of_one_process(tmp_path, size, distill, options):
-    """The last batch has fewer images than three processes: each has it whole."""
-    work = functools.partial(train, distill, **options)
-    wanted = work()
-    results = together(work, size, tmp_path)
-    for result in results:
-        assert_close(result, wanted)
-    for result in results[1:]:
-        parameters = [name for name in result if "running" not in name and "losses" not in name]
-        assert_close(
-            {name: result[name] for name in parameters},
-            {name: results[0][name] for name in parameters},
-            1e-14,
-        )
-
-
-@pytest.mark.parametrize("mode", ["mixup", "cutmix", "flip"])
-def test_a_teacher_gets_the_weights_of_one_process(tmp_path, mode):
-    work = functools.partial(train_on_labels, mode)
-    assert_close(together(work, 2, tmp_path)[1], work())
-
-
-def test_without_shared_batchnorm_each_sees_its_part(tmp_path):
-    """The weights are equal everywhere, but not those of one process."""
-    work = functools.partial(train, "kd", shares=False)
-    first, second = together(work, 2, tmp_path)
-    for name in first:
-        if "running" not in name:
-            torch.testing.assert_close(first[name], second[name], rtol=1e-14, atol=1e-14)
-    assert not torch.allclose(first["conv1.weight"], work()["conv1.weight"], rtol=1e-6)
-
-
-def test_shared_batchnorm_is_batchnorm(tmp_path):
-    """Values, gradients, statistics; four images on three processes."""
-    images = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-    def work():
-        layer = share_batchnorm(torch.nn.Sequential(torch.nn.BatchNorm2d(3)).double())[0]
-        torch.nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
-        leaf = images.clone().requires_grad_()
-        out = distributed.divided(layer, leaf, layer)
-        (out * torch.arange(5.0)).cos().sum().backward()
-        gradients = [leaf.grad, layer.weight.grad, layer.bias.grad]
-        gradients = [distributed.summed(gradient) / distributed.size() for gradient in gradients]
-        return {
-            "out": out.detach(), **{f"grad{k}": g for k, g in enumerate(gradients)}, **layer.state_dict()
-        }  # fmt: skip
-
-    for result in together(work, 3, tmp_path):
-        assert_close(result, work())
-    assert_close({"out": work()["out"]}, {"out": reference(images)})
-
-
-def reference(images):
-    layer = torch.nn.BatchNorm2d(3).double()
-    torch.nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
-    return layer(images).detach()
-
-
-@pytest.mark.parametrize("size", [2, 3])
-def test_evaluation_is_exact(tmp_path, size):
-    def work():
-        model = network("resnet8", distributed.rank() * 0 + 3).float()
-        for buffer in model.buffers():  # in the second process they are off, as without --sync_bn
-            buffer.add_(distributed.rank())
-        result = evaluate(model, [(i.float(), y, r) for i, y, r in batches((7, 5, 1))])
-        return {name: torch.tensor(value) for name, value in vars(result).items()}
-
-    wanted = work()
-    for result in together(work, size, tmp_path):
-        assert_close(result, wanted, 1e-6)
-        assert result["acc1"] == wanted["acc1"]
-
-
-@pytest.mark.parametrize("size", [2, 3])
-def test_t_stddev_is_that_of_one_process(tmp_path, size):
-    """Fourteen steps: two groups, and a part of a third, over which a checkpoint is written and read."""
-
-    def work():
-        teacher = freeze(network("resnet8", 0))
-        views = ViewMaker(
-            teacher,
-            mix_modes["cutmix"](SPEC, MixSettings()),
-            torch.Generator().manual_seed(4),
-            own_rows_only=True,
-        )
-        stddev = TeacherStddev(CLASSES, is_divided=True)
-        for number, (images, *_) in enumerate(batches([8, 7] * 6 + [2, 1])):
-            seen = views(images)
-            stddev.update(seen.teacher_clean.softmax(1), seen.teacher_view.softmax(1))
-            if number == 6:
-                state = stddev.state_dict()
-                stddev = TeacherStddev(CLASSES, is_divided=True)
-                stddev.load_state_dict(state)
-        value, entropy = stddev.value()
-        return {"value": torch.tensor(value), "entropy": torch.tensor(entropy), **{
-            name: torch.as_tensor(value) for name, value in stddev.state_dict().items()
-        }}  # fmt: skip
-
-    wanted = work()
-    assert wanted["groups"] == 2 and wanted["group"][-1] == 2 * (8 + 7 + 2 + 1)
-    for result in together(work, size, tmp_path):
-        assert_close(result, wanted)
-
-
-@pytest.mark.parametrize(("count", "size"), [(7, 3), (64, 3), (2, 3), (1, 2), (9, 9)])
-def test_parts_are_all_of_it(monkeypatch, count, size):
-    parts = []
-    for rank in range(size):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        monkeypatch.setattr(distributed, "size", lambda: size)
-        parts.append(range(count)[distributed.part(count)])
-    assert [row for part in parts for row in part] == list(range(count))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-# --- Scripts -------------------------------------------------------------------------------------------------------
-
 TINY = (
     "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 --batch_size 16 --device cpu "
     "--seed 3 --print_interval 1"
@@ -370,14 +53,14 @@ def assert_close_runs(got, wanted):
     assert kinds[0] == kinds[1]
 
 
-@pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize(
-    "words",
+    ("size", "words"),
     [
-        "--distill kd --mix_mode cutmix --utils.check_ce_var --epochs 1",
-        "--distill crd --nce_k 7 -a 0.5 --mix_mode mixup --epochs 1",
-        "--distill abound --init_epochs 1 --mix_mode flip --epochs 1",
-        "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy --epochs 1",
+        (2, "--distill kd --mix_mode cutmix --utils.check_ce_var --epochs 1"),
+        (3, "--distill kd --mix_mode cutmix --utils.check_ce_var --epochs 1"),
+        (3, "--distill crd --nce_k 7 -a 0.5 --mix_mode mixup --epochs 1"),
+        (2, "--distill abound --init_epochs 1 --mix_mode flip --epochs 1"),
+        (3, "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy --epochs 1"),
     ],
 )
 def test_a_run_on_several_processes_is_one_run(tmp_path, teacher, size, words):

@@ -206,7 +206,7 @@ def test_an_image_that_turns_bad_costs_no_step(tmp_path, monkeypatch, capsys, wo
     """A streamed data set: what is done of the epoch is saved, and done once the file is back."""
     write_imagenet(tmp_path / "data", train=1)
     words = (
-        f"--dataset imagenet100 --data_root data --limit_train 12 --limit_test 2 --batch_size 4 --model resnet18 --epochs 1 "
+        f"--dataset imagenet100 --data_root data --limit_train 6 --limit_test 1 --batch_size 2 --model resnet18 --epochs 1 "
         f"--device cpu --seed 3 --num_workers {workers} --print_interval 1 --model_path"
     )
     whole = new_run(TEACHER, words, "whole --debug", root="Debug_Dir")
@@ -225,7 +225,7 @@ def test_an_image_that_turns_bad_costs_no_step(tmp_path, monkeypatch, capsys, wo
 
 def order_of_last():
     """The image that comes last in the first epoch of seed 3."""
-    return int(torch.randperm(12, generator=build.make_generators(3)["data"])[-1])
+    return int(torch.randperm(6, generator=build.make_generators(3)["data"])[-1])
 
 
 def test_starting_at_a_step_draws_the_whole_pass(tmp_path):

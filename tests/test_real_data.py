@@ -28,7 +28,7 @@ def test_public_teacher_classifies_as_it_did_elsewhere():
     assert name == "wrn_16_2"
     teacher = model_dict[name](num_classes=100, img_size=32)
     load_weights(teacher, name, checkpoint, flag="--path_t", path=TEACHER)
-    result = evaluate(freeze(teacher), Batches(data.test, data.spec, 500))
+    result = evaluate(freeze(teacher), Batches(data.test, data.spec, 100))
     assert result.acc1 == pytest.approx(62.22, abs=0.011)
     assert result.acc5 == pytest.approx(88.61, abs=0.011)
     assert result.loss == pytest.approx(1.31332, abs=2e-5)

@@ -1,0 +1,93 @@
+"""Several processes of one run on this machine, without torchrun: each a fork that has imported everything already."""
+
+import functools
+import os
+import signal
+import socket
+import time
+
+import pytest
+import torch
+import torch._dynamo  # DistributedDataParallel imports it: once here, not in each of a hundred forks
+import torch.distributed as dist
+from forked import start
+
+from helper import distributed
+
+STORES = []
+
+
+def keep_store(port, folder):
+    """As torchrun does, in a process of its own."""
+
+    def keep(_):
+        store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+        time.sleep(300)
+        del store
+
+    STORES.append(start(keep, "", folder, output=folder / f"store{port}"))
+
+
+@pytest.fixture(autouse=True)
+def end_stores():
+    yield
+    for child in STORES:
+        child.kill(signal.SIGKILL)
+        child.wait()
+    STORES.clear()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def join(rank, size, port):
+    """What torchrun, which keeps the store, tells its processes."""
+    values = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": size,
+        "LOCAL_WORLD_SIZE": size,
+        "MASTER_PORT": port,
+    }
+    values |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    os.environ.update({name: str(value) for name, value in values.items()})
+
+
+def start_all(program, words, folder, size, output):
+    port = free_port()
+    keep_store(port, folder)
+    return [
+        start(
+            program, words, folder,
+            output=output.with_name(f"{output.name}{rank}"), prepare=functools.partial(join, rank, size, port),
+        )
+        for rank in range(size)
+    ]  # fmt: skip
+
+
+def finish_all(program, words, folder, size, output):
+    """(exit statuses, the lines on stderr of all)."""
+    children = start_all(program, words, folder, size, output)
+    statuses = [child.wait() for child in children]
+    return statuses, said(children)
+
+
+def said(children):
+    """What our own code said on stderr, or Python; PyTorch's C++ code has a log of its own there."""
+    lines = [line for child in children for line in child.stderr.splitlines()]
+    return [line for line in lines if line.startswith(("train_", "Traceback")) or "Error: " in line]
+
+
+def together(work, size, folder):
+    """What `work()` returns in each of `size` processes."""
+
+    def main(_):
+        distributed.start(torch.device("cpu"))
+        torch.save(work(), folder / f"result{distributed.rank()}")
+
+    statuses, errors = finish_all(main, "", folder, size, folder / "child")
+    assert statuses == [0] * size, errors
+    return [torch.load(folder / f"result{rank}") for rank in range(size)]
