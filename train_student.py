@@ -109,7 +109,7 @@ def work(options: argparse.Namespace) -> None:
         return
 
     if options.compile:
-        lines += compile_networks([views.teacher, student], device)
+        lines += compile_networks([views.teacher, views.student if options.fix_student else student], device)
     run = open_run(options, resumed, PROGRAM, **found_out)
     lines.append(run.note_start(provenance(device) | found_out | {"teacher_accuracy": teacher.accuracy}))
     run.record("job", teacher=teacher.name, scheme=scheme, epochs=options.epochs)

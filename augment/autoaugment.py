@@ -56,7 +56,33 @@ class AutoAugment(Augmentation):
         pixels = normalize.undo(images)  # (B, 3, H, W) uint8
         changed = []
         for one, group in zip(draw, pixels.split(len(pixels) // len(draw))):
-            self.operations.draw = one
-            changed.append(self.operations(group))
+            for place in range(2):
+                group = self._operate(group, one, place)
+            changed.append(group)
         pixels = torch.cat(changed).permute(0, 2, 3, 1).contiguous()  # (B, H, W, 3)
         return Augmented(normalize(pixels))
+
+    def _operate(self, pixels: torch.Tensor, draw: PolicyDraw, place: int) -> torch.Tensor:
+        """The policy's first or second operation, if its coin says so, on (B, 3, H, W) uint8."""
+        name, probability, _ = self.operations.policies[draw.policy][place]
+        if name == "Equalize":
+            return equalize(pixels) if draw.probs[place] <= probability else pixels
+        coins = torch.full_like(draw.probs, 2.0)  # the other operation does not happen
+        coins[place] = draw.probs[place]
+        self.operations.draw = draw._replace(probs=coins)
+        return self.operations(pixels)
+
+
+def equalize(pixels: torch.Tensor) -> torch.Tensor:
+    """Histogram equalisation of every channel of every image, (B, C, H, W) uint8: torchvision's, to the byte.
+
+    torchvision goes through the channels one by one, and on a GPU waits for each twice.
+    """
+    channels = pixels.flatten(2).long()  # (B, C, H * W)
+    counts = channels.new_zeros(*channels.shape[:2], 256).scatter_add_(2, channels, torch.ones_like(channels))
+    of_brightest = counts.gather(2, channels.amax(2, keepdim=True))
+    step = (channels.shape[2] - of_brightest) // 255  # (B, C, 1)
+    table = ((counts.cumsum(2) + step // 2) // step.clamp(min=1)).clamp(max=255).roll(1, 2)
+    table[..., 0] = 0
+    equalized = torch.where(step == 0, channels, table.gather(2, channels))
+    return equalized.to(torch.uint8).reshape(pixels.shape)

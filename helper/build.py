@@ -39,7 +39,7 @@ from helper.training import LoopSettings
 from models import build_model, model_dict
 
 EVALUATION_BATCH = {"cpu": 100, "cuda": 2000}
-"""A processor is fastest with what its cache holds, a GPU with a lot."""
+"""Of 32x32 pixels. A processor is fastest with what its cache holds, a GPU with a lot."""
 STREAMED_EVALUATION_BATCH = 100
 
 
@@ -58,8 +58,8 @@ def select_device(name: str, precision: str = "default") -> torch.device:
         if "LOCAL_RANK" in os.environ:  # one of several processes on this machine: each its own
             name = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
             torch.cuda.set_device(name)
-    torch.backends.cudnn.allow_tf32 = precision != "highest"
-    torch.set_float32_matmul_precision("highest" if precision == "default" else precision)
+        torch.backends.cudnn.allow_tf32 = precision != "highest"
+        torch.set_float32_matmul_precision("highest" if precision == "default" else precision)
     return torch.device(name)
 
 
@@ -71,6 +71,12 @@ def make_generators(seed: int) -> dict[str, torch.Generator]:
     names = ("weights", "data", "views", "methods")
     states = np.random.SeedSequence(seed).generate_state(len(names), dtype=np.uint64)
     return {name: torch.Generator().manual_seed(int(state >> 1)) for name, state in zip(names, states)}
+
+
+def evaluation_batch_of(spec: DatasetSpec, device: torch.device) -> int:
+    """As many images as have the pixels of `EVALUATION_BATCH`; on a CPU 100 of any size."""
+    most = EVALUATION_BATCH[device.type]
+    return max(100, min(most, most * 32**2 // spec.img_size**2))
 
 
 class Splits(NamedTuple):
@@ -88,7 +94,7 @@ def make_batches(
     streams = isinstance(data.train, ImageFiles)
     make = partial(StreamedBatches, num_workers=options.num_workers) if streams else Batches
     crop, flip = (digit == "1" for digit in options.use_DA)
-    evaluation_batch = STREAMED_EVALUATION_BATCH if streams else EVALUATION_BATCH[device.type]
+    evaluation_batch = STREAMED_EVALUATION_BATCH if streams else evaluation_batch_of(data.spec, device)
     images = data.train.to(device)  # once, for both parts of it
     train_rows, dev_rows = (
         dev_split(data.train.labels, options.dev_split) if options.dev_split else (None, None)

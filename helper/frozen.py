@@ -22,12 +22,13 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from helper.cores import workers
+from helper.networks import is_compiled
 
 PIXELS_AT_ONCE = 64 * 32 * 32
 """On a CPU, of the images that go through together at the most: 64 of 32x32 pixels."""
 VALUES_AT_ONCE = PIXELS_AT_ONCE * 128
 """Likewise, of the widest layer's output: wider networks, as ResNet50, are slower with more, and fill the memory."""
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """How far the logits may be from the network's, relative to the largest; beyond it something was not understood."""
 
 
@@ -39,18 +40,26 @@ class FrozenCopy(nn.Module):
         super().__init__()
         self.network, self.at_once, self.amp = network, at_once, amp
 
+    @property
+    def is_compiled(self) -> bool:
+        return is_compiled(self.network)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if images.is_cuda:
             return self._pass(images).clone()
-        cores, is_compiled = torch.get_num_threads(), self.network._compiled_call_impl is not None
+        cores = torch.get_num_threads()
         parts = images.split(part_size(len(images), most=self.at_once, cores=cores))
-        shares = len(parts) > 1 and cores > 1 and not is_compiled
+        shares = len(parts) > 1 and cores > 1 and not self.is_compiled
         passes = workers(cores).map if shares else map
         return torch.cat(list(passes(self._pass, parts)))
 
     def _pass(self, images: torch.Tensor) -> torch.Tensor:
-        """What it returns was made in inference mode: a loss that keeps it for its backward pass needs a copy."""
-        with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp):
+        """What it returns may be of inference mode, or a CUDA graph's own: a loss that keeps it needs a copy.
+
+        Compiled, there is no inference mode: the student's CUDA graphs could not write to what was made in it.
+        """
+        without_gradient = torch.no_grad if self.is_compiled else torch.inference_mode
+        with without_gradient(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp):
             return self.network(images).float()
 
 
@@ -69,9 +78,12 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
     example = example.to(parameter.device)
     try:
         fast = fold_batchnorms(trace(network, example)).requires_grad_(False)
-        with torch.no_grad():
-            widest = _Widest(fast)
-            expected, logits = network(example), widest.run(example)
+        with (
+            torch.no_grad()
+        ):  # in float64, which no TF32 or bfloat16 stands in for, as they may for float32 on a GPU
+            expected = copy.deepcopy(network).double()(example.double())
+            widest = _Widest(copy.deepcopy(fast).double())
+            logits = widest.run(example.double())
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError):
         return network
     if not (logits - expected).abs().max() <= TOLERANCE * expected.abs().max():

@@ -49,15 +49,28 @@ def _outputs_of(
 ) -> tuple[torch.Tensor, Features]:
     """Asked for both kinds of features, the network runs twice; only the first pass updates BatchNorm's statistics."""
     features = {}
+    own = torch.clone if is_overwritten(model, images) else (lambda tensor: tensor)
     with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=amp):
         if not preacts:
-            logits = model(images)
+            logits = own(model(images))
             return (logits.float() if amp else logits), features
-        features[preacts[0]], logits = model(images, is_feat=True, preact=preacts[0])
+        said, logits = model(images, is_feat=True, preact=preacts[0])
+        features[preacts[0]], logits = [own(feature) for feature in said], own(logits)
         for preact in preacts[1:]:
             with frozen_batchnorm_statistics(model):
-                features[preact], _ = model(images, is_feat=True, preact=preact)
+                said, _ = model(images, is_feat=True, preact=preact)
+            features[preact] = [own(feature) for feature in said]
     return (logits.float() if amp else logits), features
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether `model.compile()` was called."""
+    return model._compiled_call_impl is not None
+
+
+def is_overwritten(model: nn.Module, images: torch.Tensor) -> bool:
+    """Whether the next network's call may overwrite what this one returns: as a CUDA graph without a backward pass."""
+    return images.is_cuda and is_compiled(model) and not torch.is_grad_enabled()
 
 
 @torch.no_grad()

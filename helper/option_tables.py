@@ -98,7 +98,7 @@ def add_common_sections(parser: OptionParser) -> None:
             help="run the networks through torch.compile, on a GPU as CUDA graphs; without a compiler they run as they are")
     machine("--precision", default="default", type=one_of("precision", PRECISIONS), metavar="NAME", new=True,
             help="float32 products on a GPU: default (TF32 in convolutions alone, as published), highest (none), "
-                 "high (TF32 everywhere), medium (bfloat16 in matrix products)")
+                 "high (TF32 everywhere), medium (as high, or what PyTorch has that is faster)")
     machine("--num_workers", default=8, type=number(int), metavar="N",
             help="processes that decode images, no more than there are processors (default: 8)")
 

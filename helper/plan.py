@@ -28,7 +28,7 @@ def describe_machine(device: torch.device, options: argparse.Namespace, *, is_re
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
     precision = "float32 with TF32 convolutions" if on_gpu and torch.backends.cudnn.allow_tf32 else "float32"
-    if options.precision != "default":
+    if on_gpu and options.precision != "default":
         precision = f"float32 at {options.precision} precision"
     random = "random state of the checkpoint" if is_resumed else f"seed {options.seed}"
     processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""

@@ -1,6 +1,7 @@
 """Stochastic gradient descent with momentum, as PyTorch has it, without what it imports."""
 
 from inspect import unwrap
+from typing import Any
 
 import torch
 
@@ -15,4 +16,9 @@ class SGD(torch.optim.SGD):
     zero_grad = unwrap(torch.optim.SGD.zero_grad)
     step = torch.no_grad()(unwrap(torch.optim.SGD.step))
     state_dict = unwrap(torch.optim.SGD.state_dict)
-    load_state_dict = unwrap(torch.optim.SGD.load_state_dict)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Rates and momenta; whether one kernel updates all is this device's affair, not the file's."""
+        unwrap(torch.optim.SGD.load_state_dict)(self, state)
+        for group in self.param_groups:
+            group["fused"] = self.defaults["fused"]

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.functional import equalize as torchvision_equalize
 
 from augment import MixSettings, Pick, PoolLogits, mix_modes, pick_criteria
-from augment.autoaugment import PolicyDraw
+from augment.autoaugment import PolicyDraw, equalize
 from augment.boxes import box_mask, centred_boxes, cut_side, draw_box, kept_share
 from augment.cutmix import CutMixDraw, derangement, scale_lam
 from augment.cutout import HoleDraw
@@ -41,6 +42,20 @@ def make(mode, spec=CIFAR, **settings):
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def test_equalize_is_torchvisions():
+    """Also of one colour, of two, of few pixels, and of all byte values."""
+    rng = np.random.RandomState(0)
+    shapes = (
+        rng.randint(0, 256, (6, 3, 32, 32)),
+        rng.randint(100, 103, (2, 3, 16, 16)),
+        np.full((1, 3, 8, 8), 7),
+    )
+    skewed = (rng.beta(0.3, 2, (3, 1, 64, 64)) * 255, np.arange(256).repeat(4).reshape(1, 1, 32, 32))
+    for values in (*shapes, *skewed):
+        pixels = torch.from_numpy(values.astype(np.uint8))
+        assert torch.equal(equalize(pixels), torchvision_equalize(pixels)), values.shape
 
 
 # --- golden values -------------------------------------------------------------------------------

@@ -123,13 +123,28 @@ CASES = [
 ]  # fmt: skip
 
 
-# Three processes have unequal parts of a batch; of two, one case tells.
-@pytest.mark.parametrize(("size", "distill", "options"), [(2, *CASES[0]), *((3, *case) for case in CASES)])
-def test_training_gives_the_weights_of_one_process(tmp_path, size, distill, options):
-    """The last batch has fewer images than three processes: each has it whole."""
-    work = functools.partial(train, distill, **options)
-    wanted = work()
-    results = together(work, size, tmp_path)
+@pytest.fixture(scope="module")
+def trained_by_three(tmp_path_factory):
+    """What each of three processes, whose parts of a batch are unequal, has after each of the cases."""
+    folder = tmp_path_factory.mktemp("three")
+    return together(lambda: [train(distill, **options) for distill, options in CASES], 3, folder)
+
+
+@pytest.mark.parametrize(
+    "case", range(len(CASES)), ids=lambda case: " ".join([CASES[case][0], *CASES[case][1].values()])
+)
+def test_three_processes_get_the_weights_of_one(trained_by_three, case):
+    """The last batch has fewer images than processes: each has it whole."""
+    distill, options = CASES[case]
+    check_weights([results[case] for results in trained_by_three], train(distill, **options))
+
+
+def test_two_processes_get_the_weights_of_one(tmp_path):
+    check_weights(together(functools.partial(train, "kd"), 2, tmp_path), train("kd"))
+
+
+def check_weights(results, wanted):
+    """Those of one process up to rounding, and the same in all."""
     for result in results:
         assert_close(result, wanted)
     for result in results[1:]:

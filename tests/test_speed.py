@@ -18,7 +18,7 @@ from dataset import DataRequest, datasets
 from dataset.batches import Normalize
 from distiller_zoo import Setting
 from distiller_zoo.kd import KD
-from helper import build
+from helper import build, networks
 from helper.both_views import BothViews
 from helper.compiled import compile_networks
 from helper.engine import DistillStep, LossWeights, ViewMaker
@@ -148,6 +148,59 @@ def test_frozen_copy_gives_the_same_logits(name):
     assert left == 0 or name.startswith("wrn")
 
 
+def test_frozen_copy_where_float32_convolutions_are_less_precise(monkeypatch):
+    """TF32, as on a GPU by default, has ten bits of a float32's mantissa."""
+    exact = nn.Conv2d._conv_forward
+
+    def rounded(values):
+        mantissa, exponent = values.frexp()
+        return (
+            (mantissa * 2**11).round().div(2**11).ldexp(exponent) if values.dtype == torch.float32 else values
+        )
+
+    def in_tf32(layer, images, weight, bias):
+        return exact(layer, rounded(images), rounded(weight), bias)
+
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", in_tf32)
+    assert type(frozen_copy(freeze(network("resnet20")), 32)) is FrozenCopy
+
+
+@pytest.mark.parametrize("preacts", [(), (False,), (True, False)])
+def test_what_a_cuda_graph_overwrites_is_copied(monkeypatch, preacts):
+    """Simulated: a network that returns the same memory at each call."""
+
+    class Overwriting(nn.Module):
+        memory = torch.zeros(2, 3)
+
+        def forward(self, images, is_feat=False, preact=False):
+            logits, feature = self.memory.copy_(images[:, :3] + preact)
+            return ([feature], logits) if is_feat else logits
+
+    monkeypatch.setattr(networks, "is_overwritten", lambda model, images: True)
+    model = Overwriting()
+    images = torch.ones(2, 3)
+    logits, features = networks.outputs_of(model, images, preacts)
+    kept = [logits.clone(), *(value.clone() for preact in preacts for value in features[preact])]
+    networks.outputs_of(model, 5 * images, preacts)
+    assert all(torch.equal(a, b) for a, b in zip(kept, [logits, *(v for p in preacts for v in features[p])]))
+    if len(preacts) == 2:
+        assert features[True][0].tolist() != features[False][0].tolist()
+
+
+def test_a_state_from_another_device_leaves_the_optimizer_its_kernel():
+    def optimizer(fused):
+        weight = nn.Parameter(torch.ones(3))
+        weight.grad = torch.ones(3)
+        return SGD([weight], lr=0.1, momentum=0.9, fused=fused)
+
+    for ours, theirs in ((True, None), (None, True)):
+        other, mine = optimizer(theirs), optimizer(ours)
+        other.step()
+        mine.load_state_dict(other.state_dict())
+        assert mine.param_groups[0]["fused"] is ours
+        mine.step()
+
+
 def test_frozen_copy_goes_by_the_image_size_and_in_parts():
     model = freeze(network("vgg8", img_size=64))
     images = torch.randn(20, 3, 64, 64, generator=torch.Generator().manual_seed(5))
@@ -230,6 +283,7 @@ def test_compiled_networks(monkeypatch):
         "the networks are compiled"
     )
     assert torch.allclose(frozen(images), expected, atol=1e-6)
+    assert expected.is_inference() is False and not frozen._pass(images).is_inference()
     for part in (images, images[:3]):
         for model in (plain, compiled):
             model.train()(part).sum().backward()
@@ -241,10 +295,13 @@ def test_compiled_networks(monkeypatch):
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
-def test_precision(name):
+def test_precision(name, monkeypatch):
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
         build.select_device("cpu", name)
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        build.select_device("cuda", name)
         assert torch.get_float32_matmul_precision() == ("highest" if name == "default" else name)
         assert torch.backends.cudnn.allow_tf32 is (name != "highest")
     finally:
