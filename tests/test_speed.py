@@ -100,18 +100,32 @@ def one_thread():
 
 @pytest.mark.parametrize("mode", mix_modes)
 def test_losses_are_those_of_the_classic_loop(mode, one_thread):
-    fast = steps(fast_step(mode), 2)
-    classic = ClassicLoop(
+    fast, classic = steps(fast_step(mode), 2), classic_loop(mode)
+    for seed, ours in enumerate(fast):
+        images, labels = batch(seed)
+        theirs = classic.train_step(images.contiguous(), labels)
+        assert ours == pytest.approx({name: theirs[name] for name in ours}, rel=SAME_LOSS)
+
+
+def classic_loop(mode):
+    return ClassicLoop(
         freeze(network("wrn_16_1")),
         network("resnet8", 1),
         mix_modes[mode](SPEC, MixSettings(n_run=2)),
         torch.Generator().manual_seed(3),
         pick_count=BATCH if mode == "cutmix_pick" else None,
     )
-    for seed, ours in enumerate(fast):
-        images, labels = batch(seed)
-        theirs = classic.train_step(images.contiguous(), labels)
-        assert ours == pytest.approx({name: theirs[name] for name in ours}, rel=SAME_LOSS)
+
+
+@pytest.mark.parametrize("mode", ["cutmix", "cutmix_pick"])
+def test_t_stddev_is_that_of_the_classic_loop(mode, one_thread):
+    views, stddev, classic = fast_step(mode).views, TeacherStddev(100), classic_loop(mode)
+    for seed in range(3 * GROUP_STEPS):
+        images, _ = batch(seed)
+        seen = views(images)
+        stddev.update(seen.teacher_clean.softmax(1), seen.teacher_view.softmax(1))
+        classic.measure_step(images.contiguous())
+    assert stddev.value()[0] == pytest.approx(classic.amounts["t_stddev"][-1], rel=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["cutmix", "cutmix_pick"])
