@@ -27,6 +27,7 @@ from helper.frozen import frozen_copy
 from helper.initial_stage import InitialStage
 from helper.measure import TeacherProbe
 from helper.methods import Methods
+from helper.layout import to_device
 from helper.metrics import Evaluation
 from helper.networks import freeze
 from helper.options import checks_of, needs_student, schedule_bounds, student_weights, weight_decay_schedule
@@ -204,7 +205,7 @@ def load_teacher(options: argparse.Namespace, spec: DatasetSpec, device: torch.d
     model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
     load_weights(model, name, checkpoint, flag=flag, path=options.path_t)
     trained_on = {key: checkpoint[key] for key in ("dataset", "img_size") if key in checkpoint}
-    network = to_device(freeze(model), device)
+    network = to_device(freeze(model), device, spec.img_size)
     return Teacher(name, network, checksum_of(options.path_t), recorded_accuracy(checkpoint), trained_on)
 
 
@@ -236,7 +237,7 @@ def test_teacher(options: argparse.Namespace, teacher: Teacher, test: AnyBatches
 def new_model(name: str, spec: DatasetSpec, device: torch.device, generator: torch.Generator) -> nn.Module:
     """A zoo model for this data set, its weights drawn from the generator."""
     model = build_model(name, num_classes=spec.num_classes, img_size=spec.img_size, generator=generator)
-    return to_device(model, device)
+    return to_device(model, device, spec.img_size)
 
 
 def make_student(
@@ -252,10 +253,6 @@ def make_student(
         flag, path = given
         load_weights(student, options.model_s, read_checkpoint(flag, path), flag=flag, path=path)
     return freeze(student) if options.fix_student else student
-
-
-def to_device(model: nn.Module, device: torch.device) -> nn.Module:
-    return model.to(device=device, memory_format=torch.channels_last)
 
 
 def make_initial_stage(

@@ -93,7 +93,7 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 layer.to(torch.bfloat16)
     at_once = max(1, min(PIXELS_AT_ONCE // img_size**2, VALUES_AT_ONCE * len(example) // widest.values))
-    return FrozenCopy(fast.to(memory_format=torch.channels_last), at_once=at_once, amp=amp)
+    return FrozenCopy(fast, at_once=at_once, amp=amp)
 
 
 class _Widest(fx.Interpreter):

@@ -16,16 +16,25 @@ def count_flops(model: nn.Module, img_size: int) -> int:
 
     A multiply-add counts as two FLOPs; papers that count it as one report half of this. Convolutions and linear
     layers count; biases, BatchNorm, activations and pooling do not. (torch.utils.flop_counter finds the same in
-    our models, and takes a second to import.) Runs the model, and leaves it as it is.
+    our models, and takes a second to import.) The model is run, and left as it is.
     """
-    counts = []
+    calls = output_shapes(model, img_size, (nn.Conv2d, nn.Linear))
+    return sum(2 * shape.numel() * layer.weight[0].numel() for layer, shape in calls)
 
-    def count(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
-        filter_size = layer.weight[0].numel()
-        counts.append(2 * output.numel() * filter_size)
 
-    layers = [layer for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
+def output_shapes(
+    model: nn.Module, img_size: int, kinds: tuple[type[nn.Module], ...]
+) -> list[tuple[nn.Module, torch.Size]]:
+    """Each call of a layer of these kinds, and the shape of what it gives, for one image in eval mode.
+
+    Runs the model, and leaves it as it is.
+    """
+    calls = []
+
+    def note(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
+        calls.append((layer, output.shape))
+
+    hooks = [layer.register_forward_hook(note) for layer in model.modules() if isinstance(layer, kinds)]
     modes = [(module, module.training) for module in model.modules()]
     image = torch.zeros(1, 3, img_size, img_size, device=next(model.parameters()).device)
     try:
@@ -36,4 +45,4 @@ def count_flops(model: nn.Module, img_size: int) -> int:
             hook.remove()
         for module, is_training in modes:
             module.training = is_training
-    return sum(counts)
+    return calls

@@ -31,6 +31,7 @@ from helper import build, plan
 from helper.checkpoint import load_weights, read_checkpoint
 from helper.engine import TwoViews
 from helper.errors import UserError, one_line_errors
+from helper.layout import to_device
 from helper.networks import freeze, logits_of
 from helper.option_parser import OptionParser, names_joined_by_plus, number, one_of
 from helper.options import data_request, parse_student
@@ -133,7 +134,7 @@ def load_student(options: Namespace, spec: DatasetSpec, device: torch.device) ->
         raise UserError(f"--path_s {options.path_s} does not say which model it is: give --model_s NAME")
     model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
     load_weights(model, name, checkpoint, flag="--path_s", path=options.path_s)
-    return build.to_device(freeze(model), device)
+    return to_device(freeze(model), device, spec.img_size)
 
 
 def look(scene: Scene, *flags: str) -> TwoViews:

@@ -23,6 +23,7 @@ from helper.both_views import BothViews
 from helper.compiled import compile_networks
 from helper.engine import DistillStep, LossWeights, ViewMaker
 from helper.frozen import FrozenCopy, frozen_copy, part_size
+from helper.layout import to_device, wide_on_few_pixels
 from helper.metrics import MeanMeter
 from helper.networks import freeze
 from helper.option_tables import PRECISIONS
@@ -59,11 +60,11 @@ def batch(seed):
 
 def fast_step(mode, *, amp=False):
     """(the step, its student) as train_student.py builds them for KD with weights [1,0,1]."""
-    student = build.to_device(network("resnet8", 1), torch.device("cpu"))
+    student = to_device(network("resnet8", 1), torch.device("cpu"), 32)
     pick = None
     if mode == "cutmix_pick":
         pick = Pick(pick_criteria["teacher_entropy"], BATCH, 4.0)
-    teacher = build.to_device(freeze(network("wrn_16_1")), torch.device("cpu"))
+    teacher = to_device(freeze(network("wrn_16_1")), torch.device("cpu"), 32)
     views = ViewMaker(
         frozen_copy(teacher, 32, amp=amp),
         mix_modes[mode](SPEC, MixSettings(n_run=2)),
@@ -160,6 +161,28 @@ def test_frozen_copy_gives_the_same_logits(name):
     left = sum(isinstance(layer, nn.BatchNorm2d) for layer in layers)
     assert left < sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
     assert left == 0 or name.startswith("wrn")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "count"),
+    [("vgg13", 32, 4), ("vgg8", 64, 1), ("resnet32x4", 32, 0), ("ResNet18", 32, 4), ("wrn_16_2", 32, 0)],
+)
+def test_wide_convolutions_on_few_pixels_have_the_plain_layout(name, size, count):
+    """Which changes neither logits nor gradients; those of vgg13 on 4x4 pixels: 256 to 512, and three of 512 channels."""
+    plain, ours = (network(name, img_size=size) for _ in range(2))
+    ours = to_device(ours, torch.device("cpu"), size)
+    layers = wide_on_few_pixels(ours, size)
+    assert len(layers) == count and all(layer.weight.is_contiguous() for layer in layers)
+    in_front = {}
+    for layer in layers:
+        layer.register_forward_hook(lambda layer, inputs, _: in_front.update({layer: inputs[0]}))
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected, logits = plain.double()(images), ours.double()(images.to(memory_format=torch.channels_last))
+    assert all(each.is_contiguous() for each in in_front.values()) and len(in_front) == count
+    for each in (expected, logits):
+        each.square().mean().backward()
+    gradients = [[parameter.grad for parameter in model.parameters()] for model in (ours, plain)]
+    torch.testing.assert_close([logits, *gradients[0]], [expected, *gradients[1]], rtol=1e-6, atol=1e-9)
 
 
 def test_frozen_copy_where_float32_convolutions_are_less_precise(monkeypatch):
