@@ -28,7 +28,7 @@ PIXELS_AT_ONCE = 64 * 32 * 32
 """On a CPU, of the images that go through together at the most: 64 of 32x32 pixels."""
 VALUES_AT_ONCE = PIXELS_AT_ONCE * 128
 """Likewise, of the widest layer's output: wider networks, as ResNet50, are slower with more, and fill the memory."""
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4
 """How far the logits may be from the network's, relative to the largest; beyond it something was not understood."""
 
 
@@ -78,12 +78,9 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
     example = example.to(parameter.device)
     try:
         fast = fold_batchnorms(trace(network, example)).requires_grad_(False)
-        with (
-            torch.no_grad()
-        ):  # in float64, which no TF32 or bfloat16 stands in for, as they may for float32 on a GPU
-            expected = copy.deepcopy(network).double()(example.double())
-            widest = _Widest(copy.deepcopy(fast).double())
-            logits = widest.run(example.double())
+        with torch.no_grad():
+            expected, widest = exact(network)(exact(example)), _Widest(exact(fast))
+            logits = widest.run(exact(example))
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError):
         return network
     if not (logits - expected).abs().max() <= TOLERANCE * expected.abs().max():
@@ -94,6 +91,15 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
                 layer.to(torch.bfloat16)
     at_once = max(1, min(PIXELS_AT_ONCE // img_size**2, VALUES_AT_ONCE * len(example) // widest.values))
     return FrozenCopy(fast, at_once=at_once, amp=amp)
+
+
+def exact(value: Any) -> Any:
+    """A network or a tensor as it is; in float64 where TF32 may stand in for float32."""
+    return copy.deepcopy(value).double() if may_be_tf32(value) else value
+
+
+def may_be_tf32(value: Any) -> bool:
+    return (value if torch.is_tensor(value) else next(value.parameters())).is_cuda
 
 
 class _Widest(fx.Interpreter):

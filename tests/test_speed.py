@@ -13,6 +13,7 @@ from torch import nn
 from torch.torch_version import TorchVersion as Version
 
 import helper.compiled
+import helper.frozen
 from augment import MixSettings, Pick, mix_modes, pick_criteria
 from dataset import DataRequest, datasets
 from dataset.batches import Normalize
@@ -199,6 +200,7 @@ def test_frozen_copy_where_float32_convolutions_are_less_precise(monkeypatch):
         return exact(layer, rounded(images), rounded(weight), bias)
 
     monkeypatch.setattr(nn.Conv2d, "_conv_forward", in_tf32)
+    monkeypatch.setattr(helper.frozen, "may_be_tf32", lambda value: True)
     assert type(frozen_copy(freeze(network("resnet20")), 32)) is FrozenCopy
 
 
