@@ -3,7 +3,6 @@
 import functools
 import os
 import signal
-import socket
 import time
 
 import pytest
@@ -17,15 +16,23 @@ from helper import distributed
 STORES = []
 
 
-def keep_store(port, folder):
-    """As torchrun does, in a process of its own."""
+def keep_store(folder):
+    """As torchrun does, in a process of its own, which finds a free port for it. Returns the port."""
+    told = folder / f"port{len(STORES)}"
 
     def keep(_):
-        store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        draft = told.with_suffix(".draft")
+        draft.write_text(str(store.port))
+        draft.rename(told)
         time.sleep(300)
-        del store
 
-    STORES.append(start(keep, "", folder, output=folder / f"store{port}"))
+    STORES.append(start(keep, "", folder, output=folder / f"store{len(STORES)}"))
+    end = time.monotonic() + 60
+    while not told.exists():
+        assert time.monotonic() < end, STORES[-1].stderr
+        time.sleep(0.005)
+    return int(told.read_text())
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +42,6 @@ def end_stores():
         child.kill(signal.SIGKILL)
         child.wait()
     STORES.clear()
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def join(rank, size, port):
@@ -57,8 +58,7 @@ def join(rank, size, port):
 
 
 def start_all(program, words, folder, size, output):
-    port = free_port()
-    keep_store(port, folder)
+    port = keep_store(folder)
     return [
         start(
             program, words, folder,

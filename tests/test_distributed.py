@@ -13,7 +13,7 @@ import torch.distributed as dist
 from command_line import identical, load, log_lines, metrics, new_run, run, the_run, without_clock
 from fake_images import write_imagenet
 from fast_runs import draw_once  # noqa: F401  (a fixture)
-from processes import STORES, end_stores, finish_all, free_port, said, start_all  # noqa: F401  (a fixture)
+from processes import STORES, end_stores, finish_all, said, start_all  # noqa: F401  (a fixture)
 
 from helper import distributed, heartbeat
 
