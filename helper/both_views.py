@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from helper.cores import workers
-from helper.networks import logits_of
+from helper.networks import is_compiled, logits_of
 
 
 KEPT_AT_MOST = 160 * 10**6
@@ -39,8 +39,8 @@ class BothViews:
     @staticmethod
     def suits(network: nn.Module) -> bool:
         """Whether the cores can be halved, and the network carries nothing from call to call but what is merged."""
-        is_even, is_compiled = torch.get_num_threads() % 2 == 0, network._compiled_call_impl is not None
-        return is_even and not is_compiled and all(map(is_understood, network.modules()))
+        is_even = torch.get_num_threads() % 2 == 0
+        return is_even and not is_compiled(network) and all(map(is_understood, network.modules()))
 
     def __call__(
         self, images: torch.Tensor, view: torch.Tensor, *, amp: bool = False

@@ -40,16 +40,12 @@ class FrozenCopy(nn.Module):
         super().__init__()
         self.network, self.at_once, self.amp = network, at_once, amp
 
-    @property
-    def is_compiled(self) -> bool:
-        return is_compiled(self.network)
-
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if images.is_cuda:
             return self._pass(images).clone()
         cores = torch.get_num_threads()
         parts = images.split(part_size(len(images), most=self.at_once, cores=cores))
-        shares = len(parts) > 1 and cores > 1 and not self.is_compiled
+        shares = len(parts) > 1 and cores > 1 and not is_compiled(self.network)
         passes = workers(cores).map if shares else map
         return torch.cat(list(passes(self._pass, parts)))
 
@@ -58,7 +54,7 @@ class FrozenCopy(nn.Module):
 
         Compiled, there is no inference mode: the student's CUDA graphs could not write to what was made in it.
         """
-        without_gradient = torch.no_grad if self.is_compiled else torch.inference_mode
+        without_gradient = torch.no_grad if is_compiled(self.network) else torch.inference_mode
         with without_gradient(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp):
             return self.network(images).float()
 

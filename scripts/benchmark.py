@@ -350,35 +350,28 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--json {options.json}: there is no such folder")
     if options.threads:
         torch.set_num_threads(options.threads)
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, Path(folder))
         ceilings, machine = measure_ceilings(bench.device), describe_machine(bench)
         print(f"{machine['device']}, {machine['processor']}, {machine['threads']} threads", end=", ")
         print(f"torch {torch.__version__}, batch {options.batch_size}, ", end="")
         print(", ".join(f"ceiling {value:.0f} GFLOP/s in {name}" for name, value in ceilings.items()))
+        report = {
+            "machine": machine,
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "command": shlex.join(["python", "scripts/benchmark.py", *argv]),
+            "settings": {name: getattr(options, name) for name in ("batch_size", "steps", "rounds", "dataset")},
+            "ceiling_gflops": ceilings,
+            "rows": [],
+        }
         print_titles()
         for case in map(Case._make, itertools.product(options.pairs, options.modes, options.jobs)):
-            measured = bench.measure(case, ceilings)
-            print_rows(measured)
-            rows += measured
+            rows = bench.measure(case, ceilings)
+            print_rows(rows)
+            report["rows"] += map(asdict, rows)
             if options.json:  # at once: a later case may fail
-                write_report(Path(options.json), argv, options, machine, ceilings, rows)
-
-
-def write_report(
-    path: Path, argv: Sequence[str], options: Namespace, machine: dict[str, Any], ceilings: dict[str, float],
-    rows: list[Row],
-) -> None:  # fmt: skip
-    report = {
-        "machine": machine,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "command": shlex.join(["python", "scripts/benchmark.py", *argv]),
-        "settings": {name: getattr(options, name) for name in ("batch_size", "steps", "rounds", "dataset")},
-        "ceiling_gflops": ceilings,
-        "rows": [asdict(row) for row in rows],
-    }
-    write_atomically(path, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
+                content = json.dumps(report, indent=1, allow_nan=False) + "\n"
+                write_atomically(Path(options.json), content.encode())
 
 
 if __name__ == "__main__":
