@@ -11,21 +11,24 @@ import sys
 from collections.abc import Sequence
 
 from dataset import datasets
-from helper import bfloat16, build, distributed, plan
-from helper.checkpoint import describe_model
-from helper.compiled import compile_networks
-from helper.engine import DistillStep
+from helper.cli.options import data_request, parse_student, student_weights
 from helper.errors import memory_advice, one_line_errors
-from helper.interruption import listening
-from helper.measure import measure_teacher
-from helper.memory import keep_freed_memory
-from helper.methods import make_methods
-from helper.options import data_request, parse_student, student_weights
-from helper.pictures import ViewPictures
-from helper.provenance import provenance
-from helper.resume import open_run, resume
-from helper.run_state import RunState
-from helper.training import TrainingState, fit
+from helper.loop.measure import measure_teacher
+from helper.loop.pictures import ViewPictures
+from helper.loop.state import RunState
+from helper.loop.training import TrainingState, fit
+from helper.processes import distributed
+from helper.processes.interruption import listening
+from helper.run.checkpoint import describe_model
+from helper.run.provenance import provenance
+from helper.run.resume import open_run, resume
+from helper.setup import plan
+from helper.setup import scene as build
+from helper.setup.methods import make_methods
+from helper.speed import bfloat16
+from helper.speed.compiled import compile_networks
+from helper.speed.memory import keep_freed_memory
+from helper.step.distill import DistillStep
 
 PROGRAM = "train_student.py"
 

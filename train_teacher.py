@@ -11,18 +11,21 @@ import sys
 from collections.abc import Sequence
 
 from dataset import datasets
-from helper import bfloat16, build, distributed, plan
-from helper.checkpoint import describe_model, save_keeping_old
-from helper.compiled import compile_networks
-from helper.engine import LabelStep
+from helper.cli.options import data_request, parse_teacher
 from helper.errors import memory_advice, one_line_errors
-from helper.interruption import listening
-from helper.memory import keep_freed_memory
-from helper.options import data_request, parse_teacher
-from helper.provenance import provenance
-from helper.resume import open_run, resume, teacher_path
-from helper.sync_batchnorm import share_batchnorm
-from helper.training import TrainingState, fit
+from helper.loop.training import TrainingState, fit
+from helper.processes import distributed
+from helper.processes.interruption import listening
+from helper.processes.sync_batchnorm import share_batchnorm
+from helper.run.checkpoint import describe_model, save_keeping_old
+from helper.run.provenance import provenance
+from helper.run.resume import open_run, resume, teacher_path
+from helper.setup import plan
+from helper.setup import scene as build
+from helper.speed import bfloat16
+from helper.speed.compiled import compile_networks
+from helper.speed.memory import keep_freed_memory
+from helper.step.distill import LabelStep
 
 PROGRAM = "train_teacher.py"
 

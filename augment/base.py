@@ -1,5 +1,6 @@
 """What every second view has in common: its settings, its result, and the split of drawing from applying."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -7,7 +8,6 @@ import torch
 
 from dataset.spec import DatasetSpec
 from helper.registry import Registry
-from helper.schedule import EpochSchedule
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class MixSettings:
     """cutmix_pick: how many cutmixes of the batch make the pool."""
     box: str = "rand_bbox"
     """cutmix: how the box is drawn, a key of `augment.boxes.draw_box`."""
-    ceiling: EpochSchedule = EpochSchedule(1.0)
-    """cutmix: upper bound of lam by epoch."""
-    floor: EpochSchedule = EpochSchedule(0.0)
-    """cutmix: lower bound of lam by epoch."""
+    ceiling: Callable[[int], float] = lambda epoch: 1.0
+    """cutmix: epoch, counted from 1 -> upper bound of lam."""
+    floor: Callable[[int], float] = lambda epoch: 0.0
+    """cutmix: epoch -> lower bound of lam."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class CutMix(Augmentation):
         self.start_epoch(1)
 
     def start_epoch(self, epoch: int) -> None:
-        self.floor, self.ceiling = self.settings.floor.at(epoch), self.settings.ceiling.at(epoch)
+        self.floor, self.ceiling = self.settings.floor(epoch), self.settings.ceiling(epoch)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> CutMixDraw:
         lam = torch.rand(self.draws(batch_size), generator=generator, dtype=torch.float64)

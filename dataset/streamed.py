@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,10 +20,35 @@ from PIL import Image
 from dataset.batches import Batches, DefaultDA, Normalize
 from dataset.image_files import ImageFiles, WorkerPool, open_rgb
 from dataset.spec import DatasetSpec
-from helper import distributed
 
 Request = tuple[int, int, int]
 """(row of the split, place in the part that is served, seed of this image's random draws in this pass)"""
+
+
+class Sharing(Protocol):
+    """How several processes of a run share the rows of a batch; `helper.processes.distributed` is one."""
+
+    def size(self) -> int:
+        """How many processes there are."""
+
+    def part(self, count: int) -> slice:
+        """The rows of `count` that this process has."""
+
+    def gathered(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """The rows of this process -> all `count` rows."""
+
+
+class OneProcess:
+    """A run of one process, which has all rows."""
+
+    def size(self) -> int:
+        return 1
+
+    def part(self, count: int) -> slice:
+        return slice(count)
+
+    def gathered(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        return rows
 
 
 class StreamedBatches:
@@ -44,11 +70,12 @@ class StreamedBatches:
         default_da: DefaultDA | None = None,
         rows: torch.Tensor | None = None,
         num_workers: int = 0,
+        sharing: Sharing = OneProcess(),  # noqa: B008  (it holds nothing)
     ) -> None:
-        self.device = torch.device(device)
+        self.device, self.sharing = torch.device(device), sharing
         self.normalize = Normalize(spec, device)
         transforms()  # once, ahead of the worker processes
-        self.requests = _Requests(len(files), rows, batch_size, generator)
+        self.requests = _Requests(len(files), rows, batch_size, generator, sharing)
         random = default_da or DefaultDA()
         load = LoadView(
             files, spec.img_size, DefaultDA(crop=False, flip=False) if generator is None else random
@@ -82,8 +109,8 @@ class StreamedBatches:
         for index, batch in enumerate(self.pool, step):
             parts = (part.to(self.device, non_blocking=True) for part in batch)
             count = min(self.requests.batch_size, self.count - index * self.requests.batch_size)
-            if count >= distributed.size():
-                parts = (distributed.gathered(part, count) for part in parts)
+            if count >= self.sharing.size():
+                parts = (self.sharing.gathered(part, count) for part in parts)
             images, labels, places = parts
             yield self.normalize(images), labels, places
 
@@ -103,10 +130,15 @@ class _Requests:
     """The lists of requests of a pass, a list a batch; drawn anew when the pass begins."""
 
     def __init__(
-        self, count: int, rows: torch.Tensor | None, batch_size: int, generator: torch.Generator | None
+        self,
+        count: int,
+        rows: torch.Tensor | None,
+        batch_size: int,
+        generator: torch.Generator | None,
+        sharing: Sharing,
     ) -> None:
         self.count = count if rows is None else len(rows)
-        self.rows, self.batch_size, self.generator = rows, batch_size, generator
+        self.rows, self.batch_size, self.generator, self.sharing = rows, batch_size, generator, sharing
         self.start = 0
         """The first batch of the next pass."""
 
@@ -124,8 +156,8 @@ class _Requests:
         first = self.start * self.batch_size
         for part in zip(*(column[first:].split(self.batch_size) for column in (rows, places, seeds))):
             count = len(part[0])
-            mine = distributed.part(count) if count >= distributed.size() else slice(None)
-            yield list(zip(*(column[mine].tolist() for column in part)))
+            own = self.sharing.part(count) if count >= self.sharing.size() else slice(None)
+            yield list(zip(*(column[own].tolist() for column in part)))
 
 
 @dataclass(frozen=True)

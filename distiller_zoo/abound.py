@@ -6,6 +6,7 @@ Hidden Neurons", AAAI 2019, arXiv 1811.03233. The factors are those of CRD's com
 """
 
 from collections.abc import Sequence
+
 import torch
 from torch import nn
 

@@ -6,6 +6,7 @@ and Transfer Learning", CVPR 2017 (no arXiv version).
 
 from collections.abc import Sequence
 from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn

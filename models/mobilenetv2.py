@@ -6,7 +6,7 @@ CVPR 2018, arXiv:1801.04381. Deviates from it as the distillation benchmarks do 
 differ in two points: here the first block has an expanding convolution too (by 1), and the widths
 are not rounded to multiples of 8. Works at any image size.
 
-32 px, 100 classes; a multiply-add is two FLOPs (helper/model_info.py):
+32 px, 100 classes; a multiply-add is two FLOPs (models/model_info.py):
 
     model             parameters       FLOPs
     MobileNetV2          812,836  13,047,296

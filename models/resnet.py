@@ -5,7 +5,7 @@ section 4.2. Deviates from it as the distillation benchmarks do (Tian et al., IC
 arXiv:1910.10699): a shortcut that changes shape is a 1x1 convolution with BatchNorm (the paper's
 option B, not A), and the x4 models are wider. Works at any image size.
 
-32 px, 100 classes; a multiply-add is two FLOPs (helper/model_info.py):
+32 px, 100 classes; a multiply-add is two FLOPs (models/model_info.py):
 
     model        parameters          FLOPs
     resnet8          83,892     25,014,784

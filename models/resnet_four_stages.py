@@ -6,7 +6,7 @@ case names are torchvision's networks with its keys: its checkpoints load. The c
 3x3 stem of stride 1 without pooling, so that 32 px images end as 4 x 4 maps, and the keys of the
 distillation benchmarks (Tian et al., ICLR 2020, arXiv:1910.10699). Works at any image size.
 
-32 px, 100 classes; a multiply-add is two FLOPs (helper/model_info.py):
+32 px, 100 classes; a multiply-add is two FLOPs (models/model_info.py):
 
     model     parameters          FLOPs
     resnet18  11,227,812     74,125,312

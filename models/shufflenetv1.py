@@ -6,7 +6,7 @@ al., ICLR 2020, arXiv:1910.10699): a 1x1 stem of stride 1 without pooling, a ReL
 convolution too, and in a block of stride 2 a bottleneck of a quarter of the channels that the block
 adds, not of all its outputs. Works at any image size.
 
-32 px, 100 classes; a multiply-add is two FLOPs (helper/model_info.py):
+32 px, 100 classes; a multiply-add is two FLOPs (models/model_info.py):
 
     model      parameters       FLOPs
     ShuffleV1     949,258  77,382,912

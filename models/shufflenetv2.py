@@ -5,7 +5,7 @@ Design", ECCV 2018, arXiv:1807.11164. Deviates from it as the distillation bench
 al., ICLR 2020, arXiv:1910.10699): a 1x1 stem of stride 1 without pooling. The narrower model's
 widths are none of the paper's. Works at any image size.
 
-32 px, 100 classes; a multiply-add is two FLOPs (helper/model_info.py):
+32 px, 100 classes; a multiply-add is two FLOPs (models/model_info.py):
 
     model          parameters       FLOPs
     ShuffleV2       1,355,528  89,008,896

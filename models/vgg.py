@@ -10,7 +10,7 @@ images' height is exactly 64. Works at any image size.
 vgg8_3neurons and vgg13_3neurons, from the code of Wang et al., NeurIPS 2022, arXiv:2012.02909, have
 one more linear layer: the classifier sees three neurons, a point of the unit sphere, easy to draw.
 
-32 px, 100 classes; a multiply-add is two FLOPs (helper/model_info.py):
+32 px, 100 classes; a multiply-add is two FLOPs (models/model_info.py):
 
     model           parameters          FLOPs
     vgg8             3,965,028    192,385,024

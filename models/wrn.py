@@ -3,7 +3,7 @@
 Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016, arXiv:1605.07146, without dropout.
 Works at any image size.
 
-32 px, 100 classes; a multiply-add is two FLOPs (helper/model_info.py):
+32 px, 100 classes; a multiply-add is two FLOPs (models/model_info.py):
 
     model        parameters          FLOPs
     wrn_16_1        180,916     53,326,336

@@ -34,15 +34,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from classic_loop import ClassicProcess
 from fast_loop import (
-    JOBS, PICK_RUNS, VARIANTS, Case, FastLoop, load_data, make_fast_loop, new_network, synchronize,
+    JOBS,
+    PICK_RUNS,
+    VARIANTS,
+    Case,
+    FastLoop,
+    load_data,
+    make_fast_loop,
+    new_network,
+    synchronize,
 )  # fmt: skip
-from helper import build
-from helper.checkpoint import write_atomically
+
+from helper.cli.parser import OptionParser, number, one_of
 from helper.errors import UserError, one_line_errors
-from helper.memory import keep_freed_memory
-from helper.model_info import count_flops
-from helper.option_parser import OptionParser, number, one_of
+from helper.run.checkpoint import write_atomically
+from helper.setup import scene as build
+from helper.speed.memory import keep_freed_memory
 from models import model_dict
+from models.model_info import count_flops
 
 PROGRAM = "benchmark.py"
 MODES = ("identity", "flip", "crop+flip", "cutout", "autoaugment", "mixup", "cutmix", "cutmix_pick")

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 
 import torch
 import torch.nn.functional as F
+from fast_loop import PICK_RUNS, Case, endless, load_data, new_network, synchronize
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
@@ -24,10 +25,9 @@ from torchvision import transforms
 
 from augment import Augmentation, Augmented, MixSettings, mix_modes
 from dataset.spec import DatasetSpec, ImageSet
-from fast_loop import PICK_RUNS, Case, endless, load_data, new_network, synchronize
-from helper import build
 from helper.errors import UserError
-from helper.networks import freeze
+from helper.setup import scene as build
+from helper.step.networks import freeze
 
 TEMPERATURE = 4.0
 GAMMA, ALPHA = 0.1, 0.9

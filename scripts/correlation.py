@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from scipy import stats
-
 from results import Group, Results
 from run_logs import InputError, printable
+from scipy import stats
 
 COLUMNS = ("dataset", "teacher", "student", "augmentation", "t_stddev", "s_test_loss")
 """That a CSV file must have. It may have `method` and `s_test_loss_std`."""

@@ -13,15 +13,15 @@ from torch import nn
 
 from dataset import DataRequest, Dataset, DatasetSpec, datasets
 from dataset.streamed import AnyBatches
-from helper import build
-from helper.compiled import compile_networks
-from helper.engine import DistillStep, Losses, Step, ViewMaker
-from helper.measure import measure_teacher
-from helper.methods import make_methods
-from helper.options import parse_student
-from helper.run_folder import SilentRunFolder
-from helper.run_state import RunState
-from helper.training import LoopSettings, TrainingState, train_epoch
+from helper.cli.options import parse_student
+from helper.loop.measure import measure_teacher
+from helper.loop.state import RunState
+from helper.loop.training import LoopSettings, TrainingState, train_epoch
+from helper.run.folder import SilentRunFolder
+from helper.setup import scene as build
+from helper.setup.methods import make_methods
+from helper.speed.compiled import compile_networks
+from helper.step.distill import DistillStep, Losses, Step, ViewMaker
 from models import build_model
 
 VARIANTS = {"float32": "", "amp": "--amp", "compile": "--compile", "amp+compile": "--amp --compile"}

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from scipy import stats
-
 from correlation import FEWEST_POINTS, Point, correlations, is_significant, p_text, shown
 from results import SCHEMES, Group, Row, write_file
 from run_logs import InputError, Run, printable
+from scipy import stats
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -27,14 +27,15 @@ from augment import Augmented, PoolLogits, mix_modes, pick_criteria
 from augment.pick import entropy
 from dataset import DatasetSpec, datasets
 from dataset.batches import normalize_for
-from helper import build, plan
-from helper.checkpoint import load_weights, read_checkpoint
-from helper.engine import TwoViews
+from helper.cli.options import data_request, parse_student
+from helper.cli.parser import OptionParser, names_joined_by_plus, number, one_of
 from helper.errors import UserError, one_line_errors
-from helper.layout import to_device
-from helper.networks import freeze, logits_of
-from helper.option_parser import OptionParser, names_joined_by_plus, number, one_of
-from helper.options import data_request, parse_student
+from helper.run.checkpoint import load_weights, read_checkpoint
+from helper.setup import plan
+from helper.setup import scene as build
+from helper.speed.layout import to_device
+from helper.step.distill import TwoViews
+from helper.step.networks import freeze, logits_of
 from models import model_dict
 
 PROGRAM = "preview_augmentations.py"

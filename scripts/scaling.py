@@ -20,10 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from helper.cli.parser import OptionParser, number
 from helper.errors import UserError, one_line_errors, unknown_name
-from helper.model_info import count_parameters
-from helper.option_parser import OptionParser, number
 from models import model_dict
+from models.model_info import count_parameters
 
 PROGRAM = "scaling.py"
 GPUS = (1, 2, 4, 8, 16, 32, 64)

@@ -40,13 +40,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep_jobs import (  # first: it finds our packages
-    PAIRS, ROOT, SCHEMES, TRAINER, TRIALS, Job, Runs, State, is_locked, make_folder, make_jobs, tail,
+    PAIRS,
+    ROOT,
+    SCHEMES,
+    TRAINER,
+    TRIALS,
+    Job,
+    Runs,
+    State,
+    is_locked,
+    make_folder,
+    make_jobs,
+    tail,
     take_lock,
 )  # fmt: skip
 
 from dataset import datasets
+from helper.cli.parser import OptionParser, number, one_of
 from helper.errors import UserError, one_line_errors, unknown_name
-from helper.option_parser import OptionParser, number, one_of
 from models import model_dict
 
 PROGRAM = "sweep.py"

@@ -20,12 +20,13 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from helper.errors import UserError
-from helper.last_two import newest_in
-from helper.options import needs_student, parse_student
-from helper.resume import MAY_CHANGE
-from helper.run_files import Lock
 import results
+
+from helper.cli.options import needs_student, parse_student
+from helper.errors import UserError
+from helper.run.files import Lock
+from helper.run.last_two import newest_in
+from helper.run.resume import MAY_CHANGE
 
 TRAINER = "train_student.py"
 SCHEMES = [scheme for scheme in results.SCHEMES if scheme != "none"]

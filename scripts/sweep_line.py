@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 import sweep_jobs  # first: it finds our packages
 
+from helper.cli.options import parse_student
+from helper.cli.parser import OptionParser, number
 from helper.errors import UserError, one_line_errors
-from helper.option_parser import OptionParser, number
-from helper.options import parse_student
 
 PROGRAM = "sweep_line.py"
 PAUSE = 5.0

@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from helper.checkpoint import load_weights, model_name_of, read_checkpoint, weights_in
 from helper.errors import UserError, one_line_errors
+from helper.run.checkpoint import load_weights, model_name_of, read_checkpoint, weights_in
 from models import model_dict
 
 PROGRAM = "unpack_teachers.py"

@@ -10,7 +10,7 @@ import torch
 import train_student
 import train_teacher
 from helper.errors import one_line_errors
-from helper.interruption import listening
+from helper.processes.interruption import listening
 
 PROGRAMS = {module.PROGRAM: module for module in (train_student, train_teacher)}
 STAMP = re.compile(r"^\[\d{6} \d+ \d{4}/\d\d/\d\d-\d\d:\d\d:\d\d\] ", re.MULTILINE)

@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from dataset import synthetic
-from helper import plan
+from helper.setup import plan
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from command_line import PROGRAMS
 
-from helper import distributed
 from helper.errors import one_line_errors
-from helper.interruption import STATUS, listening
+from helper.processes import distributed
+from helper.processes.interruption import STATUS, listening
 
 
 @dataclass

@@ -127,7 +127,7 @@ def checkpoints(folder, teacher, draw, canary):
 
 def options(draw, teacher):
     """A flag or two with a value that makes no sense; the good command else."""
-    from helper.option_tables import student_parser, teacher_parser
+    from helper.cli.flags import student_parser, teacher_parser
 
     flags = {
         program: [

@@ -11,7 +11,7 @@ import torch._dynamo  # DistributedDataParallel imports it: once here, not in ea
 import torch.distributed as dist
 from forked import start
 
-from helper import distributed
+from helper.processes import distributed
 
 STORES = []
 

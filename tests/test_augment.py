@@ -18,7 +18,7 @@ from augment.mixup import MixUpDraw
 from augment.pick import entropy
 from dataset.batches import Normalize
 from dataset.spec import DatasetSpec
-from helper.schedule import EpochSchedule
+from helper.cli.schedule import EpochSchedule
 
 GOLDEN = Path(__file__).parent / "golden"
 FACTS = json.loads((GOLDEN / "da.json").read_text())
@@ -314,7 +314,7 @@ def test_derangement_is_uniform_and_has_no_fixed_point():
 
 def test_lam_schedule_bounds_the_box():
     schedule = EpochSchedule(1.0, ((0, 0.75), (150, 1.0)))
-    cutmix = make("cutmix", ceiling=schedule, floor=EpochSchedule(0.5))
+    cutmix = make("cutmix", ceiling=schedule.at, floor=lambda epoch: 0.5)
     cutmix.start_epoch(149)
     # lam in 0.5..0.75: a box side of at least 32 * sqrt(0.25) = 16 (15 or more after halving) unless clipped
     boxes = torch.cat([cutmix.sample(2, generator(seed)).boxes for seed in range(300)])

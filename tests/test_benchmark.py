@@ -10,8 +10,8 @@ import pytest
 from fake_cifar import write_cifar
 
 from helper.errors import UserError, one_line_errors
-from helper.model_info import count_parameters
 from models import model_dict
+from models.model_info import count_parameters
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "scripts"))

@@ -9,10 +9,11 @@ from command_line import identical, load, new_run, run, the_run
 from torch import nn
 
 from dataset import DataRequest, datasets
-from helper import build, cores
-from helper.both_views import BothViews, kept_per_image
-from helper.engine import DistillStep
-from helper.options import parse_student
+from helper.cli.options import parse_student
+from helper.setup import scene as build
+from helper.speed import cores
+from helper.speed.both_views import BothViews, kept_per_image
+from helper.step.distill import DistillStep
 from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"

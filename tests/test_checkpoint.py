@@ -10,8 +10,9 @@ import pytest
 import torch
 from command_line import identical
 
-from helper import build, checkpoint
-from helper.checkpoint import (
+from helper.errors import UserError
+from helper.run import checkpoint
+from helper.run.checkpoint import (
     describe_model,
     fitting_models,
     load_weights,
@@ -21,7 +22,7 @@ from helper.checkpoint import (
     save_keeping_old,
     weights_in,
 )
-from helper.errors import UserError
+from helper.setup import scene as build
 from models import build_model
 
 CLASSES = 7

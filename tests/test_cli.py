@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from command_line import identical, load, log_lines, metrics, new_run, run, snapshot, the_run, without_clock
 from fast_runs import draw_once  # noqa: F401  (a fixture)
 
-import helper.bfloat16
+import helper.speed.bfloat16
 from augment import mix_modes, pick_criteria
 from dataset import DataRequest, datasets
 from dataset.batches import Batches, DefaultDA
 from distiller_zoo import distillers
-from helper import build, training
+from helper.loop import training
+from helper.setup import scene as build
 from models import model_dict
 
 ROOT = Path(__file__).parent.parent
@@ -460,7 +461,7 @@ def test_one_draw_per_image(teacher):
 
 def test_mixed_precision(teacher, monkeypatch):
     seconds = {torch.float32: 0.001, torch.bfloat16: 0.002}
-    monkeypatch.setattr(helper.bfloat16, "seconds_of_convolution", seconds.__getitem__)
+    monkeypatch.setattr(helper.speed.bfloat16, "seconds_of_convolution", seconds.__getitem__)
     folder = distil(teacher, SCHEMES["cutmix"], "--epochs 1 --amp --limit_train 16")
     for expected in ("bfloat16 autocast", "warning: --amp: this CPU takes 2.0 times as long"):
         assert any(expected in line for line in log_lines(folder))

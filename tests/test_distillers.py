@@ -10,7 +10,7 @@ import torch
 from augment import Augmented
 from distiller_zoo import Setting, Target
 from distiller_zoo.kd import KD, kd_loss
-from helper.engine import LossWeights, cross_entropy, target_of
+from helper.step.distill import LossWeights, cross_entropy, target_of
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "losses.json").read_text())["losses"]
 KD_CASES = [name for name in GOLDEN if name.startswith("KD_T")]

@@ -15,7 +15,7 @@ from fake_images import write_imagenet
 from fast_runs import draw_once  # noqa: F401  (a fixture)
 from processes import STORES, end_stores, finish_all, said, start_all  # noqa: F401  (a fixture)
 
-from helper import distributed, heartbeat
+from helper.processes import distributed, heartbeat
 
 ROOT = Path(__file__).parent.parent
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"

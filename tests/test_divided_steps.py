@@ -8,14 +8,14 @@ from processes import end_stores, together  # noqa: F401  (a fixture)
 
 from augment import MixSettings, Pick, mix_modes, pick_criteria
 from dataset.synthetic import synthetic_spec
-from helper import distributed
-from helper.engine import DistillStep, LabelStep, ViewMaker
-from helper.methods import make_methods
-from helper.metrics import evaluate
-from helper.networks import freeze
-from helper.option_tables import student_parser
-from helper.sync_batchnorm import share_batchnorm
-from helper.teacher_stats import TeacherStddev
+from helper.cli.flags import student_parser
+from helper.loop.metrics import evaluate
+from helper.processes import distributed
+from helper.processes.sync_batchnorm import share_batchnorm
+from helper.setup.methods import make_methods
+from helper.step.distill import DistillStep, LabelStep, ViewMaker
+from helper.step.networks import freeze
+from helper.step.teacher_stats import TeacherStddev
 from models import build_model
 
 CLASSES, SIZE = 10, 32

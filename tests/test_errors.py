@@ -14,7 +14,7 @@ from command_line import run, snapshot
 from fake_cifar import make_entry, write_cifar, write_pickle
 from fake_images import copy_with_links, replace, wnid, write_imagenet, write_tiny_imagenet
 
-from helper.checkpoint import describe_model
+from helper.run.checkpoint import describe_model
 from models import build_model
 
 ROOT = Path(__file__).parent.parent

@@ -13,9 +13,11 @@ from fast_runs import draw_once  # noqa: F401  (a fixture)
 from forked import finish
 
 from dataset.batches import Batches
-from helper import build, engine, training
 from helper.errors import RunFault, memory_advice, one_line_errors
-from helper.metrics import MeanMeter
+from helper.loop import training
+from helper.loop.metrics import MeanMeter
+from helper.setup import scene as build
+from helper.step import engine
 from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"

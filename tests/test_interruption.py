@@ -10,7 +10,7 @@ from command_line import identical, load, log_lines, new_run, run, the_run
 from fast_runs import draw_once  # noqa: F401  (a fixture)
 from forked import finish, start
 
-from helper import interruption
+from helper.processes import interruption
 
 TEACHER = "train_teacher.py"
 LONG = (
@@ -50,7 +50,7 @@ def test_a_signal_saves_the_epoch_so_far(tmp_path, monkeypatch, number, status):
 
 def test_a_second_signal_ends_it_at_once(tmp_path):
     def slow_save():
-        from helper.run_folder import RunFolder
+        from helper.run.folder import RunFolder
 
         real = RunFolder.save
 
@@ -75,7 +75,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
 
 def test_a_signal_while_it_starts_leaves_nothing(tmp_path):
     def slow_start():
-        from helper import build
+        from helper.setup import scene as build
 
         build.make_generators = lambda seed: (Path("started").touch(), time.sleep(60))
 

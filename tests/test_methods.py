@@ -11,14 +11,14 @@ from command_line import identical, load, log_lines, metrics, new_run, run, with
 from augment import MixSettings, Pick, mix_modes, pick_criteria
 from dataset.synthetic import synthetic_spec
 from distiller_zoo import FeatureDistiller, LogitDistiller, distillers
-from helper.engine import DistillStep, ViewMaker
+from helper.cli.flags import student_parser
+from helper.cli.options import parse_student
 from helper.errors import UserError
-from helper.initial_stage import InitialStage
-from helper.methods import WithHead, make_methods
-from helper.networks import freeze
-from helper.option_tables import student_parser
-from helper.options import parse_student
-from helper.run_state import RunState
+from helper.loop.initial_stage import InitialStage
+from helper.loop.state import RunState
+from helper.setup.methods import WithHead, make_methods
+from helper.step.distill import DistillStep, ViewMaker
+from helper.step.networks import freeze
 from models import build_model
 
 CLASSES, SIZE, BATCH = 10, 32, 8

@@ -21,8 +21,8 @@ from recipe import load_recipe, recipe_images
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from helper.model_info import count_flops, count_parameters
 from models import build_model, model_dict
+from models.model_info import count_flops, count_parameters
 
 GOLDEN = Path(__file__).parent / "golden"
 RECORDS = json.loads((GOLDEN / "models.json").read_text())["models"]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from helper.build import loop_settings
-from helper.plan import scheme_name
+from helper.cli.flags import student_parser, teacher_parser
+from helper.cli.options import parse_student, parse_teacher
+from helper.cli.schedule import EpochSchedule, learning_rate
 from helper.errors import UserError
-from helper.option_tables import student_parser, teacher_parser
-from helper.options import parse_student, parse_teacher
-from helper.schedule import EpochSchedule, learning_rate
+from helper.setup.plan import scheme_name
+from helper.setup.scene import loop_settings
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = json.loads((GOLDEN / "config.json").read_text())

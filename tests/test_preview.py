@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import train_student
 from command_line import run
 from PIL import Image
 
+import train_student
 from augment import Pick, PoolLogits, pick_criteria
-from helper.checkpoint import describe_model, save_checkpoint
 from helper.errors import one_line_errors
-from helper.networks import logits_of
+from helper.run.checkpoint import describe_model, save_checkpoint
+from helper.step.networks import logits_of
 from models import build_model
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "preview_augmentations.py"

@@ -14,8 +14,8 @@ from fast_runs import draw_once  # noqa: F401  (a fixture)
 from dataset import DataRequest, datasets
 from dataset.batches import Batches
 from helper.errors import UserError
-from helper.provenance import PACKAGES, commit, provenance
-from helper.teacher_check import check_accuracy, recorded_accuracy
+from helper.loop.teacher_check import check_accuracy, recorded_accuracy
+from helper.run.provenance import PACKAGES, commit, provenance
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 TINY = (

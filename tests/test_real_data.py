@@ -11,9 +11,9 @@ import pytest
 
 from dataset import DataRequest, datasets
 from dataset.batches import Batches
-from helper.checkpoint import load_weights, model_name_of, read_checkpoint
-from helper.metrics import evaluate
-from helper.networks import freeze
+from helper.loop.metrics import evaluate
+from helper.run.checkpoint import load_weights, model_name_of, read_checkpoint
+from helper.step.networks import freeze
 from models import model_dict
 
 ROOT, TEACHER = os.environ.get("DATA_AUG_KD_CIFAR100"), os.environ.get("DATA_AUG_KD_TEACHER")

@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-
 from fake_runs import epoch, epoch_line, log_head, options_of, write_experiments, write_run
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"

@@ -9,9 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from scipy import stats
-
-from distiller_zoo import LogitDistiller, distillers
 from fake_runs import (
     NAME,
     STAMP,
@@ -23,6 +20,9 @@ from fake_runs import (
     write_experiments,
     write_run,
 )
+from scipy import stats
+
+from distiller_zoo import LogitDistiller, distillers
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 sys.path.append(str(SCRIPTS))  # where they find each other when called

@@ -13,7 +13,7 @@ from fast_runs import draw_once  # noqa: F401  (a fixture)
 
 from augment import mix_modes, pick_criteria
 from distiller_zoo import distillers
-from helper import interruption
+from helper.processes import interruption
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 TINY = (

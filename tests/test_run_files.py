@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from helper.errors import UserError
-from helper.run_files import AppendedText, Lock
+from helper.run.files import AppendedText, Lock
 
 
 def test_text_is_there_at_once(tmp_path):
@@ -66,7 +66,7 @@ def test_what_came_after_is_cut_off(tmp_path, length, kept, cut):
 HOLDER = """
 import sys
 from pathlib import Path
-from helper.run_files import Lock
+from helper.run.files import Lock
 lock = Lock(Path(sys.argv[1]))
 print("locked", flush=True)
 sys.stdin.read()

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from helper import run_folder
-from helper.resume import run_root
+from helper.cli.options import parse_student
 from helper.errors import UserError
-from helper.options import parse_student
-from helper.run_files import Lock
-from helper.run_folder import RunFolder, command_line, tile, user_and_ip
+from helper.run import run_folder
+from helper.run.files import Lock
+from helper.run.folder import RunFolder, command_line, tile, user_and_ip
+from helper.run.resume import run_root
 
 OPTIONS = {"zeta": None, "Alpha": 1, "alpha": 0.9, "beta": "a b", "Utils.on": True, "list": [1, 2]}
 NAME = re.compile(r"^try_SERVER\d{3}-\d{8}-\d{6}$")

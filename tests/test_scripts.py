@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distiller_zoo import FeatureDistiller, distillers
-from helper.options import parse_student
+from helper.cli.options import parse_student
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 

@@ -12,24 +12,25 @@ from command_line import log_lines, new_run, run
 from torch import nn
 from torch.torch_version import TorchVersion as Version
 
-import helper.compiled
-import helper.frozen
+import helper.speed.compiled
+import helper.speed.frozen
 from augment import MixSettings, Pick, mix_modes, pick_criteria
 from dataset import DataRequest, datasets
 from dataset.batches import Normalize
 from distiller_zoo import Setting
 from distiller_zoo.kd import KD
-from helper import build, networks
-from helper.both_views import BothViews
-from helper.compiled import compile_networks
-from helper.engine import DistillStep, LossWeights, ViewMaker
-from helper.frozen import FrozenCopy, frozen_copy, part_size
-from helper.layout import to_device, wide_on_few_pixels
-from helper.metrics import MeanMeter
-from helper.networks import freeze
-from helper.option_tables import PRECISIONS
-from helper.sgd import SGD
-from helper.teacher_stats import GROUP_STEPS, TeacherStddev
+from helper.cli.flags import PRECISIONS
+from helper.loop.metrics import MeanMeter
+from helper.setup import scene as build
+from helper.speed.both_views import BothViews
+from helper.speed.compiled import compile_networks
+from helper.speed.frozen import FrozenCopy, frozen_copy, part_size
+from helper.speed.layout import to_device, wide_on_few_pixels
+from helper.speed.sgd import SGD
+from helper.step import networks
+from helper.step.distill import DistillStep, LossWeights, ViewMaker
+from helper.step.networks import freeze
+from helper.step.teacher_stats import GROUP_STEPS, TeacherStddev
 from models import build_model, model_dict
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
@@ -200,7 +201,7 @@ def test_frozen_copy_where_float32_convolutions_are_less_precise(monkeypatch):
         return exact(layer, rounded(images), rounded(weight), bias)
 
     monkeypatch.setattr(nn.Conv2d, "_conv_forward", in_tf32)
-    monkeypatch.setattr(helper.frozen, "may_be_tf32", lambda value: True)
+    monkeypatch.setattr(helper.speed.frozen, "may_be_tf32", lambda value: True)
     assert type(frozen_copy(freeze(network("resnet20")), 32)) is FrozenCopy
 
 
@@ -301,7 +302,7 @@ def test_without_a_compiler_there_is_one_line(tmp_path, monkeypatch):
 
 def test_compiled_networks(monkeypatch):
     """Both modes, a short batch, the same keys; the teacher's copy likewise."""
-    if "warning" in helper.compiled.compile_networks([], torch.device("cpu"))[0]:
+    if "warning" in helper.speed.compiled.compile_networks([], torch.device("cpu"))[0]:
         pytest.skip("no compiler here")
 
     class Small(nn.Module):
@@ -456,7 +457,7 @@ def test_our_sgd_is_pytorchs():
 @pytest.mark.skipif(sys.platform != "linux", reason="the settings are those of glibc")
 def test_memory_settings_are_taken():
     code = (
-        "import ctypes; from helper import memory; libc = ctypes.CDLL(None); memory.keep_freed_memory()\n"
+        "import ctypes; from helper.speed import memory; libc = ctypes.CDLL(None); memory.keep_freed_memory()\n"
         "print([libc.mallopt(*setting) for setting in memory.SETTINGS.items()])"
     )
     assert in_new_process(code) == "[1, 1, 1]\n"

@@ -24,9 +24,9 @@ from dataset import DataRequest, datasets
 from dataset.batches import Normalize
 from distiller_zoo import Setting
 from distiller_zoo.kd import KD
-from helper.engine import DistillStep, LossWeights, ViewMaker
-from helper.networks import freeze
-from helper.training import describe_terms
+from helper.loop.training import describe_terms
+from helper.step.distill import DistillStep, LossWeights, ViewMaker
+from helper.step.networks import freeze
 from models import model_dict
 
 GOLDEN = Path(__file__).parent / "golden"

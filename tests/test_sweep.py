@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from augment import mix_modes
-from helper.checkpoint import save_checkpoint
-from helper.options import parse_student
+from helper.cli.options import parse_student
+from helper.run.checkpoint import save_checkpoint
 from models import build_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from helper.teacher_stats import CovarianceMeans, CrossEntropyCovariance, TeacherStddev, sum_below_diagonal
+from helper.step.teacher_stats import (
+    CovarianceMeans,
+    CrossEntropyCovariance,
+    TeacherStddev,
+    sum_below_diagonal,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 FACTS = json.loads((GOLDEN / "tstddev.json").read_text())

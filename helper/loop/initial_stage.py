@@ -1,0 +1,95 @@
+"""The stage before the distillation proper, in which some methods prepare the student or themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from dataset.streamed import AnyBatches
+from distiller_zoo import FeatureDistiller, Outputs
+from helper.loop.state import saved_if_stopped
+from helper.loop.training import TrainingState, progress_bar
+from helper.processes import distributed
+from helper.run.folder import RunFolder
+from helper.speed.sgd import SGD
+from helper.step.networks import outputs_of
+
+
+class InitialStage:
+    """Trains what each method names with the method's `initial_loss`: SGD at a constant rate, on plain batches."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, FeatureDistiller],
+        teacher: nn.Module,
+        student: nn.Module,
+        *,
+        epochs: int,
+        learning_rate: float,
+        momentum: float,
+        weight_decay: float,
+        amp: bool = False,
+    ) -> None:
+        self.methods, self.teacher, self.student, self.amp = methods, teacher, student, amp
+        self.epochs, self.done = epochs, 0
+        self.trained, rates = [], {}
+        for method in methods.values():
+            modules = method.initial_modules(student)
+            self.trained += modules
+            for parameter in nn.ModuleList(modules).parameters():  # two methods may train the same ones
+                rate = min(learning_rate, method.initial_learning_rate)
+                rates[parameter] = min(rate, rates.get(parameter, rate))
+        groups = [
+            {"params": [p for p in rates if rates[p] == rate], "lr": rate}
+            for rate in sorted(set(rates.values()))
+        ]
+        self.optimizer = SGD(groups, momentum=momentum, weight_decay=weight_decay)
+        self.trains_student = any(parameter in rates for parameter in student.parameters())
+        self.preacts = sorted({method.preact for method in methods.values()})
+
+    def state_dict(self) -> dict[str, Any]:
+        is_over = self.done == self.epochs
+        return {"done": self.done, "optimizer": None if is_over else self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.done = state["done"]
+        if state["optimizer"] is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
+
+    def run(self, state: TrainingState, train: AnyBatches, run: RunFolder) -> None:
+        """Train for the epochs that are left; log and save after each."""
+        for epoch in range(self.done + 1, self.epochs + 1):
+            where = f"epoch {epoch} of the initial stage"
+            with saved_if_stopped(state, run, where):
+                self._train_epoch(state, train, f"initial stage {epoch}/{self.epochs}")
+            means = state.meter.read()[1]
+            self.done = epoch
+            state.end_pass()
+            shown = " ".join(f"loss_{name} {value:.6f}" for name, value in means.items())
+            run.log(f"Initial stage: Epoch {epoch}/{self.epochs} {shown}")
+            run.record("initial", epoch=epoch, **means)
+            run.save(state.state_dict())
+
+    def _train_epoch(self, state: TrainingState, train: AnyBatches, title: str) -> None:
+        self.student.eval()
+        for module in self.trained:
+            module.train()
+        for _, (images, *_) in progress_bar(state, train, title):
+            with torch.no_grad():
+                teacher_logits, teacher = outputs_of(self.teacher, images, self.preacts, amp=self.amp)
+            with torch.set_grad_enabled(self.trains_student):
+                student_logits, student = outputs_of(self.student, images, self.preacts, amp=self.amp)
+            losses = {
+                name: method.initial_loss(
+                    Outputs(student_logits, student[method.preact]),
+                    Outputs(teacher_logits, teacher[method.preact]),
+                )
+                for name, method in self.methods.items()
+            }
+            self.optimizer.zero_grad(set_to_none=True)
+            sum(losses.values()).backward()
+            distributed.average_gradients(p for group in self.optimizer.param_groups for p in group["params"])
+            self.optimizer.step()
+            state.meter.update(losses, len(images))
+        self.optimizer.zero_grad(set_to_none=True)  # what is not trained from here on is to stay as it is

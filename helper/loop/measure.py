@@ -1,0 +1,191 @@
+"""The T. stddev pass: the training batches and their second views, the teacher's forward, an accumulator.
+
+No student unless a pick criterion or check_ce_var_v3 asks for one, no validation, no weights: its checkpoints hold sums.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from dataset.streamed import AnyBatches
+from helper.errors import RunFault
+from helper.loop.state import RunState, saved_if_stopped
+from helper.loop.training import progress_bar
+from helper.run.folder import RunFolder
+from helper.step.distill import Observer, TwoViews, ViewMaker
+from helper.step.networks import logits_of
+from helper.step.teacher_stats import (
+    GROUP_STEPS,
+    CovarianceMeans,
+    CrossEntropyCovariance,
+    RunningSums,
+    TeacherStddev,
+)
+
+COVARIANCE_PRINT_STEPS = 10
+
+
+@dataclass
+class TeacherProbe:
+    """Shows each step's views to the statistics asked for, and logs what they say when it is due.
+
+    Called once a step, in the pass and, with --utils.check_ce_var while training, in the training loop.
+    """
+
+    steps_per_epoch: int
+    stddev: TeacherStddev | None = None
+    covariance: CovarianceMeans | None = None
+    cross_entropy: CrossEntropyCovariance | None = None
+    student: nn.Module | None = None
+    """Of check_ce_var_v3 alone."""
+    amp: bool = False
+    run: RunFolder | None = None
+    """Set before the first step."""
+    total_step: int = -1
+    """The last step taken in, counted from 0 over all epochs."""
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor, seen: TwoViews) -> None:
+        self.total_step += 1
+        logits = [seen.teacher_clean] + ([] if seen.teacher_view is None else [seen.teacher_view])
+        probabilities = [view.softmax(dim=1) for view in logits]
+        if self.stddev is not None and self.stddev.update(*probabilities):
+            self._log_stddev()
+        if self.covariance is not None:
+            self.covariance.update(*reversed(probabilities))  # the mixed view's rows come first
+            if self.total_step % COVARIANCE_PRINT_STEPS == 0:
+                self._log_covariance()
+        if self.cross_entropy is not None and not self.cross_entropy.full:
+            views = [images] + ([] if seen.view is None else [seen.view.images])
+            for view, teacher_logits in zip(views, logits):
+                self.cross_entropy.update(teacher_logits, logits_of(self.student, view, amp=self.amp))
+            if self.cross_entropy.full:
+                self.log_cross_entropy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {
+            "total_step": self.total_step,
+            **{name: statistic.state_dict() for name, statistic in self._statistics().items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.total_step = state["total_step"]
+        for name, statistic in self._statistics().items():
+            statistic.load_state_dict(state[name])
+
+    def _statistics(self) -> dict[str, RunningSums]:
+        """Those asked for, by attribute."""
+        names = ("stddev", "covariance", "cross_entropy")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more to learn: check_ce_var_v3 was the only question, and it is answered."""
+        return self.stddev is None and self.covariance is None and self.cross_entropy.full
+
+    def _where(self) -> str:
+        epoch, step = divmod(self.total_step, self.steps_per_epoch)
+        return f"Epoch {epoch + 1} Step {step} TotalStep {self.total_step}"
+
+    def _log_stddev(self) -> None:
+        value, entropy = self.stddev.value()
+        groups = self.stddev.groups
+        if not math.isfinite(entropy):
+            raise RunFault(
+                f"{self._where()}: the teacher's mean entropy is {entropy}: its outputs are not finite"
+            )
+        self.run.log(
+            f"Check T prob: NumOfSampledStd {groups} {self._where()} MeanStd {value:.6f} MeanEntropy {entropy:.6f}"
+        )
+        self.run.record("t_stddev", groups=groups, step=self.total_step, t_stddev=value, entropy=entropy)
+        self.run.scalars(groups, {"t_stddev": value, "teacher_entropy": entropy})
+
+    def _log_covariance(self) -> None:
+        values = self.covariance.value()
+        for matrix in ("Cov", "Corr"):
+            shown = " ".join(
+                f"{name} {value:.8f}" for name, value in values.items() if name.startswith(matrix)
+            )
+            self.run.log(f"Check T prob V2: {self._where()} {shown}")
+        self.run.record("covariance", step=self.total_step, **values)
+
+    def log_cross_entropy(self) -> None:
+        exact, approximate = self.cross_entropy.value()
+        vectors = self.cross_entropy.count // self.cross_entropy.width
+        self.run.log(
+            f"Check Covariance: NumOfSamples {vectors} {self._where()} Cov {exact:.10f} Cov_approx {approximate:.10f}"
+        )
+        self.run.record("cross_entropy_covariance", vectors=vectors, step=self.total_step,
+                        covariance=exact, approximation=approximate)  # fmt: skip
+
+    def summary(self) -> dict[str, float]:
+        """The values at the end of a pass."""
+        values = {}
+        if self.stddev is not None:
+            values["t_stddev"], values["entropy"] = self.stddev.value()
+        if self.covariance is not None:
+            values.update(self.covariance.value())
+        if self.cross_entropy is not None:
+            values["covariance"], values["covariance_approx"] = self.cross_entropy.value()
+        return values
+
+
+def measure_teacher(
+    state: RunState,
+    views: ViewMaker,
+    batches: AnyBatches,
+    probe: TeacherProbe,
+    observers: Sequence[Observer],
+    *,
+    epochs: int,
+    label: str,
+) -> None:
+    """Run the pass from the epoch after `state.epoch` to the last one, and end with a summary line.
+
+    `label` says what is measured. The probe is one of the observers; when it has seen enough, the pass ends.
+    """
+    start, run = time.perf_counter(), probe.run
+    if state.epoch == epochs:
+        run.log(f"nothing to do: all {epochs} epochs are done (more --epochs go on)")
+    for epoch in range(state.epoch + 1, epochs + 1):
+        views.start_epoch(epoch)
+        with saved_if_stopped(state, run, f"epoch {epoch}"):
+            for _, (images, *_) in progress_bar(state, batches, f"T. stddev, epoch {epoch}/{epochs}"):
+                if probe.finished:
+                    break
+                seen = views(images)
+                for observe in observers:
+                    observe(images, seen)
+        state.end_pass()
+        state.epoch = epochs if probe.finished else epoch
+        if state.epoch == epochs:
+            log_summary(probe, epoch, label, time.perf_counter() - start)
+        run.save(state.state_dict())  # after the summary: with the last checkpoint all is done
+        if state.epoch == epochs:
+            break
+
+
+def log_summary(probe: TeacherProbe, epochs: int, label: str, seconds: float) -> None:
+    """The end of a pass, in words and numbers; `seconds` since the process began with it."""
+    run = probe.run
+    if probe.cross_entropy is not None and not probe.cross_entropy.full:
+        probe.log_cross_entropy()
+        width = probe.cross_entropy.width
+        if probe.cross_entropy.count < 2 * width:
+            run.log(f"the covariance needs {2 * width} images at least: give more images or --epochs")
+    values = probe.summary()
+    groups = "" if probe.stddev is None else f", {probe.stddev.groups} groups"
+    shown = ", ".join(
+        f"{'T. stddev' if name == 't_stddev' else name} {value:.6g}" for name, value in values.items()
+    )
+    steps = probe.total_step + 1
+    run.log(f"Summary: {label}: {shown} ({epochs} epochs{groups}, {steps} steps, {seconds:.1f} s)")
+    if probe.stddev is not None and probe.stddev.groups < 2:
+        run.log(f"T. stddev needs two groups of {GROUP_STEPS} steps: give more images or --epochs")
+    run.record("summary", **values, epochs=epochs, steps=steps, seconds=seconds)

@@ -1,0 +1,117 @@
+"""How far a run is, and all that it needs to go on from there as if it had never stopped."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataset.streamed import AnyBatches
+from helper.errors import RunFault, UserError
+from helper.loop.metrics import MeanMeter
+from helper.processes import interruption
+from helper.run.folder import RunFolder
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+@dataclass(kw_only=True)
+class RunState:
+    """What training and the T. stddev pass have in common; its state_dict is the checkpoint."""
+
+    generators: dict[str, torch.Generator]
+    """Random draws; "data" makes the batches."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further objects with state_dict and load_state_dict, by name."""
+    epoch: int = 0
+    """The last complete one."""
+    step: int = 0
+    """Steps done of the pass under way, be it an epoch or one of the initial stage."""
+    meter: MeanMeter = field(default_factory=MeanMeter)
+    """Of the pass under way."""
+
+    def __post_init__(self) -> None:
+        self._pass_start: torch.Tensor | None = None
+        """State of the "data" generator when the pass under way began: from there its draws are made again."""
+
+    def batches(self, batches: AnyBatches) -> Iterator[tuple[int, Batch]]:
+        """The pass's batches from `step` on, numbered. A signal, or data that cannot be read, ends it between two steps."""
+        if self.step == 0:
+            self.meter = MeanMeter()
+        if self.step < len(batches):
+            self._pass_start = self.generators["data"].get_state()
+            iterator = batches.starting_at(self.step)
+        for index in range(self.step, len(batches)):
+            interruption.check()
+            try:
+                batch = next(iterator)
+            except UserError as error:
+                interruption.check_alone()  # what has reached us may have ended the processes that decode
+                raise DataFault(str(error)) from None
+            yield index, batch
+            self.step = index + 1
+        self._pass_start = None  # nothing of it remains to be served
+        interruption.check()
+
+    def end_pass(self) -> None:
+        """The next pass begins at its first step."""
+        self.step, self._pass_start = 0, None
+
+    def state_dict(self) -> dict[str, Any]:
+        generators = {name: generator.get_state() for name, generator in self.generators.items()}
+        if self._pass_start is not None:
+            generators["data"] = self._pass_start
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "meter": self.meter.state_dict() if self.step else None,
+            "generators": generators,
+            "extra": {name: part.state_dict() for name, part in self.extra.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises KeyError, ValueError, TypeError or RuntimeError if something is missing or does not fit."""
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name])
+        for name, part in self.extra.items():
+            part.load_state_dict(state["extra"][name])
+        self.epoch, self.step = state["epoch"], state["step"]
+        if self.step:
+            self.meter.load_state_dict(state["meter"])
+
+    def restore(self, checkpoint: dict[str, Any], *, flag: str, path: str | Path) -> None:
+        """Continue from `checkpoint`. UserError if it does not hold what that takes."""
+        try:
+            self.load_state_dict(checkpoint)
+        except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{flag} {path} has not all that resuming needs ({reason})") from None
+
+
+class DataFault(RunFault):
+    """Data vanished or turned bad while the run was on; the state is between two steps."""
+
+
+@contextlib.contextmanager
+def saved_if_stopped(state: RunState, run: RunFolder, where: str) -> Iterator[None]:
+    """A pass: within, a signal waits for the end of the step; then the state is saved, and log.txt tells how to go on.
+
+    Of another fault, log.txt tells too. RunFault if a loss was not finite.
+    """
+    try:
+        with interruption.between_steps_only():
+            yield
+            state.meter.check_finite(where)
+    except (interruption.Interrupted, DataFault) as stop:
+        run.log(
+            f"interrupted in {where} after step {state.step} ({stop}); "
+            f"repeat the command with --resume_ExpID {run.path.name}"
+        )
+        state.meter.check_finite(where)
+        run.save(state.state_dict())
+        raise
+    except RunFault as fault:
+        run.log(f"stopped: {fault}")
+        raise

@@ -1,0 +1,88 @@
+"""Files of a run folder: text that grows whole line by whole line, and the lock that keeps a second process out."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from helper.errors import UserError
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system without locks says: then there is none, and the run goes on."""
+
+
+class AppendedText:
+    """A text file that grows. What is appended is there at once, and whole: on a full disk nothing of it is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open(path, "ab", buffering=0)
+
+    def append(self, text: str) -> None:
+        start, rest = self._file.seek(0, os.SEEK_END), memoryview(text.encode(errors="surrogateescape"))
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(start)
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
+
+    def cut(self, length: int | None) -> str:
+        """Shorten the file to `length` bytes, or (None) to whole lines. Returns what was cut off, whole lines of it."""
+        content = self.path.read_bytes()
+        length = content.rfind(b"\n") + 1 if length is None else length
+        cut = content[length:]
+        if cut:
+            self._file.truncate(length)
+        return cut[: cut.rfind(b"\n") + 1].decode(errors="surrogateescape")
+
+    def flush_to_disk(self) -> int:
+        """Returns the length in bytes."""
+        os.fsync(self._file.fileno())
+        return self._file.seek(0, os.SEEK_END)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Lock:
+    """One process writes to a run folder. The system takes the lock back when the process ends, however it ends.
+
+    `create`: whether to make the lock's file. Without it a folder that has none is only looked at.
+    """
+
+    def __init__(self, run: Path, *, create: bool = True) -> None:
+        """Raises UserError if another process has it."""
+        self._path, self._file = run / "log" / "lock", None
+        self._is_new = not self._path.exists()
+        if self._is_new and not create:
+            return
+        self._file = open(self._path, "a+")
+        try:
+            # Not flock: child processes, which decode images, would hold that too.
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            self._file.seek(0)
+            holder = self._file.read(200).strip()
+            self._file.close()
+            raise UserError(f"{run} is in use by {holder or 'another process'}") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        if create:
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            self._file.flush()
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def discard(self) -> None:
+        """Release it, and leave the folder as it was."""
+        self.release()
+        if self._is_new:
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,218 @@
+"""Run folders by name, and continuing a run where it stopped."""
+
+import argparse
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from helper.errors import UserError
+from helper.loop.state import RunState
+from helper.processes import distributed
+from helper.run import last_two
+from helper.run.files import Lock
+from helper.run.folder import RunFolder, SilentRunFolder
+
+MAY_CHANGE = frozenset(
+    "epochs epoch_factor lr_decay_epochs seed device num_workers data_root cache_dir path_t model_t_pretrained "
+    "finetune_student model_s_pretrained model_path tb_path project_name debug note print_interval tb_freq "
+    "save_freq save_img_interval screen_print test_teacher dry_run resume resume_student resume_ExpID".split()
+)
+"""Options that a resumed run need not repeat; any other must be what it was."""
+
+
+class Resumed(NamedTuple):
+    """A run that is continued."""
+
+    path: Path
+    lock: Lock | None
+    logged: dict[str, int]
+    """How long its logs were when the checkpoint was written; empty if nothing of them is to be done again."""
+    step: int
+    """Steps of all its epochs so far."""
+    warnings: list[str]
+    falls_back: bool
+    """Whether the latest checkpoint is damaged, and the previous one was taken."""
+
+
+def resume(
+    options: argparse.Namespace,
+    state: RunState,
+    program: str,
+    flag: str,
+    *,
+    steps_per_epoch: int,
+    **found_out: str,
+) -> Resumed | None:
+    """Continue `state` from the run that `flag` or --resume_ExpID names. Returns that run, if any, locked.
+
+    UserError if there is no such run, if it is another job, in use, or past the epochs asked for. A run that has
+    just those is left as it is: nothing remains to be done.
+    """
+    path = getattr(options, flag.removeprefix("--"))
+    if not path and not options.resume_ExpID:
+        if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+            return None
+        path = run_before_restart(options, program, found_out) if distributed.is_first() else ""
+        path, flag = distributed.agreed(path), "torchrun's restart:"
+        if not path:
+            return None
+    if not path:
+        flag = f"--resume_ExpID {options.resume_ExpID}:"
+        first = distributed.is_first()
+        path = find_checkpoint(options.resume_ExpID, run_root(options), program) if first else ""
+        path = distributed.agreed(str(path))
+    check_file(flag, path)
+    run = Path(path).resolve().parent.parent
+    check_same_job(options, program, flag, run, found_out)
+    lock = Lock(run, create=not options.dry_run) if distributed.is_first() else None
+    try:
+        taken, logged, warnings = restore_newest(state, flag, Path(path))
+        if state.epoch > options.epochs:
+            raise UserError(
+                f"{flag} {path}: {state.epoch} epochs are done, more than --epochs {options.epochs}"
+            )
+    except UserError:
+        if lock is not None:
+            lock.discard()
+        raise
+    distributed.wait()  # until all have read what the first may write anew
+    if state.epoch == options.epochs:
+        logged = {}
+    step = state.epoch * steps_per_epoch + state.step
+    return Resumed(run, lock, logged, step, warnings, taken != Path(path))
+
+
+def check_file(flag: str, path: str) -> None:
+    """UserError unless there is a file, or what a process that died in between has left of it."""
+    if not any(candidate.exists() for candidate in (Path(path), *last_two.candidates(Path(path)))):
+        raise UserError(f"{flag} {path} does not exist")
+
+
+def restore_newest(state: RunState, flag: str, path: Path) -> tuple[Path, dict[str, int], list[str]]:
+    """Fill `state` from `path` or, if that is damaged, from the checkpoint before it.
+
+    Returns the file, the lengths of the logs then, and what to say of it. UserError if neither will do.
+    """
+    problems: list[UserError] = []
+    for candidate in last_two.candidates(path):
+        try:
+            checkpoint, note = last_two.read_verified(flag, candidate)
+            state.restore(checkpoint, flag=flag, path=candidate)
+        except UserError as error:
+            problems.append(error)
+            continue
+        warnings = [f"warning: {problem}; going on from {candidate.name}" for problem in problems]
+        return candidate, lengths(note), warnings
+    raise problems[0]
+
+
+def lengths(note: Any) -> dict[str, int]:
+    """What checksums.json notes of a checkpoint, as far as it is what we write."""
+    entries = note.items() if isinstance(note, dict) else ()
+    return {name: count for name, count in entries if isinstance(count, int) and count >= 0}
+
+
+def check_same_job(
+    options: argparse.Namespace, program: str, flag: str, run: Path, found_out: dict[str, str]
+) -> None:
+    """UserError unless `run` is a run folder of `program` with these options, those of MAY_CHANGE apart.
+
+    What the run `found_out` itself, as the teacher's model and checksum, must be the same too.
+    """
+    try:
+        before = json.loads((run / "log" / "args.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{flag} {run} is no run folder: it has no log/args.json") from None
+    if not isinstance(before, dict):
+        raise UserError(f"{flag} {run}: its log/args.json is damaged")
+    if before.get("program", program) != program:
+        raise UserError(f"{flag} {run} is a run of {before['program']}")
+    now = json.loads(json.dumps(vars(options) | found_out, default=str))
+    for name, value in now.items():
+        given_before = before.get(name, value)
+        if name not in MAY_CHANGE and given_before != value:
+            word = name.replace("_", " ") if name in found_out else f"--{name}"
+            raise UserError(f"{flag} {run}: that run had {word} {given_before}, not {value}")
+
+
+def find_checkpoint(exp_id: str, root: Path, program: str) -> Path:
+    """The checkpoint of the run whose name holds `exp_id`; "latest": of the newest run of `program`."""
+    newest = [last_two.newest_in(run / "weights") for run in root.glob("*")]
+    found = sorted(filter(None, newest), key=lambda path: path.stat().st_mtime)
+    if exp_id == "latest":
+        found = [path for path in found if is_run_of(program, path.parent.parent)]
+    else:
+        found = [path for path in found if exp_id in path.parent.parent.name]
+        if len(found) > 1:
+            names = ", ".join(path.parent.parent.name for path in found)
+            raise UserError(f"--resume_ExpID {exp_id} could be any of {names}")
+    if not found:
+        raise UserError(f"--resume_ExpID {exp_id}: {root}/ has no run of that name with a checkpoint")
+    return found[-1].with_name(last_two.LATEST)
+
+
+def run_before_restart(options: argparse.Namespace, program: str, found_out: dict[str, str]) -> str:
+    """The checkpoint of the newest run of this very job, which torchrun starts anew; empty if it has none yet."""
+    runs = sorted(
+        run_root(options).glob("*/log/args.json"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    for run in (path.parent.parent for path in runs):
+        newest = last_two.newest_in(run / "weights")
+        with contextlib.suppress(UserError):
+            check_same_job(options, program, "", run, found_out)
+            if newest is not None:
+                return str(newest.with_name(last_two.LATEST))
+    return ""
+
+
+def is_run_of(program: str, run: Path) -> bool:
+    try:
+        args = json.loads((run / "log" / "args.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(args, dict) and args.get("program") == program
+
+
+def open_run(
+    options: argparse.Namespace, resumed: Resumed | None, program: str, **found_out: str
+) -> RunFolder:
+    """A new run folder, or the one that is continued. `found_out` is listed with the options.
+
+    Of several processes the first alone writes.
+    """
+    if not distributed.is_first():
+        return SilentRunFolder(Path(distributed.agreed(None)))
+    run = _open_run(options, resumed, program, **found_out)
+    if distributed.size() > 1:
+        distributed.agreed(str(run.path))
+        distributed.last_words = run.log
+    return run
+
+
+def _open_run(
+    options: argparse.Namespace, resumed: Resumed | None, program: str, **found_out: str
+) -> RunFolder:
+    if resumed is not None:
+        if resumed.falls_back:
+            last_two.fall_back(resumed.path / "weights")
+        return RunFolder.reopen(resumed.path, resumed.lock, resumed.logged, resumed.step)
+    listed = vars(options) | found_out | {"program": program}
+    return RunFolder.create(run_root(options), options.project_name, listed)
+
+
+def run_root(options: argparse.Namespace) -> Path:
+    return Path("Debug_Dir" if options.debug else "Experiments")
+
+
+def teacher_path(options: argparse.Namespace) -> Path:
+    """Where train_teacher.py puts the weights: the public layout, which --path_t reads.
+
+    UserError if that folder can be neither written nor made: better now than after the training.
+    """
+    target = Path(options.model_path) / f"{options.model}_vanilla" / f"ckpt_epoch_{options.epochs}.pth"
+    there = next(folder for folder in target.absolute().parents if os.path.exists(folder))
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(f"--model_path {options.model_path}: {there} is not a folder that can be written")
+    return target

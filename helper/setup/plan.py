@@ -1,0 +1,157 @@
+"""What a run is about to do, in words: the first lines of log.txt, and what --dry_run prints."""
+
+import argparse
+from typing import Any
+
+import torch
+from torch import nn
+
+from dataset import DatasetSpec
+from helper.cli.options import checks_of, needs_student, student_weights
+from helper.processes import distributed
+from helper.setup.methods import Methods, as_list
+from helper.setup.scene import Splits
+from helper.step.teacher_stats import GROUP_STEPS
+from models.model_info import count_flops, count_parameters
+
+
+def scheme_name(options: argparse.Namespace) -> str:
+    """The second view in a few words."""
+    if options.lw_mix is None:
+        return "none"
+    picks = options.mix_mode == "cutmix_pick"
+    return options.mix_mode + (f" by {options.cutmix_pick_criterion}" if picks else "")
+
+
+def describe_machine(device: torch.device, options: argparse.Namespace, *, is_resumed: bool) -> str:
+    """Device, versions, precision, and where the random draws come from."""
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
+    precision = "float32 with TF32 convolutions" if on_gpu and torch.backends.cudnn.allow_tf32 else "float32"
+    if on_gpu and options.precision != "default":
+        precision = f"float32 at {options.precision} precision"
+    random = "random state of the checkpoint" if is_resumed else f"seed {options.seed}"
+    processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
+    return (
+        f"{processes}device {device} ({name}), torch {torch.__version__}, {random}, "
+        f"{'bfloat16 autocast' if options.amp else precision}"
+    )
+
+
+def describe_data(spec: DatasetSpec, splits: Splits) -> str:
+    held_out = "" if splits.dev is None else f", {splits.dev.count} held-out"
+    return (
+        f"data {spec.name}: {splits.train.count} training{held_out} and {splits.test.count} test images, "
+        f"{spec.num_classes} classes, {spec.img_size}x{spec.img_size} pixels, {len(splits.train)} steps an epoch"
+    )
+
+
+def describe_network(role: str, name: str, model: nn.Module, img_size: int, path: str = "") -> str:
+    """Role, name, parameters, FLOPs of one image, and where the weights are from."""
+    parameters, flops = count_parameters(model), count_flops(model, img_size)
+    source = f", from {path}" if path else ""
+    return f"{role} {name}: {parameters / 1e6:.2f} M parameters, {flops / 1e6:.1f} MFLOPs an image{source}"
+
+
+def warn_of_other_data(checkpoint_says: dict[str, Any], spec: DatasetSpec) -> list[str]:
+    """A warning if the teacher's checkpoint says that it was trained on other data."""
+    pairs = (("dataset", spec.name), ("img_size", spec.img_size))
+    return [
+        f"warning: the teacher was trained with {name} {checkpoint_says[name]}, this run has {ours}"
+        for name, ours in pairs
+        if checkpoint_says.get(name, ours) != ours
+    ]
+
+
+def describe_student_job(options: argparse.Namespace, scheme: str, methods: Methods | None) -> list[str]:
+    """What will be done. `methods` None: a T. stddev pass."""
+    draw = f", one draw per {options.mix_draw}" if options.lw_mix else ""
+    if methods is None:
+        return [f"measuring the teacher: {options.epochs} epochs, second view: {scheme}{draw}"]
+    measured = ["the teacher's statistics are logged while the student trains"] if checks_of(options) else []
+    initial = methods.with_initial_stage
+    before = []
+    if initial and options.init_epochs:
+        before = [f"initial stage: {options.init_epochs} epochs of {', '.join(initial)}"]
+    return [
+        *before,
+        f"distilling: {options.epochs} epochs at learning rate {options.learning_rate:g}, "
+        f"batch {options.batch_size}, second view: {scheme}{draw}",
+        f"loss: {describe_loss(options, methods)}",
+        *methods.describe(),
+        *measured,
+    ]
+
+
+def describe_loss(options: argparse.Namespace, methods: Methods) -> str:
+    """The loss as a formula, such as "0.1 CE(x) + 0.9 (1 kd(x) + 0 CE(x') + 1 kd(x', teacher(x'))) + 0.8 crd(x)"."""
+    terms = [f"{methods.weights.gamma:g} CE(x)"]
+    for number, (name, alpha) in enumerate(methods.weights.logit.items()):
+        if not options.lw_mix:
+            terms.append(f"{alpha:g} {name}(x)")
+            continue
+        clean, labels, view = options.lw_mix
+        target = "teacher(x')" if options.t_output_as_target_for_input_mix else "teacher(x), mixed"
+        mixed_labels = f"{labels:g} CE(x') + " if number == 0 else ""
+        terms.append(f"{alpha:g} ({clean:g} {name}(x) + {mixed_labels}{view:g} {name}(x', {target}))")
+    for name in methods.in_main_stage:
+        both = f"({name}(x) + {name}(x'))" if options.feature_views == "both" else f"{name}(x)"
+        terms.append(f"{methods.weights.feature[name]:g} {both}")
+    return " + ".join(terms)
+
+
+def describe_vain_method_options(options: argparse.Namespace, methods: Methods) -> list[str]:
+    """What is asked of the methods without effect."""
+    lines, main = [], methods.in_main_stage
+    if any(as_list(options.beta)) and not main:
+        lines.append(
+            f"warning: --beta has no effect: {options.distill} has no feature loss in the main stage"
+        )
+    for name, beta in methods.weights.feature.items():
+        if not beta and name not in methods.with_initial_stage:
+            lines.append(f"warning: --beta 0: {name} is left out")
+    if methods.with_initial_stage and not options.init_epochs:
+        names = ", ".join(methods.with_initial_stage)
+        lines.append(f"warning: --init_epochs 0: the initial stage of {names} is left out")
+    if options.lw_mix and not methods.logit and not (main and options.feature_views == "both"):
+        lines.append(
+            f"warning: the second view has no effect: {options.distill} compares features of the first"
+        )
+    if options.feature_views == "both" and not main:
+        lines.append(f"warning: --feature_views both has no effect: {options.distill} compares no features")
+    picks_by_kld = options.mix_mode == "cutmix_pick" and options.cutmix_pick_criterion == "kld"
+    if (options.kd_S, options.kd_T) != (4, 4) and not ("kd" in methods.logit or picks_by_kld):
+        lines.append(f"warning: --kd_T and --kd_S are kd's; {options.distill} has its own temperature")
+    return lines
+
+
+def describe_vain_options(
+    options: argparse.Namespace, steps_per_epoch: int, methods: Methods | None
+) -> list[str]:
+    """What the command line asks for without effect."""
+    lines = []
+    steps = options.epochs * steps_per_epoch
+    if "v1" in checks_of(options) and steps < 2 * GROUP_STEPS:
+        lines.append(
+            f"warning: {steps} steps are too few for T. stddev, which needs {2 * GROUP_STEPS}: it will be nan"
+        )
+    picks = options.mix_mode == "cutmix_pick"
+    if options.mix_mode and options.lw_mix is None:
+        lines.append(
+            f"warning: --mix_mode {options.mix_mode} has no effect without --lw_mix, such as [1,0,1]"
+        )
+    if options.mix_n_run > 1 and not picks:
+        lines.append(f"warning: --mix_n_run {options.mix_n_run} has no effect without --mix_mode cutmix_pick")
+    if methods is not None:
+        lines += describe_vain_method_options(options, methods)
+    if checks_of(options) and not getattr(options, "utils.ON"):
+        lines.append("warning: --utils.check_ce_var without --utils.ON: switched on all the same")
+    if getattr(options, "utils.ON") and not checks_of(options):
+        lines.append("warning: --utils.ON alone has no effect: give --utils.check_ce_var too")
+    if options.fix_student and student_weights(options) and not needs_student(options):
+        lines.append(f"{student_weights(options)[0]} is not read: this pass needs no student")
+    if options.finetune_student and options.model_s_pretrained:
+        lines.append("warning: --model_s_pretrained is not read: --finetune_student goes first")
+    if options.model_path or options.tb_path:
+        lines.append("--model_path and --tb_path have no effect: the run folder holds weights and tb/")
+    return lines

@@ -1,0 +1,116 @@
+"""The student's passes over both views at the same time, each on half of a CPU's cores: the same losses, sooner.
+
+Both passes, forward and backward, are independent of each other until the losses are summed; only BatchNorm's running
+statistics are passed on from one to the other, and are merged here. On a GPU the passes overlap as they are.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from helper.speed.cores import workers
+from helper.step.networks import is_compiled, logits_of
+
+KEPT_AT_MOST = 160 * 10**6
+"""Bytes that a network may keep of one view when it goes on to the other, on a CPU: so that runs on CIFAR-100 take
+less than 1.5 GB. Beyond it, a view's backward pass comes before the other view."""
+
+
+class BothViews:
+    """Calls a network in training mode on two batches. Gradients and statistics are those of two calls in turn.
+
+    A twin shares the network's parameters, and has BatchNorm statistics of its own, which start from 0 in each pass.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.twin = copy.deepcopy(network, {id(parameter): parameter for parameter in network.parameters()})
+        self.twin.train()
+        pairs = zip(network.modules(), self.twin.modules())
+        self.norms = [(ours, theirs) for ours, theirs in pairs if isinstance(ours, nn.BatchNorm2d)]
+        for _, theirs in self.norms:
+            theirs.running_mean.zero_()
+            theirs.running_var.zero_()
+
+    @staticmethod
+    def suits(network: nn.Module) -> bool:
+        """Whether the cores can be halved, and the network carries nothing from call to call but what is merged."""
+        is_even = torch.get_num_threads() % 2 == 0
+        return is_even and not is_compiled(network) and all(map(is_understood, network.modules()))
+
+    def __call__(
+        self, images: torch.Tensor, view: torch.Tensor, *, amp: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """images: (B, 3, H, W), view: (P, 3, H, W). Returns their logits, (B, K) and (P, K), as `logits_of` does."""
+        assert all(ours.training for ours, _ in self.norms)
+        some = next(self.network.parameters())
+        logits = _Both.apply(some, [self.network, self.twin], [images, view], amp)
+        self._merge_statistics()
+        return logits
+
+    def _merge_statistics(self) -> None:
+        """What a pass leaves is (1 - momentum) * before + momentum * batch; the twin's `before` was 0.
+
+        Through .data: the backward passes have them saved, though they do not read them.
+        """
+        for ours, theirs in self.norms:
+            for name in ("running_mean", "running_var"):
+                of_twin = getattr(theirs, name).data
+                getattr(ours, name).data.mul_(1 - ours.momentum).add_(of_twin)
+                of_twin.zero_()
+            ours.num_batches_tracked += 1
+
+
+def kept_per_image(network: nn.Module, img_size: int, *, amp: bool) -> float:
+    """Bytes of each image that a pass in training mode keeps for its backward pass, its weights left out."""
+    network, count, kept = copy.deepcopy(network).train(), 3, {}
+    images = torch.zeros(count, 3, img_size, img_size).to(memory_format=torch.channels_last)
+
+    def note(saved: torch.Tensor) -> torch.Tensor:
+        storage = saved.untyped_storage()
+        if saved.dim() and len(saved) == count:
+            kept[storage.data_ptr()] = storage  # held, so that no other gets its address
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+        logits_of(network, images, amp=amp)
+    return sum(storage.nbytes() for storage in kept.values()) / count
+
+
+def is_understood(layer: nn.Module) -> bool:
+    """Whether one of the network's layers gives the same when two threads call it and its twin."""
+    if type(layer) is nn.BatchNorm2d:
+        return layer.track_running_stats and layer.momentum is not None
+    return not isinstance(layer, _DropoutNd) and not list(layer.buffers(recurse=False))
+
+
+class _Both(torch.autograd.Function):
+    """Runs each network's pass, forward and later backward, in a thread of its own.
+
+    The engine would take the two backward passes in turn. The parameters get their gradients from within; the one
+    that is an argument only says that the result has some.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, _: nn.Parameter, networks: list[nn.Module], batches: list[torch.Tensor], amp: bool
+    ) -> tuple[torch.Tensor, ...]:
+        def run(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+            with torch.enable_grad():  # of this thread
+                return logits_of(network, images, amp=amp)
+
+        ctx.logits = list(workers(2).map(run, networks, batches))
+        return tuple(logits.detach() for logits in ctx.logits)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, ...]:
+        def run(logits: torch.Tensor, gradient: torch.Tensor) -> None:
+            # The same as logits.backward(gradient), which imports a symbolic algebra for the check of two shapes.
+            (logits * gradient).sum().backward()
+
+        list(workers(2).map(run, ctx.logits, gradients))
+        return None, None, None, None

@@ -1,0 +1,105 @@
+"""Small things done to networks: calling them in the run's precision, freezing them, scoring with them."""
+
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from helper.processes import distributed
+
+
+def logits_of(
+    model: nn.Module, images: torch.Tensor, *, amp: bool = False, is_divided: bool = True
+) -> torch.Tensor:
+    """(B, 3, H, W) -> logits (B, K); with `amp` the network runs in bfloat16 autocast, the logits are float32.
+
+    Of several processes each runs its part of the rows, unless `is_divided` is False, and all get all logits.
+    """
+    return outputs_of(model, images, (), amp=amp, is_divided=is_divided)[0]
+
+
+Features = dict[bool, list[torch.Tensor]]
+"""By `preact`: what model(images, is_feat=True, preact=preact) calls its features."""
+
+
+def outputs_of(
+    model: nn.Module,
+    images: torch.Tensor,
+    preacts: Sequence[bool],
+    *,
+    amp: bool = False,
+    is_divided: bool = True,
+) -> tuple[torch.Tensor, Features]:
+    """(logits (B, K), the features for each of `preacts`); with `amp` the features may be bfloat16.
+
+    Divided among processes like `logits_of`.
+    """
+
+    def run(rows: torch.Tensor) -> tuple[torch.Tensor, Features]:
+        return _outputs_of(model, rows, preacts, amp=amp)
+
+    return distributed.divided(run, images, model) if is_divided else run(images)
+
+
+def _outputs_of(
+    model: nn.Module, images: torch.Tensor, preacts: Sequence[bool], *, amp: bool
+) -> tuple[torch.Tensor, Features]:
+    """Asked for both kinds of features, the network runs twice; only the first pass updates BatchNorm's statistics."""
+    features = {}
+    own = torch.clone if is_overwritten(model, images) else (lambda tensor: tensor)
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=amp):
+        if not preacts:
+            logits = own(model(images))
+            return (logits.float() if amp else logits), features
+        said, logits = model(images, is_feat=True, preact=preacts[0])
+        features[preacts[0]], logits = [own(feature) for feature in said], own(logits)
+        for preact in preacts[1:]:
+            with frozen_batchnorm_statistics(model):
+                said, _ = model(images, is_feat=True, preact=preact)
+            features[preact] = [own(feature) for feature in said]
+    return (logits.float() if amp else logits), features
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether `model.compile()` was called."""
+    return model._compiled_call_impl is not None
+
+
+def is_overwritten(model: nn.Module, images: torch.Tensor) -> bool:
+    """Whether the next network's call may overwrite what this one returns: as a CUDA graph without a backward pass."""
+    return images.is_cuda and is_compiled(model) and not torch.is_grad_enabled()
+
+
+@torch.no_grad()
+def feature_shapes(model: nn.Module, img_size: int, batch_size: int = 2) -> list[torch.Size]:
+    """The shapes of the model's features for `batch_size` images. The model itself is left as it is."""
+    shapes_only = copy.deepcopy(model).to("meta").eval()
+    images = torch.empty(batch_size, 3, img_size, img_size, device="meta")
+    return [feature.shape for feature in shapes_only(images, is_feat=True)[0]]
+
+
+@contextlib.contextmanager
+def frozen_batchnorm_statistics(model: nn.Module) -> Iterator[None]:
+    """Within, a forward pass leaves BatchNorm's running statistics as they are.
+
+    The model's mode stays: in training mode the batch's own statistics are used, but not remembered. So images
+    that are scored and thrown away leave no trace in the network.
+    """
+    layers = [
+        m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training
+    ]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """The model in eval mode, its parameters without gradient."""
+    return model.eval().requires_grad_(False)
