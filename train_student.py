@@ -82,7 +82,9 @@ def work(options: argparse.Namespace) -> None:
             deployed=methods.deployed(student),
         )
     steps = len(splits.train)
-    resumed = resume(options, state, PROGRAM, "--resume_student", steps_per_epoch=steps, **found_out)
+    resumed = resume(
+        options, state, PROGRAM, "--resume_student", steps_per_epoch=steps, **found_out
+    )
     scored = student if methods is None else state.deployed
     tested = build.test_teacher(options, teacher, splits.test) if options.test_teacher else None
     teacher_line = plan.describe_network(
@@ -106,28 +108,38 @@ def work(options: argparse.Namespace) -> None:
     lines += plan.describe_student_job(options, scheme, methods)
     lines += plan.describe_vain_options(options, steps, methods)
     if tested is not None:
-        lines.append(f"Teacher Acc1 {tested.acc1:.4f} Acc5 {tested.acc5:.4f} TestLoss {tested.loss:.6f}")
+        lines.append(
+            f"Teacher Acc1 {tested.acc1:.4f} Acc5 {tested.acc5:.4f} TestLoss {tested.loss:.6f}"
+        )
     if options.dry_run:
         print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
         return
 
     if options.compile:
-        lines += compile_networks([views.teacher, views.student if options.fix_student else student], device)
+        lines += compile_networks(
+            [views.teacher, views.student if options.fix_student else student], device
+        )
     run = open_run(options, resumed, PROGRAM, **found_out)
-    lines.append(run.note_start(provenance(device) | found_out | {"teacher_accuracy": teacher.accuracy}))
+    lines.append(
+        run.note_start(provenance(device) | found_out | {"teacher_accuracy": teacher.accuracy})
+    )
     run.record("job", teacher=teacher.name, scheme=scheme, epochs=options.epochs)
     for line in lines:
         run.log(line)
     if resumed is None:
         run.save(state.state_dict())  # from here on it can be resumed
-    observers = [ViewPictures(run, spec, options.save_img_interval, step=state.epoch * steps + state.step)]
+    observers = [
+        ViewPictures(run, spec, options.save_img_interval, step=state.epoch * steps + state.step)
+    ]
     if probe is not None:
         probe.run = run
         observers.append(probe)
 
     if options.fix_student:
         label = f"{teacher.name} on {spec.name}, {scheme}"
-        measure_teacher(state, views, splits.train, probe, observers, epochs=options.epochs, label=label)
+        measure_teacher(
+            state, views, splits.train, probe, observers, epochs=options.epochs, label=label
+        )
     else:
         if initial is not None:
             initial.run(state, splits.train, run)

@@ -59,7 +59,9 @@ def work(options: argparse.Namespace) -> None:
         generators={name: generators[name] for name in ("data", "views")},
         description=describe_model(options.model, spec.num_classes, spec.img_size, spec.name),
     )
-    resumed = resume(options, state, PROGRAM, "--resume", steps_per_epoch=len(splits.train), **found_out)
+    resumed = resume(
+        options, state, PROGRAM, "--resume", steps_per_epoch=len(splits.train), **found_out
+    )
 
     lines = [
         *(resumed.warnings if resumed else ()),
@@ -87,7 +89,9 @@ def work(options: argparse.Namespace) -> None:
         if not distributed.is_first():
             return
         kept = save_keeping_old(target, state.weights())
-        run.log(f"teacher written: {target}" + (f" (what was there is now {kept.name})" if kept else ""))
+        run.log(
+            f"teacher written: {target}" + (f" (what was there is now {kept.name})" if kept else "")
+        )
 
     fit(state, step, **splits._asdict(), settings=settings, run=run, at_end=write_teacher)
     if not target.exists():  # it was removed since

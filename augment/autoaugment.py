@@ -79,7 +79,9 @@ def equalize(pixels: torch.Tensor) -> torch.Tensor:
     torchvision goes through the channels one by one, and on a GPU waits for each twice.
     """
     channels = pixels.flatten(2).long()  # (B, C, H * W)
-    counts = channels.new_zeros(*channels.shape[:2], 256).scatter_add_(2, channels, torch.ones_like(channels))
+    counts = channels.new_zeros(*channels.shape[:2], 256).scatter_add_(
+        2, channels, torch.ones_like(channels)
+    )
     of_brightest = counts.gather(2, channels.amax(2, keepdim=True))
     step = (channels.shape[2] - of_brightest) // 255  # (B, C, 1)
     table = ((counts.cumsum(2) + step // 2) // step.clamp(min=1)).clamp(max=255).roll(1, 2)

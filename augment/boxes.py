@@ -43,7 +43,9 @@ def rand_bbox(lam: torch.Tensor, height: int, width: int, generator: torch.Gener
     return centred_boxes(center_x, center_y, half_width, half_height, height=height, width=width)
 
 
-def square_rand_bbox(lam: torch.Tensor, height: int, width: int, generator: torch.Generator) -> Boxes:
+def square_rand_bbox(
+    lam: torch.Tensor, height: int, width: int, generator: torch.Generator
+) -> Boxes:
     """A box of the full drawn size, uniform over the places where it fits into the image."""
     cut_width, cut_height = cut_side(lam, width), cut_side(lam, height)
     x1 = uniform_int(width - cut_width + 1, generator)
@@ -51,7 +53,9 @@ def square_rand_bbox(lam: torch.Tensor, height: int, width: int, generator: torc
     return torch.stack([x1, y1, x1 + cut_width, y1 + cut_height], dim=1)
 
 
-def simpler_rand_bbox(lam: torch.Tensor, height: int, width: int, generator: torch.Generator) -> Boxes:
+def simpler_rand_bbox(
+    lam: torch.Tensor, height: int, width: int, generator: torch.Generator
+) -> Boxes:
     """Upper left corner uniform, then lower right corner uniform beyond it; lam plays no part."""
     x1 = torch.randint(width, lam.shape, generator=generator)
     y1 = torch.randint(height, lam.shape, generator=generator)

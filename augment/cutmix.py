@@ -44,7 +44,10 @@ class CutMix(Augmentation):
         device = images.device
         partner = draw.partner.to(device, non_blocking=True)
         lam = (
-            kept_share(draw.boxes, height, width).float().expand(len(images)).to(device, non_blocking=True)
+            kept_share(draw.boxes, height, width)
+            .float()
+            .expand(len(images))
+            .to(device, non_blocking=True)
         )  # (B,)
         inside = box_mask(draw.boxes.to(device, non_blocking=True), height, width)  # (n, 1, H, W)
         return Augmented(torch.where(inside, images[partner], images), partner, lam)

@@ -22,7 +22,10 @@ class CutMixPool(CutMix):
     """n_run independent cutmixes of the same batch, one after the other: (n_run * B, 3, H, W)."""
 
     def sample(self, batch_size: int, generator: torch.Generator) -> list[CutMixDraw]:
-        return [super(CutMixPool, self).sample(batch_size, generator) for _ in range(self.settings.n_run)]
+        return [
+            super(CutMixPool, self).sample(batch_size, generator)
+            for _ in range(self.settings.n_run)
+        ]
 
     def apply(self, images: torch.Tensor, draw: list[CutMixDraw]) -> Augmented:
         return concatenate([super(CutMixPool, self).apply(images, one) for one in draw])
@@ -77,7 +80,9 @@ pick_criteria.register(
     "student_entropy",
     Criterion(lambda logits, _: entropy(logits.student), needs_teacher=False, needs_student=True),
 )
-pick_criteria.register("dissimilarity", Criterion(dissimilarity, needs_teacher=True, needs_student=False))
+pick_criteria.register(
+    "dissimilarity", Criterion(dissimilarity, needs_teacher=True, needs_student=False)
+)
 
 
 @dataclass(frozen=True)

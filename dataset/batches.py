@@ -120,12 +120,16 @@ class Batches:
         """A pass without its first `step` batches; its random draws are those of the whole pass."""
         first = step * self.batch_size
         if self.generator is None:
-            for places in torch.arange(first, self.count, device=self.device).split(self.batch_size):
+            for places in torch.arange(first, self.count, device=self.device).split(
+                self.batch_size
+            ):
                 rows = self._rows(places)
                 yield self.normalize(self.images[rows]), self.labels[rows], places
             return
         draws = self._draw_epoch(self.generator)
-        for places, top, left, mirror in zip(*(draw[first:].split(self.batch_size) for draw in draws)):
+        for places, top, left, mirror in zip(
+            *(draw[first:].split(self.batch_size) for draw in draws)
+        ):
             rows = self._rows(places)
             images = crop_and_flip(self.images, rows, top=top, left=left, mirror=mirror)
             yield self.normalize(images), self.labels[rows], places
@@ -144,7 +148,9 @@ class Batches:
         All are drawn whatever the default DA is, so switching a part off leaves the other draws as they are.
         """
         order = torch.randperm(self.count, generator=generator)
-        offsets = torch.randint(-self.padding, self.padding + 1, (2, self.count), generator=generator)
+        offsets = torch.randint(
+            -self.padding, self.padding + 1, (2, self.count), generator=generator
+        )
         mirror = torch.rand(self.count, generator=generator) < 0.5
         offsets *= self.default_da.crop
         mirror &= self.default_da.flip

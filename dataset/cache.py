@@ -55,7 +55,9 @@ def fingerprint(source: Path, paths: Iterable[str]) -> str:
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None
         name = path.removeprefix(str(source))
-        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        digest.update(
+            f"{name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape")
+        )
     return digest.hexdigest()[:16]
 
 
@@ -107,7 +109,9 @@ def decode_files(files: ImageFiles, img_size: int, num_workers: int, title: str)
         rows = range(len(files))
         requests = [rows[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
         pool = WorkerPool(_DecodeWhole(files, img_size), requests, num_workers=num_workers)
-        with tqdm(total=len(files), desc=title, unit="image", disable=not sys.stderr.isatty()) as bar:
+        with tqdm(
+            total=len(files), desc=title, unit="image", disable=not sys.stderr.isatty()
+        ) as bar:
             for chunk in pool:
                 yield chunk.numpy()
                 bar.update(len(chunk))
@@ -125,7 +129,9 @@ class _DecodeWhole:
         image = open_rgb(path)
         if image.size != (self.img_size, self.img_size):
             width, height = image.size
-            raise UserError(f"{path} is {width}x{height} pixels, not {self.img_size}x{self.img_size}")
+            raise UserError(
+                f"{path} is {width}x{height} pixels, not {self.img_size}x{self.img_size}"
+            )
         return np.array(image)
 
 
@@ -148,7 +154,11 @@ def _open(folder: Path) -> dict[str, ImageSet] | None:
 
 
 def _build(
-    cache_dir: Path, name: str, folder: Path, source: Path, decode: Mapping[str, Callable[[], Decoded]]
+    cache_dir: Path,
+    name: str,
+    folder: Path,
+    source: Path,
+    decode: Mapping[str, Callable[[], Decoded]],
 ) -> None:
     """Write beside the place, then rename."""
     print(f"decoding {source}/ into {folder}/, once", flush=True)

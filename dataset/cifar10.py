@@ -42,7 +42,9 @@ class Cifar10:
         """
         folder = request.root / FOLDER
         if is_absent(folder):
-            fetch_archive(request, folder, url=URL, sha256=SHA256, needed=FILES, keep=FILES.__contains__)
+            fetch_archive(
+                request, folder, url=URL, sha256=SHA256, needed=FILES, keep=FILES.__contains__
+            )
         parts = [read_batch(folder / name, "labels", 10) for name in TRAIN_FILES]
         train = ImageSet(
             torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])

@@ -45,7 +45,9 @@ class Cifar100:
         """
         folder = request.root / FOLDER
         if is_absent(folder):
-            fetch_archive(request, folder, url=URL, sha256=SHA256, needed=FILES, keep=FILES.__contains__)
+            fetch_archive(
+                request, folder, url=URL, sha256=SHA256, needed=FILES, keep=FILES.__contains__
+            )
         return Dataset(
             spec=Cifar100.spec(request),
             train=read_batch(folder / "train", "fine_labels", 100).first(request.limit_train),
@@ -57,7 +59,12 @@ def read_batch(path: Path, labels_key: str, num_classes: int) -> ImageSet:
     """One file of the public layout of CIFAR-10 and CIFAR-100. Raises UserError if it is absent or damaged."""
     entry = load_arrays(path)
     data, labels = entry.get("data"), entry.get(labels_key)
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
+    if (
+        not isinstance(data, np.ndarray)
+        or data.dtype != np.uint8
+        or data.ndim != 2
+        or data.shape[1] != 3072
+    ):
         raise UserError(f"{path} is damaged: 'data' is not an (N, 3072) array of bytes")
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise UserError(f"{path} is damaged: {labels_key!r} is not a list of whole numbers")

@@ -76,7 +76,9 @@ def _making(request: DataRequest, folder: Path, url: str, needed: Sequence[str])
     """A folder to fill, which then becomes `folder`. What goes wrong within leaves nothing, and is told in one line."""
     root = folder.parent
     if not request.may_write:
-        raise UserError(f"--data_root {request.root}: {folder}/ is absent (a training run downloads it)")
+        raise UserError(
+            f"--data_root {request.root}: {folder}/ is absent (a training run downloads it)"
+        )
     is_new = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,11 @@ class ImageFiles:
 
     def first(self, count: int | None) -> "ImageFiles":
         """The first `count` files; all of them if `count` is None."""
-        return self if count is None else ImageFiles(self.folder, self.names[:count], self.labels[:count])
+        return (
+            self
+            if count is None
+            else ImageFiles(self.folder, self.names[:count], self.labels[:count])
+        )
 
     def digest(self) -> str:
         """SHA-256 of all names and labels; the images themselves would take too long to read."""
@@ -89,12 +93,16 @@ def find_images(folder: Path, class_names: Sequence[str], *, inner: str = "") ->
         labels += [label] * len(found)
         ranks += range(len(found))
     order = np.lexsort((labels, ranks))  # by rank, then by class
-    return ImageFiles(folder, np.array(names)[order], torch.tensor(labels, dtype=torch.int64)[order])
+    return ImageFiles(
+        folder, np.array(names)[order], torch.tensor(labels, dtype=torch.int64)[order]
+    )
 
 
 def is_image(entry: os.DirEntry) -> bool:
     """By its name; hidden files, such as the ._x.JPEG that a Mac leaves, are none."""
-    return entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
+    return (
+        entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
+    )
 
 
 def open_rgb(path: str | Path) -> Image.Image:
@@ -115,7 +123,8 @@ def open_rgb(path: str | Path) -> Image.Image:
 def available_workers(wanted: int) -> int:
     """As many processes as are wanted, but no more than there are processors for us."""
     return min(
-        wanted, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        wanted,
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
 
 
@@ -140,7 +149,11 @@ def _collate(samples: list) -> Any:
 
 
 def _leave_interrupts_to_the_main_process(_: int) -> None:
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):  # SIGTERM is how PyTorch ends its workers
+    for number in (
+        signal.SIGINT,
+        signal.SIGUSR1,
+        signal.SIGHUP,
+    ):  # SIGTERM is how PyTorch ends its workers
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -180,7 +193,9 @@ class WorkerPool:
                     raise batch
                 yield batch
         except UserError:
-            self.loader = iterator = None  # ends the workers now, not when the traceback is forgotten
+            self.loader = iterator = (
+                None  # ends the workers now, not when the traceback is forgotten
+            )
             raise
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):

@@ -45,7 +45,10 @@ def load_arrays(path: Path) -> dict[str, Any]:
         entry = _ArrayUnpickler(file, encoding="bytes").load()
     if not isinstance(entry, dict):
         raise UserError(f"{path} is damaged: it holds a {type(entry).__name__}, not a dict")
-    return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in entry.items()}
+    return {
+        key.decode("latin1") if isinstance(key, bytes) else key: value
+        for key, value in entry.items()
+    }
 
 
 def load_object_array(path: Path) -> np.ndarray:
@@ -56,7 +59,9 @@ def load_object_array(path: Path) -> np.ndarray:
     with _one_line_errors(path), open(path, "rb") as file:
         version = np.lib.format.read_magic(file)
         read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
         )
         _, _, dtype = read_header(file)
         array = _ArrayUnpickler(file).load() if dtype.hasobject else None

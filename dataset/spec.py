@@ -79,4 +79,6 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """Tells these images and labels from any others (image files: their names and labels). 16 digits."""
-        return hashlib.sha256(f"{self.train.digest()} {self.test.digest()}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self.train.digest()} {self.test.digest()}".encode()).hexdigest()[
+            :16
+        ]

@@ -138,7 +138,12 @@ class _Requests:
         sharing: Sharing,
     ) -> None:
         self.count = count if rows is None else len(rows)
-        self.rows, self.batch_size, self.generator, self.sharing = rows, batch_size, generator, sharing
+        self.rows, self.batch_size, self.generator, self.sharing = (
+            rows,
+            batch_size,
+            generator,
+            sharing,
+        )
         self.start = 0
         """The first batch of the next pass."""
 
@@ -154,7 +159,9 @@ class _Requests:
             seeds = torch.randint(2**62, (self.count,), generator=self.generator)
         rows = places if self.rows is None else self.rows[places]
         first = self.start * self.batch_size
-        for part in zip(*(column[first:].split(self.batch_size) for column in (rows, places, seeds))):
+        for part in zip(
+            *(column[first:].split(self.batch_size) for column in (rows, places, seeds))
+        ):
             count = len(part[0])
             own = self.sharing.part(count) if count >= self.sharing.size() else slice(None)
             yield list(zip(*(column[own].tolist() for column in part)))
@@ -200,4 +207,6 @@ def random_part(height: int, width: int, draw: np.random.Generator) -> tuple[int
 
 def centre(image: Image.Image, img_size: int) -> Image.Image:
     """The middle of the image after its shorter side was resized to 8/7 of img_size (256 for 224)."""
-    return transforms().center_crop(transforms().resize(image, round(img_size * 8 / 7)), [img_size, img_size])
+    return transforms().center_crop(
+        transforms().resize(image, round(img_size * 8 / 7)), [img_size, img_size]
+    )

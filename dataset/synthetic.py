@@ -46,7 +46,9 @@ class Synthetic:
         def images(split: str, per_class: int, most: int, limit: int | None) -> ImageSet:
             count = min(per_class * request.num_classes, most)
             count = count if limit is None else min(count, limit)
-            return synthetic_images(split, count, num_classes=request.num_classes, img_size=request.img_size)
+            return synthetic_images(
+                split, count, num_classes=request.num_classes, img_size=request.img_size
+            )
 
         return Dataset(
             spec=Synthetic.spec(request),
@@ -99,7 +101,9 @@ def _check(num_classes: int, img_size: int) -> None:
     if not 2 <= num_classes <= MAX_CLASSES:
         raise UserError(f"--num_classes of synthetic must be 2..{MAX_CLASSES}, got {num_classes}")
     if not MIN_IMG_SIZE <= img_size <= MAX_IMG_SIZE:
-        raise UserError(f"--img_size of synthetic must be {MIN_IMG_SIZE}..{MAX_IMG_SIZE}, got {img_size}")
+        raise UserError(
+            f"--img_size of synthetic must be {MIN_IMG_SIZE}..{MAX_IMG_SIZE}, got {img_size}"
+        )
 
 
 def _labels(generator: np.random.Generator, count: int, num_classes: int) -> np.ndarray:
@@ -225,7 +229,18 @@ def _halves(p: Field, q: Field) -> Field:
     return p
 
 
-TEXTURES = (_plain, _wide_stripes, _checks, _dots, _rings, _narrow_stripes, _zigzag, _grid, _rays, _halves)
+TEXTURES = (
+    _plain,
+    _wide_stripes,
+    _checks,
+    _dots,
+    _rings,
+    _narrow_stripes,
+    _zigzag,
+    _grid,
+    _rays,
+    _halves,
+)
 MAX_CLASSES = len(SHAPES) * len(TEXTURES) ** 2
 
 
@@ -275,10 +290,14 @@ def _draw_block(labels: np.ndarray, generator: np.random.Generator, img_size: in
     pixel = 2 / img_size
     axis = ((np.arange(img_size) + 0.5) * pixel - 1).astype(np.float32)
     x, y = axis[None, None, :], axis[None, :, None]
-    hard = draw.uniform(0, 1)  # scales most of the nuisance: easy images teach first, hard ones last
+    hard = draw.uniform(
+        0, 1
+    )  # scales most of the nuisance: easy images teach first, hard ones last
 
     p, q = draw.turned(x, y)
-    ground = _fill(draw.two_colours(draw.uniform(0.2, 0.4)), _select(TEXTURES, background, p, q) / pixel)
+    ground = _fill(
+        draw.two_colours(draw.uniform(0.2, 0.4)), _select(TEXTURES, background, p, q) / pixel
+    )
 
     shift = 0.5 * hard
     u, v = draw.turned(x + shift * draw.uniform(-1, 1), y + shift * draw.uniform(-1, 1), 1.5 * hard)

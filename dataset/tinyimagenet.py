@@ -65,7 +65,9 @@ class TinyImageNet:
         present = [path for path in batch_files if os.path.exists(path)]
         if len(present) == 2:
             mark = fingerprint(folder, map(str, batch_files))
-            decode = {split: partial(read_batch_file, path) for split, path in zip(SPLITS, batch_files)}
+            decode = {
+                split: partial(read_batch_file, path) for split, path in zip(SPLITS, batch_files)
+            }
         else:
             if present and not os.path.exists(folder / "val" / ANNOTATIONS):
                 raise UserError(
@@ -74,9 +76,13 @@ class TinyImageNet:
             class_names = class_folders(folder / "train", NUM_CLASSES)
             train = find_images(folder / "train", class_names, inner="images")
             test = validation_images(folder / "val", class_names)
-            mark = fingerprint(folder, [*train.paths(), *test.paths(), str(folder / "val" / ANNOTATIONS)])
+            mark = fingerprint(
+                folder, [*train.paths(), *test.paths(), str(folder / "val" / ANNOTATIONS)]
+            )
             decode = {
-                split: partial(decode_files, files, IMG_SIZE, request.num_workers, f"decoding {split} images")
+                split: partial(
+                    decode_files, files, IMG_SIZE, request.num_workers, f"decoding {split} images"
+                )
                 for split, files in (("train", train), ("test", test))
             }
         splits = cached(request, "tinyimagenet", folder, mark, decode)
@@ -133,18 +139,26 @@ def read_batch_file(path: Path) -> Decoded:
         )
     shapes = {(IMG_SIZE, IMG_SIZE), (IMG_SIZE, IMG_SIZE, 3)}
     for row, (image, label) in enumerate(pairs):
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape not in shapes:
+        if (
+            not isinstance(image, np.ndarray)
+            or image.dtype != np.uint8
+            or image.shape not in shapes
+        ):
             raise UserError(
                 f"{path} is damaged: image {row} is not a ({IMG_SIZE}, {IMG_SIZE}, 3) array of bytes"
             )
         if not isinstance(label, (int, np.integer)) or not 0 <= label < NUM_CLASSES:
-            raise UserError(f"{path} is damaged: label {row} is not a whole number in 0..{NUM_CLASSES - 1}")
+            raise UserError(
+                f"{path} is damaged: label {row} is not a whole number in 0..{NUM_CLASSES - 1}"
+            )
     labels = torch.tensor([int(label) for label in pairs[:, 1]], dtype=torch.int64)
 
     def chunks() -> Iterator[np.ndarray]:
         for start in range(0, len(pairs), CHUNK):
             chunk = pairs[start : start + CHUNK, 0]
-            yield np.stack([image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in chunk])
+            yield np.stack(
+                [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in chunk]
+            )
             chunk[:] = None
 
     return Decoded(labels, chunks())

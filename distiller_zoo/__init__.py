@@ -27,7 +27,15 @@ from distiller_zoo import (  # noqa: F401  (to be registered, in the order of --
     review,
     simkd,
 )
-from distiller_zoo.base import Batch, Distiller, FeatureDistiller, LogitDistiller, Outputs, Setting, Target
+from distiller_zoo.base import (
+    Batch,
+    Distiller,
+    FeatureDistiller,
+    LogitDistiller,
+    Outputs,
+    Setting,
+    Target,
+)
 from distiller_zoo.registry import distillers
 
 __all__ = [

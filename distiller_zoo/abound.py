@@ -49,14 +49,17 @@ class ABound(FeatureDistiller):
         super().__init__(setting)
         pairs = pair_stages(setting.student_shapes[1:-1], setting.teacher_shapes[1:-1])
         self.connectors = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(s[1], t[1], 1, bias=False), nn.BatchNorm2d(t[1])) for s, t in pairs
+            nn.Sequential(nn.Conv2d(s[1], t[1], 1, bias=False), nn.BatchNorm2d(t[1]))
+            for s, t in pairs
         )
 
     def initial_modules(self, student: nn.Module) -> list[nn.Module]:
         return [student.get_feat_modules(), self.connectors]
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
-        maps_s, maps_t = zip(*pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1]))
+        maps_s, maps_t = zip(
+            *pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
+        )
         return abound_loss([connect(m) for connect, m in zip(self.connectors, maps_s)], maps_t)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:

@@ -28,7 +28,9 @@ def pair_stages(student: Sequence[T], teacher: Sequence[T]) -> list[tuple[T, T]]
 def same_size(student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Maps (B, C, H, W): the larger averaged down to the size of the smaller. Channels may differ."""
     size = torch.Size(map(min, student.shape[2:], teacher.shape[2:]))
-    return tuple(m if m.shape[2:] == size else F.adaptive_avg_pool2d(m, size) for m in (student, teacher))
+    return tuple(
+        m if m.shape[2:] == size else F.adaptive_avg_pool2d(m, size) for m in (student, teacher)
+    )
 
 
 def require_equal_channels(method: str, pairs: Sequence[tuple[torch.Size, torch.Size]]) -> None:
@@ -81,13 +83,17 @@ def _block(conv: nn.Module, use_bn: bool) -> list[nn.Module]:
 def _encoder(c_in: int, c_out: int, use_bn: bool) -> nn.Sequential:
     """Three 3x3 convolutions; the second changes the channels. The size of the map stays."""
     channels = [(c_in, c_in), (c_in, c_out), (c_out, c_out)]
-    return nn.Sequential(*(layer for c in channels for layer in _block(nn.Conv2d(*c, 3, padding=1), use_bn)))
+    return nn.Sequential(
+        *(layer for c in channels for layer in _block(nn.Conv2d(*c, 3, padding=1), use_bn))
+    )
 
 
 class Translator(nn.Module):
     """Factor transfer, student: map (B, C_s, H, W) -> factor (B, k C_t, H, W)."""
 
-    def __init__(self, student_shape: torch.Size, teacher_shape: torch.Size, k: float = 0.5) -> None:
+    def __init__(
+        self, student_shape: torch.Size, teacher_shape: torch.Size, k: float = 0.5
+    ) -> None:
         super().__init__()
         self.encoder = _encoder(student_shape[1], int(k * teacher_shape[1]), use_bn=True)
 
@@ -108,7 +114,11 @@ class Paraphraser(nn.Module):
         self.encoder = _encoder(c, factor, use_bn=False)
         channels = [(factor, factor), (factor, c), (c, c)]
         self.decoder = nn.Sequential(
-            *(y for pair in channels for y in _block(nn.ConvTranspose2d(*pair, 3, padding=1), use_bn=False))
+            *(
+                y
+                for pair in channels
+                for y in _block(nn.ConvTranspose2d(*pair, 3, padding=1), use_bn=False)
+            )
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -44,7 +44,9 @@ class ContrastSampler(nn.Module):
         for name, buffer in buffers.items():
             self.register_buffer(name, buffer, persistent=False)
 
-    def forward(self, rows: torch.Tensor, negatives: int, generator: torch.Generator) -> torch.Tensor:
+    def forward(
+        self, rows: torch.Tensor, negatives: int, generator: torch.Generator
+    ) -> torch.Tensor:
         """rows: (B,) of the batch's images -> (B, 1 + negatives): a positive, then images of other classes.
 
         The negatives are independent and uniform, so one may come twice. `generator` is on the rows' device.
@@ -55,13 +57,19 @@ class ContrastSampler(nn.Module):
         draws = torch.randint(
             2**62, shape, generator=generator, device=rows.device
         )  # % n: as good as uniform
-        place = draws[:, 1:] % (len(self.order) - count)  # in the order without the image's own class
+        place = draws[:, 1:] % (
+            len(self.order) - count
+        )  # in the order without the image's own class
         negative = self.order[torch.where(place < start, place, place + count)]  # (B, negatives)
-        positive = rows[:, None] if self.mode == "exact" else self.order[start + draws[:, :1] % count]
+        positive = (
+            rows[:, None] if self.mode == "exact" else self.order[start + draws[:, :1] % count]
+        )
         return torch.cat([positive, negative], 1)
 
 
-def crd_loss(p_student: torch.Tensor, p_teacher: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+def crd_loss(
+    p_student: torch.Tensor, p_teacher: torch.Tensor, indices: torch.Tensor
+) -> torch.Tensor:
     """Noise-contrastive estimation, for the student's embeddings plus for the teacher's.
 
     p: (B, N), the probability of each of the N training images to be the one whose embedding is given.

@@ -11,7 +11,9 @@ from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
 
 
-def pearson_distance(a: torch.Tensor, b: torch.Tensor, *, dim: int, eps: float = 1e-8) -> torch.Tensor:
+def pearson_distance(
+    a: torch.Tensor, b: torch.Tensor, *, dim: int, eps: float = 1e-8
+) -> torch.Tensor:
     """1 - Pearson's correlation along `dim`, averaged over the other dimension: a scalar, 0 to 2.
 
     a, b: (N, M). As published `eps` is added to the product of the norms: rows without variation count 1.
@@ -67,5 +69,9 @@ class DIST(LogitDistiller):
         self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
     ) -> torch.Tensor:
         return dist_loss(
-            student_logits, teacher_logits, beta=self.beta, gamma=self.gamma, temperature=self.temperature
+            student_logits,
+            teacher_logits,
+            beta=self.beta,
+            gamma=self.gamma,
+            temperature=self.temperature,
         )

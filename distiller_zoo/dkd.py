@@ -32,7 +32,9 @@ published_beta = {
 def other_logits(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The logits (P, K) without those of the labels (P,): (P, K - 1), in the order of the classes."""
     others = torch.arange(logits.shape[1] - 1, device=logits.device)  # (K - 1,)
-    return logits.gather(1, others + (others >= labels[:, None]))  # the label itself is stepped over
+    return logits.gather(
+        1, others + (others >= labels[:, None])
+    )  # the label itself is stepped over
 
 
 def dkd_loss(
@@ -54,7 +56,9 @@ def dkd_loss(
         """Log-probabilities: label and not label (P, 2), within the other classes (P, K - 1)."""
         log_p = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
         others = other_logits(log_p, labels)
-        label_or_not = torch.cat([log_p.gather(1, labels[:, None]), others.logsumexp(1, keepdim=True)], dim=1)
+        label_or_not = torch.cat(
+            [log_p.gather(1, labels[:, None]), others.logsumexp(1, keepdim=True)], dim=1
+        )
         return label_or_not, F.log_softmax(others, dim=1)
 
     tckd, nckd = (

@@ -21,7 +21,9 @@ def fsp_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]) -
 
     Maps (B, C, H, W), as many of the student as of the teacher, with the same channels.
     """
-    return sum(F.mse_loss(_flow(*s), _flow(*t)) for s, t in zip(pairwise(student), pairwise(teacher)))
+    return sum(
+        F.mse_loss(_flow(*s), _flow(*t)) for s, t in zip(pairwise(student), pairwise(teacher))
+    )
 
 
 def _flow(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
@@ -44,13 +46,17 @@ class FSP(FeatureDistiller):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        require_equal_channels("fsp", pair_stages(setting.student_shapes[:-1], setting.teacher_shapes[:-1]))
+        require_equal_channels(
+            "fsp", pair_stages(setting.student_shapes[:-1], setting.teacher_shapes[:-1])
+        )
 
     def initial_modules(self, student: nn.Module) -> list[nn.Module]:
         return [student.get_feat_modules()]
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
-        return fsp_loss(*zip(*pair_stages(full_precision(student)[:-1], full_precision(teacher)[:-1])))
+        return fsp_loss(
+            *zip(*pair_stages(full_precision(student)[:-1], full_precision(teacher)[:-1]))
+        )
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
         return {}

@@ -33,7 +33,9 @@ class Hint(FeatureDistiller):
             raise UserError(
                 f"--distill hint: --hint_layer {self.layer} is no map of both networks: 0 to {last}"
             )
-        self.regressor = ConvReg(setting.student_shapes[self.layer], setting.teacher_shapes[self.layer])
+        self.regressor = ConvReg(
+            setting.student_shapes[self.layer], setting.teacher_shapes[self.layer]
+        )
 
     def describe(self) -> str:
         return f"map {self.layer}"

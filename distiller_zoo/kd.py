@@ -39,7 +39,11 @@ class KD(LogitDistiller):
         self.kd_S, self.kd_T = setting.kd_S, setting.kd_T
 
     def describe(self) -> str:
-        return f"T {self.kd_T:g}" if self.kd_S == self.kd_T else f"kd_S {self.kd_S:g} kd_T {self.kd_T:g}"
+        return (
+            f"T {self.kd_T:g}"
+            if self.kd_S == self.kd_T
+            else f"kd_S {self.kd_S:g} kd_T {self.kd_T:g}"
+        )
 
     def forward(
         self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target

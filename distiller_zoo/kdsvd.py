@@ -24,7 +24,9 @@ def right_vectors(features: torch.Tensor, count: int) -> torch.Tensor:
     values coincide (dead channels); a v_j whose l_j all but coincides with l_k is left out.
     """
     matrix = features.flatten(2).mT  # M: (B, HW, C)
-    _, values, all_vectors = torch.linalg.svd(matrix.detach(), full_matrices=False)  # R = min(HW, C)
+    _, values, all_vectors = torch.linalg.svd(
+        matrix.detach(), full_matrices=False
+    )  # R = min(HW, C)
     vectors = all_vectors[:, :count]  # (B, k, C)
     eigenvalues = values.square()  # (B, R)
     image = vectors @ matrix.mT @ matrix  # G v_k: (B, k, C)
@@ -84,11 +86,15 @@ class KDSVD(FeatureDistiller):
         super().__init__(setting)
         pairs = pair_stages(setting.student_shapes[1:-1], setting.teacher_shapes[1:-1])
         if len(pairs) < 2:
-            raise UserError("--distill kdsvd: needs networks of at least two stages; choose another method")
+            raise UserError(
+                "--distill kdsvd: needs networks of at least two stages; choose another method"
+            )
         require_equal_channels("kdsvd", pairs)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        maps_s, maps_t = zip(*pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1]))
+        maps_s, maps_t = zip(
+            *pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
+        )
         vectors_s = [right_vectors(m, self.student_vectors) for m in maps_s]
         vectors_t = [right_vectors(m, self.teacher_vectors) for m in maps_t]
         return {"kdsvd": kdsvd_loss(vectors_s, vectors_t)}

@@ -116,7 +116,9 @@ class DKDLS(DKD):
         warmup: int = 20,
     ) -> None:
         """None: what was published for the pair, else beta 8, temperature 2; so too the weight, else 9."""
-        beta, published, weight = published_dkd_ls.get(setting.pair, (8.0, 2.0, self.default_weight))
+        beta, published, weight = published_dkd_ls.get(
+            setting.pair, (8.0, 2.0, self.default_weight)
+        )
         super().__init__(
             setting,
             dkd_alpha=dkd_alpha,

@@ -47,7 +47,8 @@ def mlkd_loss(
     """
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
     return sum(
-        kd_loss(student, teacher, kd_S=t, kd_T=t) + correlation_loss(student, teacher, temperature=t)
+        kd_loss(student, teacher, kd_S=t, kd_T=t)
+        + correlation_loss(student, teacher, temperature=t)
         for t in temperatures
     )
 

@@ -30,7 +30,9 @@ def nkd_loss(
     """
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
     label = labels[:, None]
-    of_label = -(teacher.softmax(1) * F.log_softmax(student, dim=1)).gather(1, label).squeeze(1)  # (P,)
+    of_label = (
+        -(teacher.softmax(1) * F.log_softmax(student, dim=1)).gather(1, label).squeeze(1)
+    )  # (P,)
     log_p = F.log_softmax(other_logits(student, labels) / temperature, dim=1)  # (P, K - 1)
     q = (other_logits(teacher, labels) / temperature).softmax(1)
     return of_label - gamma * temperature**2 * (q * log_p).sum(1)
@@ -42,7 +44,9 @@ class NKD(LogitDistiller):
 
     default_weight = 1.0
 
-    def __init__(self, setting: Setting, *, nkd_gamma: float = 3.5, temperature: float = 3.0) -> None:
+    def __init__(
+        self, setting: Setting, *, nkd_gamma: float = 3.5, temperature: float = 3.0
+    ) -> None:
         super().__init__(setting)
         self.gamma, self.temperature = nkd_gamma, temperature
 
@@ -53,4 +57,6 @@ class NKD(LogitDistiller):
         self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
     ) -> torch.Tensor:
         weights = {"gamma": self.gamma, "temperature": self.temperature}
-        return target.average(lambda labels: nkd_loss(student_logits, teacher_logits, labels, **weights))
+        return target.average(
+            lambda labels: nkd_loss(student_logits, teacher_logits, labels, **weights)
+        )

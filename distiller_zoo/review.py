@@ -55,18 +55,26 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training and x.numel() == self.num_features:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         return super().forward(x)
 
 
 class AttentionBasedFusion(nn.Module):
     """Merges a student's stage with the deeper ones, and predicts the teacher's stage from it."""
 
-    def __init__(self, in_channels: int, channels: int, out_channels: int, *, is_deepest: bool) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, out_channels: int, *, is_deepest: bool
+    ) -> None:
         """Channels of the student's map, of what is handed on, and of the teacher's map."""
         super().__init__()
-        self.reduce = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), BatchNorm(channels))
-        self.attention = None if is_deepest else nn.Sequential(nn.Conv2d(2 * channels, 2, 1), nn.Sigmoid())
+        self.reduce = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 1, bias=False), BatchNorm(channels)
+        )
+        self.attention = (
+            None if is_deepest else nn.Sequential(nn.Conv2d(2 * channels, 2, 1), nn.Sigmoid())
+        )
         self.predict = nn.Sequential(
             nn.Conv2d(channels, out_channels, 3, padding=1, bias=False), BatchNorm(out_channels)
         )
@@ -83,7 +91,9 @@ class AttentionBasedFusion(nn.Module):
         merged = self.reduce(student)
         if self.attention is not None:
             deeper = F.interpolate(deeper, merged.shape[2:])
-            of_student, of_deeper = self.attention(torch.cat([merged, deeper], 1)).split(1, 1)  # (P, 1, H, W)
+            of_student, of_deeper = self.attention(torch.cat([merged, deeper], 1)).split(
+                1, 1
+            )  # (P, 1, H, W)
             merged = of_student * merged + of_deeper * deeper
         merged = F.interpolate(merged, size)
         return self.predict(merged), merged
@@ -126,7 +136,9 @@ class Review(FeatureDistiller):
         return f"review of {len(self.fusions)} levels, weight ramps up over {self.warmup} epochs"
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        levels = zip(self.fusions, _maps_from_deep(student.features), _maps_from_deep(teacher.features))
+        levels = zip(
+            self.fusions, _maps_from_deep(student.features), _maps_from_deep(teacher.features)
+        )
         losses, merged = [], None
         for fuse, student_map, teacher_map in levels:
             predicted, merged = fuse(at_least_float32(student_map), merged, teacher_map.shape[2:])

@@ -31,4 +31,6 @@ class Similarity(FeatureDistiller):
     default_weight = 3000.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"similarity": similarity_loss(full_precision(student)[-2], full_precision(teacher)[-2])}
+        return {
+            "similarity": similarity_loss(full_precision(student)[-2], full_precision(teacher)[-2])
+        }

@@ -32,7 +32,11 @@ def projector(in_channels: int, out_channels: int, *, reduction: int) -> nn.Sequ
     """1x1, 3x3 and 1x1 convolutions, each with BatchNorm and ReLU, `reduction` times narrower in between."""
     narrow = out_channels // reduction
     layers: list[nn.Module] = []
-    for before, after, kernel in ((in_channels, narrow, 1), (narrow, narrow, 3), (narrow, out_channels, 1)):
+    for before, after, kernel in (
+        (in_channels, narrow, 1),
+        (narrow, narrow, 3),
+        (narrow, out_channels, 1),
+    ):
         conv = nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False)
         layers += [conv, nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers)
@@ -65,7 +69,9 @@ class SimKD(FeatureDistiller):
         self.register_buffer("bias", classifier.bias.detach().clone())
 
     def describe(self) -> str:
-        return f"simkd projector reduction {self.reduction}, the student uses the teacher's classifier"
+        return (
+            f"simkd projector reduction {self.reduction}, the student uses the teacher's classifier"
+        )
 
     def replace_head(self, student: Outputs) -> Outputs:
         """Logits (P, K) by the teacher's classifier, of the average of the projected last map (P, C_t), 0 or more."""

@@ -37,7 +37,9 @@ def memory_advice(batch_size: int) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         # PyTorch has a class of its own for a GPU's memory alone
-        if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):
+        if not isinstance(error, MemoryError) and not re.search(
+            "out of memory|allocate memory", str(error)
+        ):
             raise
         what = next(filter(None, str(error).splitlines()), "")[:200]
         raise RunFault(

@@ -33,7 +33,9 @@ from models.registry import model_dict
 __all__ = ["build_model", "model_dict"]
 
 
-def build_model(name: str, *, num_classes: int, img_size: int, generator: torch.Generator) -> nn.Module:
+def build_model(
+    name: str, *, num_classes: int, img_size: int, generator: torch.Generator
+) -> nn.Module:
     """The model `name` on the CPU, its weights drawn from `generator`, a CPU generator.
 
     PyTorch's layers draw from the global generator when they are constructed; those draws are

@@ -39,7 +39,9 @@ FEATURE_STAGES = (1, 2, 4, 6)
 def _conv_bn(
     in_channels: int, channels: int, size: int, *, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    conv = nn.Conv2d(in_channels, channels, size, stride, padding=size // 2, groups=groups, bias=False)
+    conv = nn.Conv2d(
+        in_channels, channels, size, stride, padding=size // 2, groups=groups, bias=False
+    )
     return [conv, nn.BatchNorm2d(channels)]
 
 

@@ -34,7 +34,9 @@ def output_shapes(
     def note(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
         calls.append((layer, output.shape))
 
-    hooks = [layer.register_forward_hook(note) for layer in model.modules() if isinstance(layer, kinds)]
+    hooks = [
+        layer.register_forward_hook(note) for layer in model.modules() if isinstance(layer, kinds)
+    ]
     modes = [(module, module.training) for module in model.modules()]
     image = torch.zeros(1, 3, img_size, img_size, device=next(model.parameters()).device)
     try:

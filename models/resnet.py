@@ -34,7 +34,9 @@ def make_shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential
     """Where the shape changes a 1x1 convolution with BatchNorm, else nothing: x itself."""
     if stride == 1 and in_channels == channels:
         return nn.Sequential()
-    return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+    )
 
 
 class BasicBlock(nn.Module):
@@ -73,7 +75,12 @@ class Stage(nn.Sequential):
 
 
 def make_stage(
-    block: Callable[[int, int, int], nn.Module], in_channels: int, channels: int, *, blocks: int, stride: int
+    block: Callable[[int, int, int], nn.Module],
+    in_channels: int,
+    channels: int,
+    *,
+    blocks: int,
+    stride: int,
 ) -> Stage:
     """`blocks` blocks from `block(in_channels, channels, stride)`; the first has the stride."""
     first = block(in_channels, channels, stride)
@@ -108,7 +115,9 @@ class ResNet(nn.Module):
         init_uniform(self.fc, generator)
 
     def get_feat_modules(self) -> nn.ModuleList:
-        return nn.ModuleList([self.conv1, self.bn1, self.relu, self.layer1, self.layer2, self.layer3])
+        return nn.ModuleList(
+            [self.conv1, self.bn1, self.relu, self.layer1, self.layer2, self.layer3]
+        )
 
     def get_bn_before_relu(self) -> list[nn.Module]:
         return [stage[-1].bn2 for stage in (self.layer1, self.layer2, self.layer3)]

@@ -131,6 +131,10 @@ _SHAPES = {
     50: (Bottleneck, 256, (3, 4, 6, 3)),
 }
 for _depth in (18, 34, 50):
-    model_dict.register(f"resnet{_depth}", partial(FourStageResNet, *_SHAPES[_depth], imagenet=True))
+    model_dict.register(
+        f"resnet{_depth}", partial(FourStageResNet, *_SHAPES[_depth], imagenet=True)
+    )
 for _depth in (18, 50):
-    model_dict.register(f"ResNet{_depth}", partial(FourStageResNet, *_SHAPES[_depth], imagenet=False))
+    model_dict.register(
+        f"ResNet{_depth}", partial(FourStageResNet, *_SHAPES[_depth], imagenet=False)
+    )

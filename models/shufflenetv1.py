@@ -41,7 +41,9 @@ class ShuffleBlock(nn.Module):
         branch = channels if stride == 1 else channels - in_channels
         inner = branch // 4
         self.stride = stride
-        self.groups = 1 if in_channels == 24 else GROUPS  # after the stem: too few channels for groups
+        self.groups = (
+            1 if in_channels == 24 else GROUPS
+        )  # after the stem: too few channels for groups
         self.conv1 = nn.Conv2d(in_channels, inner, 1, groups=self.groups, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
         self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False)
@@ -52,7 +54,9 @@ class ShuffleBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H/stride, W/stride), before the ReLU."""
         out = channel_shuffle(self.bn1(self.conv1(x)), self.groups)
-        out = F.relu(out, inplace=True)  # after the shuffle, of which the backward passes then keep one copy
+        out = F.relu(
+            out, inplace=True
+        )  # after the shuffle, of which the backward passes then keep one copy
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
         out = self.bn3(self.conv3(out))
         if self.stride == 1:

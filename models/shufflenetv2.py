@@ -57,7 +57,9 @@ class DownBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         half = channels // 2
-        self.conv1 = nn.Conv2d(in_channels, in_channels, 3, 2, padding=1, groups=in_channels, bias=False)
+        self.conv1 = nn.Conv2d(
+            in_channels, in_channels, 3, 2, padding=1, groups=in_channels, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv2 = nn.Conv2d(in_channels, half, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(half)
@@ -92,7 +94,9 @@ class Stage(nn.Sequential):
 
 
 def _stage(in_channels: int, channels: int, basic_blocks: int) -> Stage:
-    return Stage(DownBlock(in_channels, channels), *(BasicBlock(channels) for _ in range(basic_blocks)))
+    return Stage(
+        DownBlock(in_channels, channels), *(BasicBlock(channels) for _ in range(basic_blocks))
+    )
 
 
 class ShuffleNetV2(nn.Module):
@@ -102,7 +106,9 @@ class ShuffleNetV2(nn.Module):
     of one has the channels of the usual feature in another order.
     """
 
-    def __init__(self, widths: Sequence[int], *, num_classes: int = 100, img_size: int = 32) -> None:
+    def __init__(
+        self, widths: Sequence[int], *, num_classes: int = 100, img_size: int = 32
+    ) -> None:
         """`widths`: channels of the stages and of the vector. `img_size` changes nothing here."""
         super().__init__()
         self.conv1 = nn.Conv2d(3, 24, 1, bias=False)

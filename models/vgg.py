@@ -49,7 +49,12 @@ class VGG(nn.Module):
     """
 
     def __init__(
-        self, convs: Sequence[int], *, neurons: int | None = None, num_classes: int = 100, img_size: int = 32
+        self,
+        convs: Sequence[int],
+        *,
+        neurons: int | None = None,
+        num_classes: int = 100,
+        img_size: int = 32,
     ) -> None:
         """`convs`: convolutions in each block. `neurons`: what the classifier sees; None: the vector.
 

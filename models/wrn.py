@@ -76,7 +76,9 @@ class WideResNet(nn.Module):
     ReLU sees. Their running statistics are left as they are (the original updates them).
     """
 
-    def __init__(self, depth: int, width: int, *, num_classes: int = 100, img_size: int = 32) -> None:
+    def __init__(
+        self, depth: int, width: int, *, num_classes: int = 100, img_size: int = 32
+    ) -> None:
         """`img_size` changes nothing here."""
         super().__init__()
         assert (depth - 4) % 6 == 0, depth

@@ -107,7 +107,8 @@ class Bench:
     def flops_per_step(self, case: Case) -> float:
         """Of a whole batch: the teacher's forward on every view it sees; the student's, and twice that backward."""
         teacher, student = (
-            count_flops(new_network(name, self.spec, seed=0), self.spec.img_size) for name in case.pair.split("/")
+            count_flops(new_network(name, self.spec, seed=0), self.spec.img_size)
+            for name in case.pair.split("/")
         )
         views = 1 + (PICK_RUNS if case.mode == "cutmix_pick" else 1)
         trained = 0 if case.job == "stddev" else 2 * 3 * student
@@ -151,7 +152,9 @@ class Bench:
                 )
             )
             if self.options.profile:
-                write_trace(loop, Path(self.options.profile), "_".join([*case, name]).replace("/", "-"))
+                write_trace(
+                    loop, Path(self.options.profile), "_".join([*case, name]).replace("/", "-")
+                )
         if self.options.at_once != [1]:
             classic_rate = steps / median(seconds["classic"]) if "classic" in seconds else None
             rows += self.measure_at_once(case, classic_rate, ceilings, flops)
@@ -228,7 +231,9 @@ def timed_with_peak(action: Callable[[], None], device: torch.device) -> tuple[f
     if device.type == "cuda":
         return seconds, torch.cuda.max_memory_allocated() / 1e6
     lines = MEMORY_STATUS.read_text().splitlines() if MEMORY_STATUS.exists() else []
-    return seconds, next((int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM")), 0.0)
+    return seconds, next(
+        (int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM")), 0.0
+    )
 
 
 def precision_of(variant: str) -> str:
@@ -246,7 +251,9 @@ def measure_ceilings(device: torch.device) -> dict[str, float]:
         pixels = a.t().reshape(1, size, -1, 32).contiguous(memory_format=torch.channels_last)
         kernels = b[:, :, None, None]
         products = (lambda: a @ b, lambda: torch.nn.functional.conv2d(pixels, kernels))  # noqa: B023
-        seconds = [timed_with_peak(lambda p=p: (p(), synchronize(device)), device)[0] for p in products * 6]
+        seconds = [
+            timed_with_peak(lambda p=p: (p(), synchronize(device)), device)[0] for p in products * 6
+        ]
         ceilings[str(dtype).removeprefix("torch.")] = 2 * size**3 / min(seconds) / 1e9
     return ceilings
 
@@ -282,7 +289,10 @@ def describe_machine(bench: Bench) -> dict[str, Any]:
 def print_titles() -> None:
     """Of the table, in Markdown."""
     titles = "pair|mode|job|variant|runs|steps/s|images/s|ratio|peak MB|data|teacher|student|other|ceiling"
-    print("| " + titles.replace("|", " | ") + " |\n" + "|---" * len(titles.split("|")) + "|", flush=True)
+    print(
+        "| " + titles.replace("|", " | ") + " |\n" + "|---" * len(titles.split("|")) + "|",
+        flush=True,
+    )
 
 
 def print_rows(rows: Iterable[Row]) -> None:
@@ -362,14 +372,21 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, Path(folder))
         ceilings, machine = measure_ceilings(bench.device), describe_machine(bench)
-        print(f"{machine['device']}, {machine['processor']}, {machine['threads']} threads", end=", ")
+        print(
+            f"{machine['device']}, {machine['processor']}, {machine['threads']} threads", end=", "
+        )
         print(f"torch {torch.__version__}, batch {options.batch_size}, ", end="")
-        print(", ".join(f"ceiling {value:.0f} GFLOP/s in {name}" for name, value in ceilings.items()))
+        print(
+            ", ".join(f"ceiling {value:.0f} GFLOP/s in {name}" for name, value in ceilings.items())
+        )
         report = {
             "machine": machine,
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
             "command": shlex.join(["python", "scripts/benchmark.py", *argv]),
-            "settings": {name: getattr(options, name) for name in ("batch_size", "steps", "rounds", "dataset")},
+            "settings": {
+                name: getattr(options, name)
+                for name in ("batch_size", "steps", "rounds", "dataset")
+            },
             "ceiling_gflops": ceilings,
             "rows": [],
         }

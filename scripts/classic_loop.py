@@ -58,7 +58,9 @@ class PilImages(TorchDataset):
 def classic_batches(split: ImageSet, spec: DatasetSpec, batch_size: int) -> DataLoader:
     """Eight workers, as published, but no more than there are processors: that many would be slower."""
     workers = min(8, os.cpu_count() or 1)
-    return DataLoader(PilImages(split, spec), batch_size=batch_size, shuffle=True, num_workers=workers)
+    return DataLoader(
+        PilImages(split, spec), batch_size=batch_size, shuffle=True, num_workers=workers
+    )
 
 
 @dataclass
@@ -75,7 +77,9 @@ class ClassicLoop:
     """What is logged: one number a step."""
 
     def __post_init__(self) -> None:
-        self.optimizer = torch.optim.SGD(self.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+        self.optimizer = torch.optim.SGD(
+            self.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4
+        )
         self.probabilities, self.draws = [], []
 
     def second_view(self, images: torch.Tensor) -> torch.Tensor:
@@ -175,7 +179,8 @@ def serve_classic(options: Namespace, case: Case, connection: Connection) -> Non
         torch.set_num_threads(options.threads)
     device, data = build.select_device(options.device), load_data(options)
     teacher, student = (
-        new_network(name, data.spec, seed=seed).to(device) for seed, name in enumerate(case.pair.split("/"))
+        new_network(name, data.spec, seed=seed).to(device)
+        for seed, name in enumerate(case.pair.split("/"))
     )
     loop = ClassicLoop(
         freeze(teacher),
@@ -185,7 +190,10 @@ def serve_classic(options: Namespace, case: Case, connection: Connection) -> Non
         pick_count=options.batch_size if case.mode == "cutmix_pick" else None,
     )
     stream = endless(classic_batches(data.train, data.spec, options.batch_size))
-    with contextlib.suppress(EOFError), torch.backends.cudnn.flags(enabled=True, benchmark=True):  # as CRD's scripts
+    with (
+        contextlib.suppress(EOFError),
+        torch.backends.cudnn.flags(enabled=True, benchmark=True),
+    ):  # as CRD's scripts
         while True:
             for _ in range(connection.recv()):
                 images, labels = (part.to(device) for part in next(stream))

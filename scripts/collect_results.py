@@ -25,9 +25,15 @@ def main(argv: Sequence[str]) -> None:
         prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="run folders, folders of them, log files"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="run folders, folders of them, log files",
     )
-    parser.add_argument("--format", choices=FORMATS, help="(default: what FILE's name says, else table)")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="(default: what FILE's name says, else table)"
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="write there instead of the terminal"
     )

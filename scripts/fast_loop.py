@@ -69,7 +69,10 @@ class Clock:
     """Seconds spent in each part of a step; on a GPU it waits for the device at every change."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.seconds = device, dict.fromkeys(("data", "teacher", "student", "other"), 0.0)
+        self.device, self.seconds = (
+            device,
+            dict.fromkeys(("data", "teacher", "student", "other"), 0.0),
+        )
         self.part, self.since = "other", time.perf_counter()
 
     def enter(self, part: str) -> str:
@@ -140,7 +143,9 @@ class FastLoop:
         self.stream = endless(self.batches)
 
     def run(self, steps: int, clock: Clock | None = None) -> None:
-        chunk = Chunk(self.stream if clock is None else timed(self.stream, clock), steps, self.device)
+        chunk = Chunk(
+            self.stream if clock is None else timed(self.stream, clock), steps, self.device
+        )
         if self.step is not None:
             step = self.step if clock is None else TimedStep(self.step, clock)
             train_epoch(self.state, step, chunk, self.settings, SilentRunFolder(Path()), 1)
@@ -176,17 +181,25 @@ def timed(stream: Iterator, clock: Clock) -> Iterator:
 
 
 def make_fast_loop(
-    case: Case, variant: str, *, common: argparse.Namespace, data: Dataset, device: torch.device, path_t: Path
+    case: Case,
+    variant: str,
+    *,
+    common: argparse.Namespace,
+    data: Dataset,
+    device: torch.device,
+    path_t: Path,
 ) -> FastLoop:
     """What train_student.py builds for this case, without a run folder. `common`: options of the data."""
-    words = (
-        f"{JOBS[case.job]} {VARIANTS[variant]} --model_s {case.pair.split('/')[1]} --mix_mode {case.mode} "
+    words = f"{JOBS[case.job]} {VARIANTS[variant]} --model_s {case.pair.split('/')[1]} --mix_mode {case.mode} "
+    words += (
+        "--lw_mix [1,0,1] --distill kd -r 0.1 -a 0.9 --t_output_as_target_for_input_mix --seed 0 "
     )
-    words += "--lw_mix [1,0,1] --distill kd -r 0.1 -a 0.9 --t_output_as_target_for_input_mix --seed 0 "
     words += f"--dataset {common.dataset} --batch_size {common.batch_size} --device {device.type}"
     if case.mode == "cutmix_pick":
         words += f" --mix_n_run {PICK_RUNS} --cutmix_pick_criterion teacher_entropy"
-    options = parse_student([*words.split(), "--data_root", common.data_root, "--path_t", str(path_t)])
+    options = parse_student(
+        [*words.split(), "--data_root", common.data_root, "--path_t", str(path_t)]
+    )
     generators, spec = build.make_generators(0), data.spec
     teacher = build.load_teacher(options, spec, device)
     splits = build.make_batches(data, options, device, generators["data"])

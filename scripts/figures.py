@@ -80,7 +80,10 @@ def scatter(groups: Mapping[Group, Sequence[Point]]) -> Any:
     rows = -(-len(groups) // columns)
     legend_columns = min(len(styles), 2 if columns == 1 else 5)
     notes = [f"marker area: standard deviation over trials, at most {widest:.3g}"] if widest else []
-    if any(correlations(points) and not is_significant(correlations(points)) for points in groups.values()):
+    if any(
+        correlations(points) and not is_significant(correlations(points))
+        for points in groups.values()
+    ):
         notes.append("thin dashed line: no significant correlation (p of Pearson's at least 0.05)")
     below = 0.1 + 0.18 * -(-len(styles) // legend_columns) + 0.16 * len(notes)
     width, height = (
@@ -104,7 +107,11 @@ def scatter(groups: Mapping[Group, Sequence[Point]]) -> Any:
 
 
 def _scatter_panel(
-    axis: Any, group: Group, points: Sequence[Point], styles: Mapping[str, tuple[str, str]], widest: float
+    axis: Any,
+    group: Group,
+    points: Sequence[Point],
+    styles: Mapping[str, tuple[str, str]],
+    widest: float,
 ) -> None:
     found = correlations(points)
     method = f", {group.method}" if group.method not in ("", "kd") else ""
@@ -115,8 +122,12 @@ def _scatter_panel(
     if found:
         fit = stats.linregress(*zip(*((p.t_stddev, p.s_test_loss) for p in points)))
         ends = [min(p.t_stddev for p in points), max(p.t_stddev for p in points)]
-        look = {"linewidth": 1.2} if is_significant(found) else {"linewidth": 0.7, "linestyle": "--"}
-        axis.plot(ends, [fit.slope * x + fit.intercept for x in ends], color="0.6", zorder=1, **look)
+        look = (
+            {"linewidth": 1.2} if is_significant(found) else {"linewidth": 0.7, "linestyle": "--"}
+        )
+        axis.plot(
+            ends, [fit.slope * x + fit.intercept for x in ends], color="0.6", zorder=1, **look
+        )
     for point in points:
         colour, marker = styles[point.augmentation]
         area = SMALLEST + (LARGEST - SMALLEST) * (point.spread / widest if widest else 0.1)
@@ -135,7 +146,9 @@ def caption(found: Mapping[str, Mapping[str, float]], points: int) -> str:
     """The coefficients in two short lines, or why there are none."""
     if not found:
         few = points < FEWEST_POINTS
-        return f"too few points: {points} of {FEWEST_POINTS} needed" if few else shown(found, points)
+        return (
+            f"too few points: {points} of {FEWEST_POINTS} needed" if few else shown(found, points)
+        )
     names = "    ".join(f"{name.capitalize()} {c['r']:.3f}" for name, c in found.items())
     return f"{names}\n" + "    ".join(p_text(c["p"], 1) for c in found.values())
 
@@ -156,11 +169,21 @@ def curves(rows: Sequence[Row]) -> Any:
         for axis, field in zip(axes, ("acc1", "test_loss")):
             if row.distilled:
                 epochs, means, spreads = mean_curve(row.distilled, field)
-                low, high = zip(*((m - s, m + s) for m, s in zip(means, spreads))) if means else ((), ())
-                axis.plot(epochs, means, color=colour, linewidth=1.2, marker="" if len(epochs) > 1 else ".")
+                low, high = (
+                    zip(*((m - s, m + s) for m, s in zip(means, spreads))) if means else ((), ())
+                )
+                axis.plot(
+                    epochs,
+                    means,
+                    color=colour,
+                    linewidth=1.2,
+                    marker="" if len(epochs) > 1 else ".",
+                )
                 axis.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
             for run in row.incomplete:
-                points = [(epoch, getattr(result, field)) for epoch, result in sorted(run.curve.items())]
+                points = [
+                    (epoch, getattr(result, field)) for epoch, result in sorted(run.curve.items())
+                ]
                 if points and not run.measures:
                     axis.plot(*zip(*points), color=colour, linewidth=1, linestyle=":")
     axes[0].set_ylabel("S. top-1 in %")
@@ -211,8 +234,6 @@ def inline_svg(figure: Any, *, prefix: str, label: str) -> str:
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
     text = re.sub(r"#000000|#262626", "currentColor", text)
     # Black fills, which matplotlib leaves out, are inherited from the first tag.
-    first = (
-        f'<svg role="img" aria-label="{label}" fill="currentColor" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    )
+    first = f'<svg role="img" aria-label="{label}" fill="currentColor" xmlns:xlink="http://www.w3.org/1999/xlink"'
     box = re.search(r'viewBox="[^"]*"', text)[0]
     return f"{first} {box}>{text[text.index('>') + 1 :]}"

@@ -26,7 +26,9 @@ LOG_SUFFIXES = (".txt", ".log", ".jsonl")
 
 def read(paths: Sequence[Path]) -> tuple[dict[Group, list[Point]], list[str]]:
     """(points by group, remarks) of run folders and logs, or of one CSV file. Raises InputError."""
-    tables = [path for path in paths if not path.is_dir() and path.suffix.lower() not in LOG_SUFFIXES]
+    tables = [
+        path for path in paths if not path.is_dir() and path.suffix.lower() not in LOG_SUFFIXES
+    ]
     if tables and len(paths) > 1:
         raise InputError(f"{printable(tables[0])}: give one CSV file, or run folders and logs")
     if tables:
@@ -74,7 +76,9 @@ def main(argv: Sequence[str]) -> None:
     groups, remarks = read(options.paths)
     found = {group: correlations(points) for group, points in groups.items()}
     if options.json:
-        print(as_json([{**g._asdict(), "points": len(groups[g]), **found[g]} for g in groups]), end="")
+        print(
+            as_json([{**g._asdict(), "points": len(groups[g]), **found[g]} for g in groups]), end=""
+        )
     else:
         for group, points in groups.items():
             print(f"{group.title}, {len(points)} schemes: {shown(found[group], len(points))}")
@@ -82,7 +86,9 @@ def main(argv: Sequence[str]) -> None:
     if options.output and not any(groups.values()):
         raise InputError(f"{', '.join(map(printable, options.paths))}: no point to draw")
     for path in options.output:
-        files = draw({g: points for g, points in groups.items() if points}, path, each_pair=options.each_pair)
+        files = draw(
+            {g: points for g, points in groups.items() if points}, path, each_pair=options.each_pair
+        )
         say(f"figure: {printable(file)}" for file in files)
 
 

@@ -74,7 +74,9 @@ class Scene(NamedTuple):
 
     def pixels(self, images: torch.Tensor) -> np.ndarray:
         """(P, 3, H, W) normalised -> (P, H, W, 3) uint8."""
-        return normalize_for(self.spec, images.device).undo(images).permute(0, 2, 3, 1).cpu().numpy()
+        return (
+            normalize_for(self.spec, images.device).undo(images).permute(0, 2, 3, 1).cpu().numpy()
+        )
 
     def can_score(self, name: str) -> bool:
         _, needs_teacher, needs_student = pick_criteria[name]
@@ -103,9 +105,16 @@ class Row(NamedTuple):
 def training_options(options: Namespace, *flags: str) -> Namespace:
     """The options of the T. stddev pass that sees the same."""
     names = "dataset data_root cache_dir limit_train num_classes img_size num_workers device seed mix_draw path_t model_t"
-    given = {name: getattr(options, name) for name in names.split()} | {"finetune_student": options.path_s}
+    given = {name: getattr(options, name) for name in names.split()} | {
+        "finetune_student": options.path_s
+    }
     words = [f"--{name}={value}" for name, value in given.items() if value not in (None, "")]
-    step = [f"--batch_size={options.num_images}", "--fix_student", "--utils.check_ce_var", "--lw_mix=1,0,1"]
+    step = [
+        f"--batch_size={options.num_images}",
+        "--fix_student",
+        "--utils.check_ce_var",
+        "--lw_mix=1,0,1",
+    ]
     return parse_student([*words, *step, *(flags or ["--mix_mode=identity"])])
 
 
@@ -123,7 +132,9 @@ def set_scene(options: Namespace) -> Scene:
     source.load(dataclasses.replace(request, limit_train=1, limit_test=1, may_write=False))
     batches = build.make_batches(source.load(request), training, device, generators["data"]).train
     if batches.count < options.num_images:
-        raise UserError(f"--num_images {options.num_images}: there are only {batches.count} training images")
+        raise UserError(
+            f"--num_images {options.num_images}: there are only {batches.count} training images"
+        )
     images, _, _ = next(iter(batches))
     return Scene(options, spec, images, teacher and teacher.network, student)
 
@@ -132,7 +143,9 @@ def load_student(options: Namespace, spec: DatasetSpec, device: torch.device) ->
     checkpoint = read_checkpoint("--path_s", options.path_s)
     name = options.model_s or checkpoint.get("arch")
     if name not in tuple(model_dict):
-        raise UserError(f"--path_s {options.path_s} does not say which model it is: give --model_s NAME")
+        raise UserError(
+            f"--path_s {options.path_s} does not say which model it is: give --model_s NAME"
+        )
     model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
     load_weights(model, name, checkpoint, flag="--path_s", path=options.path_s)
     return to_device(freeze(model), device, spec.img_size)
@@ -204,7 +217,9 @@ def draw(rows: Sequence[Row], caption: str, path: Path) -> None:
     width = LABEL + len(rows[0].images) * (cell + GAP)
     lines = textwrap.wrap(caption, (width - 2 * GAP) // 11)
     height = bottom + LINE * (len(lines) + 1)
-    with plt.rc_context({"font.size": 7.5, "image.composite_image": False, "svg.hashsalt": PROGRAM}):
+    with plt.rc_context(
+        {"font.size": 7.5, "image.composite_image": False, "svg.hashsalt": PROGRAM}
+    ):
         figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
         axes = figure.add_axes((0, 0, 1, 1))
         for row, top in zip(rows, tops):
@@ -243,11 +258,18 @@ def left_of(column: int, cell: int) -> int:
 def _draw_cell(axes: Any, row: Row, column: int, image: np.ndarray, *, cell: int, top: int) -> None:
     left = left_of(column, cell)
     shown = image // 3 + 170 if row.kept is False else image
-    axes.imshow(shown, extent=(left, left + cell, top + cell, top), interpolation="nearest", aspect="auto")
+    axes.imshow(
+        shown, extent=(left, left + cell, top + cell, top), interpolation="nearest", aspect="auto"
+    )
     if row.kept:
-        near, far = -FRAME / 2 - 2, cell + FRAME / 2 + 2  # beside the image, so that it shows on any image
+        near, far = (
+            -FRAME / 2 - 2,
+            cell + FRAME / 2 + 2,
+        )  # beside the image, so that it shows on any image
         x, y = np.array([[near, far, far, near, near], [near, near, far, far, near]])
-        axes.plot(left + x, top + y, color=KEPT, linewidth=FRAME * 72 / DPI, solid_joinstyle="miter")
+        axes.plot(
+            left + x, top + y, color=KEPT, linewidth=FRAME * 72 / DPI, solid_joinstyle="miter"
+        )
     if row.texts:
         colour = "0.4" if row.kept is False else "black"
         middle, below = left + cell / 2, top + cell + 0.7 * GAP
@@ -300,7 +322,9 @@ def check(options: Namespace) -> None:
     """What can be told before anything is loaded. Raises UserError."""
     for flag, path in (("--output", options.output), ("--pick_output", options.pick_output)):
         if path is not None and path.suffix.lower() not in NO_DATE:
-            raise UserError(f"{flag} {path}: unknown suffix {path.suffix!r}. Choices: {', '.join(NO_DATE)}")
+            raise UserError(
+                f"{flag} {path}: unknown suffix {path.suffix!r}. Choices: {', '.join(NO_DATE)}"
+            )
     if options.pick_output == options.output:
         raise UserError(f"--output and --pick_output are the same file: {options.output}")
     for name in options.criterion:
@@ -308,7 +332,9 @@ def check(options: Namespace) -> None:
             if needed and not getattr(options, flag):
                 raise UserError(f"--criterion {name} needs --{flag} FILE")
     if options.pick_output and not (options.path_t or options.path_s):
-        raise UserError("--pick_output needs a network to pick by: give --path_t FILE or --path_s FILE")
+        raise UserError(
+            "--pick_output needs a network to pick by: give --path_t FILE or --path_s FILE"
+        )
     if options.criterion and not options.pick_output:
         raise UserError("--criterion is that of the second picture: give --pick_output FILE")
 
@@ -322,7 +348,9 @@ def main(argv: Sequence[str]) -> None:
     possible = [name for name in ENTROPIES if scene.can_score(name)]
     pools = {name: make_pool(scene, name) for name in dict.fromkeys(possible + options.criterion)}
     source = f"{scene.spec.name}, seed {options.seed}, --mix_draw {options.mix_draw}"
-    caption = f"{source}: {DRAWS[options.mix_draw]} {SCHEMES_CAPTION}{ORDER_CAPTION if possible else ''}"
+    caption = (
+        f"{source}: {DRAWS[options.mix_draw]} {SCHEMES_CAPTION}{ORDER_CAPTION if possible else ''}"
+    )
     draw(scheme_rows(scene, pools), caption, options.output)
     print(f"picture of the schemes: {options.output}")
     if options.pick_output:

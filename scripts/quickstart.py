@@ -26,7 +26,8 @@ SCHEMES = {
     mode: f"--mix_mode {mode}"
     for mode in ("identity", "flip", "crop+flip", "cutout", "autoaugment", "mixup", "cutmix")
 } | {
-    f"cutmix_pick_{criterion}": f"{PICK} {criterion}" for criterion in ("student_entropy", "teacher_entropy")
+    f"cutmix_pick_{criterion}": f"{PICK} {criterion}"
+    for criterion in ("student_entropy", "teacher_entropy")
 }
 EPOCH = re.compile(r"Acc1 (\S+) Acc5 \S+ TestLoss (\S+) Epoch (\d+) ")
 GROUP = re.compile(r"Check T prob: .* Epoch (\d+) Step .* MeanStd (\S+)")
@@ -129,12 +130,17 @@ class Quickstart:
             f"--t_output_as_target_for_input_mix --lw_mix [1,0,1] {SCHEMES[name]}"
         ).split()
         distilled = self.run(
-            f"student_{name}", "train_student.py", flags + self.schedule(self.scale.student_epochs), 1
+            f"student_{name}",
+            "train_student.py",
+            flags + self.schedule(self.scale.student_epochs),
+            1,
         )
         run_folder = re.findall(r"done, see (\S+)", distilled.read_text())[-1]
         passes = f"--learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs {self.scale.measure_epochs}"
         student = ["--finetune_student", f"{run_folder}/weights/ckpt.pth"]
-        measured = self.run(f"t_stddev_{name}", "train_student.py", flags + passes.split() + student, 1)
+        measured = self.run(
+            f"t_stddev_{name}", "train_student.py", flags + passes.split() + student, 1
+        )
         accuracy, loss, _ = EPOCH.findall(distilled.read_text())[-1]
         stddev = GROUP.findall(measured.read_text())[-1][1]
         self.say(
@@ -146,7 +152,9 @@ class Quickstart:
         parts = []
         for name, log in sorted(self.running.items()):
             text = log.read_text(errors="replace") if log.exists() else ""
-            epochs = [match[2] for match in EPOCH.findall(text)] or [m[0] for m in GROUP.findall(text)]
+            epochs = [match[2] for match in EPOCH.findall(text)] or [
+                m[0] for m in GROUP.findall(text)
+            ]
             parts.append(f"{name}, epoch {epochs[-1]}" if epochs else f"{name}, starting")
         return "; ".join(parts)
 
@@ -194,7 +202,8 @@ def main() -> None:
             f"2/3 nine augmentations: a {STUDENT} student of {scale.student_epochs} epochs and T. stddev for each"
         )
         quickstart.in_parallel(
-            [lambda name=name: quickstart.scheme(name, path_t[0]) for name in SCHEMES], max(1, options.jobs)
+            [lambda name=name: quickstart.scheme(name, path_t[0]) for name in SCHEMES],
+            max(1, options.jobs),
         )
         quickstart.say("3/3 the table and the plot")
     except RunFailed as error:
@@ -202,10 +211,18 @@ def main() -> None:
     scripts = [sys.executable, str(ROOT / "scripts")]
     table, plot = folder / "results.csv", folder / "results.png"
     subprocess.run(
-        [scripts[0], f"{scripts[1]}/collect_results.py", str(folder / "Experiments"), "--csv", str(table)],
+        [
+            scripts[0],
+            f"{scripts[1]}/collect_results.py",
+            str(folder / "Experiments"),
+            "--csv",
+            str(table),
+        ],
         check=True,
     )
-    subprocess.run([scripts[0], f"{scripts[1]}/plot_correlation.py", str(table), "-o", str(plot)], check=True)
+    subprocess.run(
+        [scripts[0], f"{scripts[1]}/plot_correlation.py", str(table), "-o", str(plot)], check=True
+    )
     quickstart.say("done")
     print(
         f"\nLower T. stddev should go with lower S. test loss: look at {plot}\n"

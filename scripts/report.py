@@ -48,10 +48,16 @@ def summary(results: Results, points: dict[Group, list[Point]]) -> list[str]:
         plural(len(results.skipped), "unreadable log") if results.skipped else "",
     ]
     not_counted = " and ".join(filter(None, left_out))
-    sentences = [f"{counted} counted" + (f"; {not_counted} left out." if not_counted else ", none left out.")]
-    sentences += [f"{group.title}: {finding(rows, points[group])}" for group, rows in results.groups.items()]
+    sentences = [
+        f"{counted} counted" + (f"; {not_counted} left out." if not_counted else ", none left out.")
+    ]
+    sentences += [
+        f"{group.title}: {finding(rows, points[group])}" for group, rows in results.groups.items()
+    ]
     if sum(bool(correlations(of_group)) for of_group in points.values()) > 1:
-        sentences.append("The p-values are each pair's own, not corrected for looking at several pairs.")
+        sentences.append(
+            "The p-values are each pair's own, not corrected for looking at several pairs."
+        )
     return sentences
 
 
@@ -73,7 +79,9 @@ def finding(rows: Sequence[Row], points: Sequence[Point]) -> str:
     else:
         verdict = f"over {len(points)} schemes, a lower T. stddev goes with a higher S. test loss, against the theory"
     if significant and len(significant) < len(found):
-        verdict += f" (significant by {' and '.join(name.capitalize() for name in significant)} alone)"
+        verdict += (
+            f" (significant by {' and '.join(name.capitalize() for name in significant)} alone)"
+        )
     return f"{verdict}: {shown(found, len(points))}{published_finding(rows, points)}."
 
 
@@ -96,7 +104,9 @@ def table_html(table: Table) -> str:
 
     def line(cells: Iterable[str], tag: str) -> str:
         marked = zip((escaped(cell).replace("_", "_<wbr>") for cell in cells), published)
-        return "".join(f"<{tag}{' class=published' if is_p else ''}>{cell}</{tag}>" for cell, is_p in marked)
+        return "".join(
+            f"<{tag}{' class=published' if is_p else ''}>{cell}</{tag}>" for cell, is_p in marked
+        )
 
     body = "".join(
         f"<tr{' class=incomplete' if 'incomplete' in cells[-1] else ''}>{line(cells, 'td')}</tr>"
@@ -120,7 +130,9 @@ def section(number: int, table: Table, rows: Sequence[Row], points: Sequence[Poi
     drawn = figures.curves(rows)
     if drawn is not None:
         picture = figures.inline_svg(drawn, prefix=f"c{number}", label=f"learning curves, {title}")
-        text = "Line: mean over complete trials; band: one standard deviation; dotted: a run left out."
+        text = (
+            "Line: mean over complete trials; band: one standard deviation; dotted: a run left out."
+        )
         shown_figures.append(f"<figure>{picture}<figcaption>{text}</figcaption></figure>")
     return f"<section><h2>{title}</h2>{table_html(table)}<div class=figures>{''.join(shown_figures)}</div></section>"
 
@@ -133,7 +145,9 @@ def runs_html(runs: Sequence[Run]) -> str:
         state = f"<b>{escaped(run.problem)}</b>" if run.problem else "complete"
         note = f"<p>note: {escaped(run.options['note'])}</p>" if run.options.get("note") else ""
         commands = "\n".join(html.escape(visible(command)) for command in run.commands)
-        command = f"<pre tabindex=0>{commands}</pre>" if commands else "<p>no command in its log</p>"
+        command = (
+            f"<pre tabindex=0>{commands}</pre>" if commands else "<p>no command in its log</p>"
+        )
         items.append(
             f"<details><summary>{escaped(run.name)} <span class=small>{kind}, {state}</span></summary>"
             f"{note}{command}</details>"
@@ -181,7 +195,9 @@ def page(results: Results, title: str, previews: Sequence[Path]) -> str:
     with figures.drawing():
         sections = [
             section(number, table, rows, points[table.group])
-            for number, table, rows in zip(itertools.count(), text_tables(results), results.groups.values())
+            for number, table, rows in zip(
+                itertools.count(), text_tables(results), results.groups.values()
+            )
         ]
     return report_page.PAGE.format(
         title=escaped(title),
@@ -199,7 +215,11 @@ def main(argv: Sequence[str]) -> None:
         prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="run folders, folders of them, log files"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="run folders, folders of them, log files",
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="FILE",
                         help="(default: report.html)")  # fmt: skip

@@ -73,11 +73,15 @@ def terminal(results: Results) -> str:
     for table in text_tables(results):
         widths = [max(map(len, column)) for column in zip(table.header, *table.cells)]
         lines = [
-            "  ".join([first.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(rest, widths[1:]))])
+            "  ".join(
+                [first.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(rest, widths[1:]))]
+            )
             for first, *rest in [table.header, *table.cells]
         ]
         lines.insert(1, "-" * len(lines[0]))
-        blocks.append("\n".join([table.group.title, *([table.caption] if table.caption else []), *lines]))
+        blocks.append(
+            "\n".join([table.group.title, *([table.caption] if table.caption else []), *lines])
+        )
     return "\n\n".join(blocks) + "\n"
 
 
@@ -85,7 +89,10 @@ def markdown(results: Results) -> str:
     """One table a group, and the remarks as a list."""
     blocks = []
     for table in text_tables(results):
-        lines = ["| " + " | ".join(map(_markdown_cell, line)) + " |" for line in [table.header, *table.cells]]
+        lines = [
+            "| " + " | ".join(map(_markdown_cell, line)) + " |"
+            for line in [table.header, *table.cells]
+        ]
         lines.insert(1, "|---" + "|---:" * (len(table.header) - 1) + "|")
         caption = [f"\n{_markdown_cell(table.caption)}\n"] if table.caption else [""]
         blocks.append("\n".join([f"**{_markdown_cell(table.group.title)}**", *caption, *lines]))
@@ -147,8 +154,12 @@ def json_text(results: Results) -> str:
     return as_json(
         {
             "rows": [_json_row(row) for row in results.rows],
-            "incomplete": [{"run": printable(run.path), "reason": run.problem} for run in results.incomplete],
-            "skipped": [{"run": printable(path), "reason": reason} for path, reason in results.skipped],
+            "incomplete": [
+                {"run": printable(run.path), "reason": run.problem} for run in results.incomplete
+            ],
+            "skipped": [
+                {"run": printable(path), "reason": reason} for path, reason in results.skipped
+            ],
             "remarks": results.remarks(),
         }
     )
@@ -163,10 +174,20 @@ def _json_row(row: Row) -> dict[str, Any]:
                "published": row.published.get(name)}
         for name in VALUES
     }  # fmt: skip
-    runs = {"runs": paths(row.distilled), "passes": paths(row.measured), "incomplete": paths(row.incomplete)}
+    runs = {
+        "runs": paths(row.distilled),
+        "passes": paths(row.measured),
+        "incomplete": paths(row.incomplete),
+    }
     return {**dict(zip(Key._fields, row.key)), **values, **runs}
 
 
-FORMATS = {"table": terminal, "markdown": markdown, "latex": latex, "csv": csv_text, "json": json_text}
+FORMATS = {
+    "table": terminal,
+    "markdown": markdown,
+    "latex": latex,
+    "csv": csv_text,
+    "json": json_text,
+}
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
 """The format that a file's name asks for."""

@@ -113,7 +113,9 @@ class Results:
 
     def remarks(self) -> list[str]:
         """What a reader has to know about the table: runs left out, settings that differ. One line each."""
-        left_out = [f"not counted: {printable(run.path)} ({run.problem})" for run in self.incomplete]
+        left_out = [
+            f"not counted: {printable(run.path)} ({run.problem})" for run in self.incomplete
+        ]
         skipped = [f"skipped: {printable(path)} {reason}" for path, reason in self.skipped]
         return left_out + skipped + [f"warning: {warning}" for warning in warnings_of(self)]
 
@@ -155,7 +157,9 @@ def make_rows(runs: Iterable[Run]) -> list[Row]:
     for key, row in rows.items():
         row.published = published.get(key._replace(method=""), {}) | published.get(key, {})
     rank = {name: index for index, name in enumerate(SCHEMES)}
-    order = sorted(rows, key=lambda key: (key[:4], rank.get(key.augmentation, len(rank)), key.augmentation))
+    order = sorted(
+        rows, key=lambda key: (key[:4], rank.get(key.augmentation, len(rank)), key.augmentation)
+    )
     return [rows[key] for key in order]
 
 
@@ -193,7 +197,9 @@ def published_around(group: Group) -> str:
         elif networks == (group.dataset, "", group.student):
             parts.append(f"student alone {line['acc1']}")
         elif networks == group[:3] and line["method"] == group.method:
-            longer = "" if int(line["epochs"]) == PUBLISHED_EPOCHS else f" at {line['epochs']} epochs"
+            longer = (
+                "" if int(line["epochs"]) == PUBLISHED_EPOCHS else f" at {line['epochs']} epochs"
+            )
             scheme = "" if line["augmentation"] == "none" else f" + {line['augmentation']}"
             parts.append(f"{line['method']}{scheme}{longer} {line['acc1']}")
     return f"published top-1: {', '.join(parts)}" if parts else ""
@@ -219,15 +225,22 @@ def warnings_of(results: Results) -> list[str]:
                 warnings.append(f"{group.title}: the {what} differ in {names}")
         for row in rows:
             where = f"{group.title}, {row.key.augmentation}"
-            for what, runs in (("distillation runs", row.distilled), ("T. stddev passes", row.measured)):
+            for what, runs in (
+                ("distillation runs", row.distilled),
+                ("T. stddev passes", row.measured),
+            ):
                 if names := disagreements(runs, ROW_SETTINGS):
                     warnings.append(f"{where}: the {what} differ in {names}")
                 seeds = [
-                    canonical(run.options["seed"]) for run in runs if run.options.get("seed") is not None
+                    canonical(run.options["seed"])
+                    for run in runs
+                    if run.options.get("seed") is not None
                 ]
                 if repeated := {seed for seed in seeds if seeds.count(seed) > 1}:
                     shown = ", ".join(sorted(repeated))
-                    warnings.append(f"{where}: {what} with the same seed ({shown}) are no independent trials")
+                    warnings.append(
+                        f"{where}: {what} with the same seed ({shown}) are no independent trials"
+                    )
         others = sorted({run.epochs for run in distilled} - {PUBLISHED_EPOCHS})
         if others and any(row.published for row in rows):
             shown = ", ".join(map(str, others))

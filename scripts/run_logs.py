@@ -112,7 +112,11 @@ def find_logs(paths: Iterable[Path]) -> list[Path]:
         if path.is_file():
             logs = [path]
         elif path.is_dir():
-            logs = [*path.glob("**/log.txt"), *path.glob("**/log/args.json"), *path.glob("args.json")]
+            logs = [
+                *path.glob("**/log.txt"),
+                *path.glob("**/log/args.json"),
+                *path.glob("args.json"),
+            ]
         else:
             raise InputError(f"{printable(path)}: no such file or folder")
         if not logs:
@@ -182,7 +186,9 @@ def key_of(log: Log) -> Key:
     options = log.options
     path_t = str(options.get("path_t") or "")
     teacher = (
-        log.job.get("teacher") or options.get("model_t") or Path(path_t).parent.name.split("_vanilla")[0]
+        log.job.get("teacher")
+        or options.get("model_t")
+        or Path(path_t).parent.name.split("_vanilla")[0]
     )
     scheme = str(options.get("mix_mode") or "none") if options.get("lw_mix") else "none"
     if scheme.endswith("_pick"):
@@ -206,10 +212,18 @@ def method_of(options: dict[str, Any]) -> str:
 
 def epochs_of(log: Log) -> int:
     """How many were asked for. The original's list may show --epochs before --epoch_factor has multiplied it."""
-    listed, factor = log.job.get("epochs", log.options.get("epochs")), log.options.get("epoch_factor")
+    listed, factor = (
+        log.job.get("epochs", log.options.get("epochs")),
+        log.options.get("epoch_factor"),
+    )
     if not isinstance(listed, int) or not 1 <= listed < 10**9:
         raise InputError(f"its list of options has no usable epochs ({printable(listed)[:40]})")
-    if "epochs" in log.job or not log.commands or not isinstance(factor, (int, float)) or not factor > 0:
+    if (
+        "epochs" in log.job
+        or not log.commands
+        or not isinstance(factor, (int, float))
+        or not factor > 0
+    ):
         return listed
     typed = re.findall(r"--epochs[ =](\d{1,9})\b", log.commands[0])
     is_raw = listed == int(typed[-1] if typed else 240)
@@ -231,7 +245,9 @@ def read_records(folder: Path, log: Log) -> None:
             record = json.loads(line)
             kind = record["kind"]
             if kind == "epoch" and isinstance(record["epoch"], int) and 0 < record["epoch"] < 10**9:
-                found.add_epoch(record["epoch"], number(record.get("acc1")), number(record.get("test_loss")))
+                found.add_epoch(
+                    record["epoch"], number(record.get("acc1")), number(record.get("test_loss"))
+                )
             elif kind == "summary":
                 found.summary, found.stddev = True, number(record.get("t_stddev"))
             elif kind == "job":

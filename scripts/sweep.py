@@ -132,7 +132,8 @@ class Sweep:
         """Whether a training that this job needs is still to come."""
         others = [*self.pending.values(), *(child.job for child in self.slots if child)]
         return bool(job.students) and any(
-            (other.kind, other.pair, other.scheme) == ("train", job.pair, job.scheme) for other in others
+            (other.kind, other.pair, other.scheme) == ("train", job.pair, job.scheme)
+            for other in others
         )
 
     def try_start(self, job: Job) -> State:
@@ -147,7 +148,9 @@ class Sweep:
         slot = self.slots.index(None)
         environment = dict(os.environ)
         if len(self.slots) > 1:
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(self.slots))))
+            environment.setdefault(
+                "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(self.slots)))
+            )
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         command = [self.python, str(ROOT / TRAINER), *job.words, *state.words]
@@ -155,7 +158,12 @@ class Sweep:
             log.write(f"sweep: {shlex.join(command)}\n")
             log.flush()
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, pass_fds=[lock]
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                pass_fds=[lock],
             )
         self.slots[slot] = Child(job, process, lock, time.monotonic())
         how = "resume" if state.name == "interrupted" else "start"
@@ -216,7 +224,11 @@ class Sweep:
     def report(self) -> int:
         """The end's table, and the exit status."""
         left = Counter(self.states[name].name for name in self.pending if name in self.states)
-        parts = {"finished": self.finished, "finished before": self.skipped, "failed": len(self.failed)}
+        parts = {
+            "finished": self.finished,
+            "finished before": self.skipped,
+            "failed": len(self.failed),
+        }
         parts |= {"run by others": left["running"], "waiting for a student": left["waiting"]}
         self.say(", ".join(f"{n} {what}" for what, n in parts.items() if n) or "nothing was done")
         for name, job in self.pending.items():
@@ -335,7 +347,9 @@ def default_teachers(dataset: str) -> str:
     """The public teachers of Tiny ImageNet have a folder of their own, or they would mix with CIFAR-100's."""
     if dataset != "tinyimagenet":
         return "./save/models"
-    return next(iter(sorted(glob.glob("./save/models_tinyimagenet*"))), "./save/models_tinyimagenet")
+    return next(
+        iter(sorted(glob.glob("./save/models_tinyimagenet*"))), "./save/models_tinyimagenet"
+    )
 
 
 def main(argv: Sequence[str]) -> int:

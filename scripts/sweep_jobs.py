@@ -37,14 +37,12 @@ PAIRS = (
     "vgg13/MobileNetV2", "resnet32x4/resnet8x4", "resnet32x4/ShuffleV2", "ResNet50/vgg8",
 )  # fmt: skip
 TRIALS = {"train": 3, "stddev": 1}
-DISTIL = (
-    "--distill kd --model_s {student} -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1]"
-)
+DISTIL = "--distill kd --model_s {student} -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1]"
 MEASURE = "--learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs 10"
 PICK = "cutmix_pick_"
-FREE = MAY_CHANGE - set("lr_decay_epochs seed path_t finetune_student model_s_pretrained".split()) | {
-    "model_t"
-}
+FREE = MAY_CHANGE - set(
+    "lr_decay_epochs seed path_t finetune_student model_s_pretrained".split()
+) | {"model_t"}
 """Options that do not define a job. (How many epochs are wanted is in a run's last job record.)"""
 EXPERIMENTS = Path("Experiments")
 LATER = "<of a finished training>"
@@ -80,7 +78,9 @@ class Job:
 
 def identity(options: dict[str, Any]) -> str:
     """The options that define a job, as text. An option that the run did not know yet had its default."""
-    options = {name: options.get(name, default) for name, default in DEFAULTS.items() if name not in FREE}
+    options = {
+        name: options.get(name, default) for name, default in DEFAULTS.items() if name not in FREE
+    }
     if options["fix_student"]:
         del options["finetune_student"]  # any trial's student will do
     options["path_t"] = os.path.relpath(options["path_t"])
@@ -94,7 +94,8 @@ def make_jobs(options: Namespace, extra: Sequence[str]) -> list[Job]:
     """Trainings first; trial by trial, so that the first results are a whole table. UserError on bad words."""
     kinds = ("train", "stddev") if options.kind == "both" else (options.kind,)
     teachers = {
-        name: teacher_file(options, name) for name in dict.fromkeys(p.split("/")[0] for p in options.pairs)
+        name: teacher_file(options, name)
+        for name in dict.fromkeys(p.split("/")[0] for p in options.pairs)
     }
     return [
         make_job(kind, pair, scheme, trial, teachers[pair.split("/")[0]], options, extra)
@@ -106,7 +107,13 @@ def make_jobs(options: Namespace, extra: Sequence[str]) -> list[Job]:
 
 
 def make_job(
-    kind: str, pair: str, scheme: str, trial: int, path_t: str, options: Namespace, extra: Sequence[str]
+    kind: str,
+    pair: str,
+    scheme: str,
+    trial: int,
+    path_t: str,
+    options: Namespace,
+    extra: Sequence[str],
 ) -> Job:
     """The command as the paper has it, checked. UserError where `extra` changes what the sweep decides."""
     teacher, student = pair.split("/")
@@ -115,7 +122,9 @@ def make_job(
     train += mode.split() if scheme.startswith(PICK) else [scheme]
     train += ["--dataset", options.dataset, "--trial", str(trial), "--seed", str(trial)]
     words = train + (MEASURE.split() if kind == "stddev" else [])
-    parsed = parse_student([*words, *(["--finetune_student", LATER] if kind == "stddev" else []), *extra])
+    parsed = parse_student(
+        [*words, *(["--finetune_student", LATER] if kind == "stddev" else []), *extra]
+    )
     mine = {
         "path_t": path_t, "model_s": student, "dataset": options.dataset, "trial": str(trial), "seed": trial,
         "mix_mode": scheme if not scheme.startswith(PICK) else "cutmix_pick", "fix_student": kind == "stddev",
@@ -126,10 +135,16 @@ def make_job(
             raise UserError(f"after --: --{name} is what the sweep decides, it cannot be given")
     keys = ()
     if kind == "stddev" and needs_student(parsed) and parsed.finetune_student == LATER:
-        of_training = vars(parse_student([*train, *(w for w in extra if not w.startswith("--utils"))]))
+        of_training = vars(
+            parse_student([*train, *(w for w in extra if not w.startswith("--utils"))])
+        )
         trials = range(1, max(TRIALS["train"], options.trials or 0) + 1)
         keys = tuple(identity(of_training | {"trial": str(t), "seed": t}) for t in trials)
-    words += ["--project", f"{parsed.distill}__{teacher}{student}__{options.dataset}__{scheme}", *extra]
+    words += [
+        "--project",
+        f"{parsed.distill}__{teacher}{student}__{options.dataset}__{scheme}",
+        *extra,
+    ]
     return Job(kind, pair, scheme, trial, tuple(words), parsed.epochs, identity(vars(parsed)), keys)
 
 
@@ -201,7 +216,9 @@ class Runs:
         if job.students:
             student = self.student(job)
             if student is None:
-                return State("waiting", note=f"needs a finished training of {job.pair} with {job.scheme}")
+                return State(
+                    "waiting", note=f"needs a finished training of {job.pair} with {job.scheme}"
+                )
             words, note = ("--finetune_student", str(student)), f"student {student}"
         saved = [(r.get("epoch", {}).get("epoch", 0), run) for run, r in runs if is_saved(run)]
         if not saved:
@@ -245,7 +262,11 @@ def is_finished(run: Path, records: dict[str, Any], kind: str) -> bool:
     if kind == "stddev":
         return "summary" in records
     done = records.get("epoch", {}).get("epoch", 0) >= records["job"]["epochs"]
-    return done and is_saved(run) and any("] done, see " in line for line in tail(run / "log" / "log.txt"))
+    return (
+        done
+        and is_saved(run)
+        and any("] done, see " in line for line in tail(run / "log" / "log.txt"))
+    )
 
 
 SILENCE, FAREWELL = 900, 60

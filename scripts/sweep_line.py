@@ -55,13 +55,19 @@ def read_line(path: str, number: int) -> Line:
         words = shlex.split(lines[number - 1])
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
-    programs = [index for index, word in enumerate(words) if os.path.basename(word) == sweep_jobs.TRAINER]
+    programs = [
+        index for index, word in enumerate(words) if os.path.basename(word) == sweep_jobs.TRAINER
+    ]
     if not programs:
-        raise UserError(f"{where} is no command of {sweep_jobs.TRAINER}: {lines[number - 1][:200]!r}")
+        raise UserError(
+            f"{where} is no command of {sweep_jobs.TRAINER}: {lines[number - 1][:200]!r}"
+        )
     split = programs[0] + 1
     line = Line(words[:split], job_of(words[split:], where))
     if not os.path.exists(line.before[-1]):
-        raise UserError(f"{where}: there is no {line.before[-1]} here; call this from the folder where it was printed")
+        raise UserError(
+            f"{where}: there is no {line.before[-1]} here; call this from the folder where it was printed"
+        )
     return line
 
 
@@ -104,7 +110,10 @@ def claim(job: sweep_jobs.Job) -> tuple[sweep_jobs.State, int | None]:
             if state.name != "running":
                 return state, lock
             os.close(lock)
-        before, logged = logged, sum((run / "log" / "log.txt").stat().st_size for run, _ in runs.of(job.key))
+        before, logged = (
+            logged,
+            sum((run / "log" / "log.txt").stat().st_size for run, _ in runs.of(job.key)),
+        )
         if before is None:
             say(f"{job} seems to be running {state.note}; waiting to see whether it is")
         elif logged > before or time.monotonic() > stop:
@@ -120,7 +129,9 @@ def main(argv: Sequence[str]) -> None:
     description, _, details = __doc__.partition("\n")
     parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
     parser.add_argument("file", metavar="FILE", help="what sweep.py --print printed")
-    parser.add_argument("number", metavar="N", type=number(int, 1), help="which of its lines, from 1")
+    parser.add_argument(
+        "number", metavar="N", type=number(int, 1), help="which of its lines, from 1"
+    )
     options = parser.parse(argv)
     before, job = read_line(options.file, options.number)
     sweep_jobs.make_folder()

@@ -56,7 +56,9 @@ def unpack(archive: Path, save: Path) -> list[str]:
                         f"cannot write to {save}/: {error.strerror} (SAVE=DIR names another)"
                     ) from None
     except zipfile.BadZipFile as error:
-        raise UserError(f"{archive}: {error} (a damaged archive: remove it and run this again)") from None
+        raise UserError(
+            f"{archive}: {error} (a damaged archive: remove it and run this again)"
+        ) from None
     except OSError as error:
         raise UserError(f"cannot read {archive}: {error.strerror}") from None
     if not count:
@@ -67,7 +69,12 @@ def unpack(archive: Path, save: Path) -> list[str]:
 def target_of(name: str) -> PurePosixPath | None:
     """Where an archive's file goes, below `save`; None if it is no teacher. Never outside of `save`."""
     parts = PurePosixPath(name).parts
-    if not name.endswith(".pth") or len(parts) < 2 or "_vanilla" not in parts[-2] or "__MACOSX" in parts:
+    if (
+        not name.endswith(".pth")
+        or len(parts) < 2
+        or "_vanilla" not in parts[-2]
+        or "__MACOSX" in parts
+    ):
         return None
     group = parts[-3] if len(parts) > 2 and parts[-3].startswith("models") else "models"
     return PurePosixPath(group, parts[-2], parts[-1])
@@ -93,7 +100,9 @@ def place(container: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> 
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
     accuracy = checkpoint.get("accuracy", checkpoint.get("best_acc"))
-    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # some files have none, or a text
+    with contextlib.suppress(
+        TypeError, ValueError, RuntimeError
+    ):  # some files have none, or a text
         return f"{name}, {num_classes} classes, accuracy {float(accuracy):.2f} on record"
     return f"{name}, {num_classes} classes"
 

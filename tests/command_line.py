@@ -46,7 +46,9 @@ def log_lines(path):
 
 def metrics(path, kind=None):
     """The objects in metrics.jsonl; those of one kind if it is given."""
-    entries = [json.loads(line) for line in (path / "log" / "metrics.jsonl").read_text().splitlines()]
+    entries = [
+        json.loads(line) for line in (path / "log" / "metrics.jsonl").read_text().splitlines()
+    ]
     return [entry for entry in entries if kind in (None, entry["kind"])]
 
 
@@ -69,7 +71,9 @@ def identical(a, b):
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(identical, a, b))
     if torch.is_tensor(a):
-        return a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+        return (
+            a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+        )
     return np.array_equal(a, b, equal_nan=isinstance(a, float))
 
 

@@ -38,7 +38,9 @@ def make_entry(count, seed=0):
     images = generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     labels = generator.permutation(100)[:count].tolist()
     entry = {
-        b"filenames": [b"caf\xe9_%d.png" % row for row in range(count)],  # not ASCII, so latin-1 is needed
+        b"filenames": [
+            b"caf\xe9_%d.png" % row for row in range(count)
+        ],  # not ASCII, so latin-1 is needed
         b"batch_label": b"training batch 1 of 1",
         b"fine_labels": labels,
         b"coarse_labels": [label // 5 for label in labels],

@@ -35,12 +35,16 @@ def write_tiny_imagenet(root, per_class=2, val=30):
         (images.parent / f"{wnid(label)}_boxes.txt").write_text("")
         for number in range(per_class):
             mode = "L" if (label, number) == (3, 0) else "RGB"
-            (images / f"{wnid(label)}_{number}.JPEG").write_bytes(picture(1000 * label + number, mode=mode))
+            (images / f"{wnid(label)}_{number}.JPEG").write_bytes(
+                picture(1000 * label + number, mode=mode)
+            )
     (folder / "val" / "images").mkdir(parents=True)
     lines = []
     for number in range(val):
         mode = "L" if number == 1 else "RGB"
-        (folder / "val" / "images" / f"val_{number}.JPEG").write_bytes(picture(10**6 + number, mode=mode))
+        (folder / "val" / "images" / f"val_{number}.JPEG").write_bytes(
+            picture(10**6 + number, mode=mode)
+        )
         lines.append(f"val_{number}.JPEG\t{wnid(7 * number % 200)}\t0\t0\t63\t63\n")
     (folder / "val" / "val_annotations.txt").write_text("".join(lines))
     (folder / "wnids.txt").write_text("".join(f"{wnid(label)}\n" for label in reversed(range(200))))

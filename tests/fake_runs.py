@@ -39,7 +39,9 @@ def epoch(number: int, loss: float | None, acc1: float | None) -> dict:
 def log_head(options: dict, command: str = "python train_student.py", quoted: bool = True) -> str:
     """As ours writes it, or as the original does: without quotes."""
     show = repr if quoted else str
-    listed = " ".join(f"({name!r}: {show(options[name])})" for name in sorted(options, key=str.casefold))
+    listed = " ".join(
+        f"({name!r}: {show(options[name])})" for name in sorted(options, key=str.casefold)
+    )
     return f"hostname: h  userip: u@1.2.3.4\ncd /work\n{command}\n\n{listed}\n\n"
 
 
@@ -57,7 +59,9 @@ def check_line(group: int, number: int, step: int, total: int, value: float) -> 
     )
 
 
-def write_run(folder: Path, options: dict, records: list[dict], command: str, teacher: str = "vgg13") -> None:
+def write_run(
+    folder: Path, options: dict, records: list[dict], command: str, teacher: str = "vgg13"
+) -> None:
     """A run folder of ours."""
     log = folder / "log"
     log.mkdir(parents=True)
@@ -66,7 +70,9 @@ def write_run(folder: Path, options: dict, records: list[dict], command: str, te
         scheme += f" by {options['cutmix_pick_criterion']}"
     job = {"kind": "job", "teacher": teacher, "scheme": scheme, "epochs": options["epochs"]}
     (log / "args.json").write_text(json.dumps(options))
-    (log / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in [job, *records]))
+    (log / "metrics.jsonl").write_text(
+        "".join(json.dumps(record) + "\n" for record in [job, *records])
+    )
     (log / "log.txt").write_text(log_head(options, command))
 
 
@@ -76,8 +82,14 @@ def learning_curve(epochs: int, loss: float, draw: random.Random) -> list[dict]:
     for number in range(1, epochs + 1):
         share = number / epochs
         steps = sum(share > eighths / 8 for eighths in (5, 6, 7))
-        gap = 2.6 * math.exp(-9 * share) + 0.25 * (3 - steps) + draw.gauss(0, 0.03 if steps < 3 else 0.004)
-        records.append(epoch(number, loss + max(gap, -0.02), 76 - 8 * loss - 14 * gap + draw.gauss(0, 0.3)))
+        gap = (
+            2.6 * math.exp(-9 * share)
+            + 0.25 * (3 - steps)
+            + draw.gauss(0, 0.03 if steps < 3 else 0.004)
+        )
+        records.append(
+            epoch(number, loss + max(gap, -0.02), 76 - 8 * loss - 14 * gap + draw.gauss(0, 0.3))
+        )
     return records
 
 

@@ -70,7 +70,9 @@ def start(program, words, folder, *, output, prepare=lambda: None):
         for stream, suffix in ((1, ".out"), (2, ".err")):
             handle = os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, stream)
-        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+        sys.stdout, sys.stderr = (
+            open(number, "w", buffering=1, closefd=False) for number in (1, 2)
+        )
         faulthandler.enable(2)
         for number in STATUS:  # a shell lets its background jobs ignore SIGINT
             signal.signal(number, signal.SIG_DFL)

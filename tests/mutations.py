@@ -12,7 +12,9 @@ from fake_cifar import write_cifar
 from fake_images import write_tiny_imagenet
 from forked import finish
 
-sys.path.append(str(Path(__file__).parent.parent / "scripts"))  # where they find each other when called
+sys.path.append(
+    str(Path(__file__).parent.parent / "scripts")
+)  # where they find each other when called
 
 SYNTHETIC = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 20 --batch_size 16 --device cpu"
 JUNK = (
@@ -31,13 +33,17 @@ def mutated(content: bytes, draw) -> bytes:
         if kind == 0 and content:
             content[place % len(content)] ^= 1 << draw.randrange(8)
         elif kind == 1:
-            content[place : place + draw.choice((1, 4, 100))] = draw.randbytes(draw.choice((1, 4, 100)))
+            content[place : place + draw.choice((1, 4, 100))] = draw.randbytes(
+                draw.choice((1, 4, 100))
+            )
         elif kind == 2:
             del content[place : place + draw.choice((1, 10, 1000))]
         elif kind == 3:
             content[place:place] = content[place : place + draw.choice((1, 50))]
         elif kind == 4:
-            content[place:place] = draw.choice((b"\0", b"\n", b"nan", b"\xff\xfe", b"{", b'"', b"-1", b"."))
+            content[place:place] = draw.choice(
+                (b"\0", b"\n", b"nan", b"\xff\xfe", b"{", b'"', b"-1", b".")
+            )
         elif draw.random() < 0.3:
             del content[place:]
     return bytes(content)
@@ -57,7 +63,9 @@ def mutated_tensors(content: dict, draw) -> dict:
         other = draw.choice(
             ("model", "epoch", "optimizer", "generators", "extra", "arch", "step", "num_classes")
         )
-        content[other] = draw.choice((None, -1, 10**30, "x", [], {}, {"a": {}}, torch.zeros(3), float("nan")))
+        content[other] = draw.choice(
+            (None, -1, 10**30, "x", [], {}, {"a": {}}, torch.zeros(3), float("nan"))
+        )
     return content
 
 
@@ -162,7 +170,9 @@ def data_files(folder, draw, canary):
     write_cifar(root)
     paths = sorted((root / "cifar-100-python").iterdir())
     whole = {path: path.read_bytes() for path in paths}
-    words = f"--dataset cifar100 --data_root {root} --model resnet8 --device cpu --epochs 1 --dry_run"
+    words = (
+        f"--dataset cifar100 --data_root {root} --model resnet8 --device cpu --epochs 1 --dry_run"
+    )
     while True:
         for path, content in whole.items():
             path.write_bytes(content)
@@ -179,7 +189,9 @@ def finished_run(folder, teacher, name):
     home = folder / name
     home.mkdir()
     words = f"{SYNTHETIC} --path_t {teacher} --model_s resnet8 --lw_mix [1,0,1] --mix_mode flip --seed 1 --utils.check_ce_var"
-    status, _, errors = finish("train_student.py", f"{words} --epochs 2", home, output=folder / "child")
+    status, _, errors = finish(
+        "train_student.py", f"{words} --epochs 2", home, output=folder / "child"
+    )
     assert status == 0, errors
     (run,) = (home / "Experiments").iterdir()
     return run, words
@@ -203,7 +215,14 @@ def resumed_runs(folder, teacher, draw):
             (run / "weights" / "checksums.json").unlink()
         elif draw.random() < 0.2 and name.endswith("json"):
             value = draw.choice(
-                ([], 1, None, {"ckpt.pth": 1}, {"program": 3}, {"ckpt.pth": {"sha256": 1, "note": 2}})
+                (
+                    [],
+                    1,
+                    None,
+                    {"ckpt.pth": 1},
+                    {"program": 3},
+                    {"ckpt.pth": {"sha256": 1, "note": 2}},
+                )
             )
             (run / name).write_text(json.dumps(value))
         else:
@@ -227,7 +246,9 @@ def logs(folder, teacher, draw):
         shutil.rmtree(home, ignore_errors=True)
         shutil.copytree(whole / "log", home / whole.name / "log")
         for _ in range(draw.choice((1, 1, 3))):
-            path = home / whole.name / "log" / draw.choice(("log.txt", "metrics.jsonl", "args.json"))
+            path = (
+                home / whole.name / "log" / draw.choice(("log.txt", "metrics.jsonl", "args.json"))
+            )
             path.write_bytes(mutated(path.read_bytes(), draw))
         program = draw.choice(list(programs))
         yield program.__name__, program, programs[program]

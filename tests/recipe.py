@@ -13,7 +13,10 @@ def recipe_state_dict(model: nn.Module, gain: float = 1.0) -> dict[str, Tensor]:
 
     `gain` scales the tensors of two or more dimensions.
     """
-    return {key: _recipe_tensor(key, tuple(tensor.shape), gain) for key, tensor in model.state_dict().items()}
+    return {
+        key: _recipe_tensor(key, tuple(tensor.shape), gain)
+        for key, tensor in model.state_dict().items()
+    }
 
 
 def load_recipe(model: nn.Module, gain: float = 1.0) -> nn.Module:

@@ -46,7 +46,9 @@ def main(whole: Path, interrupted: Path) -> int:
         bad = [what for what, is_good in checks.items() if not is_good]
         failures += bool(bad)
         verdict = (
-            f"NOT SO: {', '.join(bad)}" if bad else "weights, metrics, log as without Slurm, bit for bit"
+            f"NOT SO: {', '.join(bad)}"
+            if bad
+            else "weights, metrics, log as without Slurm, bit for bit"
         )
         print(
             f"{name:15} saved itself {stops} times, resumed {starts} times; {len(shown(run))} results, each once; {verdict}"

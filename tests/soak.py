@@ -47,7 +47,9 @@ class Soak:
         self.root, self.draw = root, random.Random(seed)
         self.output = root / "child"
         self.counts, self.failures = Counter(), []
-        status, _, errors = self.finish(TEACHER, f"{DATA} --model resnet14 --epochs 1 --seed 1", root)
+        status, _, errors = self.finish(
+            TEACHER, f"{DATA} --model resnet14 --epochs 1 --seed 1", root
+        )
         assert status == 0, errors
         self.teacher = root / "save" / "models" / "resnet14_vanilla" / "ckpt_epoch_1.pth"
 
@@ -66,7 +68,10 @@ class Soak:
 
     def words(self, job: str) -> tuple[str, str]:
         program, words = JOBS[job]
-        return program, f"{DATA} --seed 5 {f'--path_t {self.teacher} ' * (program == STUDENT)}{words}"
+        return (
+            program,
+            f"{DATA} --seed 5 {f'--path_t {self.teacher} ' * (program == STUDENT)}{words}",
+        )
 
     def whole(self, job: str) -> Path:
         """The folder of a run of this job that nothing disturbed."""
@@ -92,7 +97,9 @@ class Soak:
         folder, saved, used = self.folder("killed"), -1, 0
         while True:
             run = the_run(folder)
-            resume = "--resume_ExpID latest" if run is not None and saved_epoch(run) is not None else ""
+            resume = (
+                "--resume_ExpID latest" if run is not None and saved_epoch(run) is not None else ""
+            )
             if run is not None and not resume:
                 shutil.rmtree(run)
                 self.counts["killed before the first checkpoint"] += 1
@@ -108,7 +115,9 @@ class Soak:
             if status == 0:
                 break
             used += 1
-            self.counts[f"{signal.Signals(number).name if number else 'none'}, status {status}"] += 1
+            self.counts[
+                f"{signal.Signals(number).name if number else 'none'}, status {status}"
+            ] += 1
             if status not in (-number, 143):
                 self.fail(f"{job}: status {status} after signal {number}: {child.stderr}")
                 break

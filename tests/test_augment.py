@@ -24,8 +24,12 @@ GOLDEN = Path(__file__).parent / "golden"
 FACTS = json.loads((GOLDEN / "da.json").read_text())
 ARRAYS = np.load(GOLDEN / "da.npz")
 
-CIFAR = DatasetSpec("cifar100", 100, 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), 4, 8, "cifar10")
-TINY = DatasetSpec("tinyimagenet", 200, 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 8, 16, "imagenet")
+CIFAR = DatasetSpec(
+    "cifar100", 100, 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), 4, 8, "cifar10"
+)
+TINY = DatasetSpec(
+    "tinyimagenet", 200, 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 8, 16, "imagenet"
+)
 SPECS = {"cifar100": CIFAR, "tinyimagenet": TINY}
 MIXING = ("mixup", "cutmix", "cutmix_pick")
 
@@ -52,7 +56,10 @@ def test_equalize_is_torchvisions():
         rng.randint(100, 103, (2, 3, 16, 16)),
         np.full((1, 3, 8, 8), 7),
     )
-    skewed = (rng.beta(0.3, 2, (3, 1, 64, 64)) * 255, np.arange(256).repeat(4).reshape(1, 1, 32, 32))
+    skewed = (
+        rng.beta(0.3, 2, (3, 1, 64, 64)) * 255,
+        np.arange(256).repeat(4).reshape(1, 1, 32, 32),
+    )
     for values in (*shapes, *skewed):
         pixels = torch.from_numpy(values.astype(np.uint8))
         assert torch.equal(equalize(pixels), torchvision_equalize(pixels)), values.shape
@@ -66,14 +73,17 @@ def test_boxes_of_every_centre(side):
     lams = torch.from_numpy(ARRAYS[f"bbox/{side}/lam"])
     for index, lam in enumerate(lams):
         center_x, center_y = (
-            c.flatten() for c in torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+            c.flatten()
+            for c in torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
         )
         half = (cut_side(lam[None], side) // 2).expand(side * side)
         boxes = centred_boxes(center_x, center_y, half, half, height=side, width=side)
         expected = ARRAYS[f"bbox/{side}/box_x1y1x2y2"][index].reshape(-1, 4)
         np.testing.assert_array_equal(boxes.numpy(), expected)
         adjusted = ARRAYS[f"bbox/{side}/lam_adjusted"][index].flatten()
-        np.testing.assert_allclose(kept_share(boxes, side, side).numpy(), adjusted, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(
+            kept_share(boxes, side, side).numpy(), adjusted, rtol=0, atol=1e-15
+        )
 
 
 def test_box_of_an_oblong_image():
@@ -90,7 +100,9 @@ def cutmix_case(case):
     side = case["S"]
     half = cut_side(lam, side) // 2
     center = torch.tensor([case["cx"]]), torch.tensor([case["cy"]])
-    return CutMixDraw(centred_boxes(*center, half, half, height=side, width=side), torch.tensor(case["perm"]))
+    return CutMixDraw(
+        centred_boxes(*center, half, half, height=side, width=side), torch.tensor(case["perm"])
+    )
 
 
 @pytest.mark.parametrize("case", FACTS["cutmix"]["cases"], ids=lambda case: case["tag"])
@@ -101,10 +113,16 @@ def test_cutmix_images_labels_and_logits(case):
     np.testing.assert_array_equal(view.images[: len(stored)].numpy(), stored)
     assert view.lam.tolist() == [pytest.approx(case["lam_adjusted"], abs=1e-7)] * 6
     one_hot = torch.nn.functional.one_hot(torch.tensor([3, 1, 4, 1, 5, 9]), 10).float()
-    logits_t = torch.from_numpy(np.random.RandomState(12).standard_normal((6, 10)).astype(np.float32) * 5)
-    logits_s = torch.from_numpy(np.random.RandomState(13).standard_normal((6, 10)).astype(np.float32) * 3)
+    logits_t = torch.from_numpy(
+        np.random.RandomState(12).standard_normal((6, 10)).astype(np.float32) * 5
+    )
+    logits_s = torch.from_numpy(
+        np.random.RandomState(13).standard_normal((6, 10)).astype(np.float32) * 3
+    )
     for rows, key in ((one_hot, "target"), (logits_t, "logit_t"), (logits_s, "logit_s")):
-        np.testing.assert_allclose(view.mix(rows).numpy(), ARRAYS[f"{case['tag']}/{key}"], atol=2e-6)
+        np.testing.assert_allclose(
+            view.mix(rows).numpy(), ARRAYS[f"{case['tag']}/{key}"], atol=2e-6
+        )
 
 
 @pytest.mark.parametrize("case", FACTS["mixup"]["cases"], ids=lambda case: case["tag"])
@@ -151,12 +169,16 @@ def test_crop_and_flip_pixels(case):
     if mode == "flip":
         top = left = torch.zeros(1, dtype=torch.long)
     view = make(mode, spec).apply(images, ShiftDraw(top, left, torch.tensor([case["flip"]])))
-    np.testing.assert_array_equal(Normalize(spec).undo(view.images).numpy(), ARRAYS[f"{case['tag']}/uint8"])
+    np.testing.assert_array_equal(
+        Normalize(spec).undo(view.images).numpy(), ARRAYS[f"{case['tag']}/uint8"]
+    )
     assert case["padding"] == spec.crop_padding
 
 
 @pytest.mark.parametrize(
-    "case", FACTS["autoaugment"]["cases"], ids=lambda case: f"{case['dataset']}-{case['torch_seed']}"
+    "case",
+    FACTS["autoaugment"]["cases"],
+    ids=lambda case: f"{case['dataset']}-{case['torch_seed']}",
 )
 def test_autoaugment_pixels(case):
     dataset = case["dataset"]
@@ -169,7 +191,9 @@ def test_autoaugment_pixels(case):
     auto = make("autoaugment", spec)
     draw = PolicyDraw(case["policy_id"], torch.tensor(case["probs"]), torch.tensor(case["signs"]))
     view = auto.apply(Normalize(spec)(pixels.permute(0, 2, 3, 1)), [draw])
-    stored = ARRAYS[f"autoaugment/{dataset}/tv0.29.2+cu132/uint8_by_seed"][seeds.index(case["torch_seed"])]
+    stored = ARRAYS[f"autoaugment/{dataset}/tv0.29.2+cu132/uint8_by_seed"][
+        seeds.index(case["torch_seed"])
+    ]
     ours = Normalize(spec).undo(view.images)[:, :, ::step, ::step].numpy()
     np.testing.assert_array_equal(ours, stored)
 
@@ -179,7 +203,9 @@ def pick_logits():
         values = np.random.RandomState(seed).standard_normal((count, 10)).astype(np.float32)
         return torch.from_numpy(values * np.float32(scale))
 
-    return PoolLogits(teacher=rows(32, 16, 4), student=rows(33, 16, 2), teacher_clean=rows(34, 8, 4))
+    return PoolLogits(
+        teacher=rows(32, 16, 4), student=rows(33, 16, 2), teacher_clean=rows(34, 8, 4)
+    )
 
 
 @pytest.mark.parametrize("case", FACTS["cutmix_pick"]["cases"], ids=lambda case: case["tag"])
@@ -188,11 +214,17 @@ def test_pick_scores_and_order(case):
     scores = criterion.score(logits, 4.0).numpy()
     np.testing.assert_allclose(scores, ARRAYS[f"{case['tag']}/score"], rtol=2e-6, atol=1e-6)
     kept = Pick(criterion, case["n_pick"], temperature=4.0)(logits)
-    assert kept.tolist() == case["picked_in_order"] == ARRAYS[f"{case['tag']}/picked_pool_index"].tolist()
+    assert (
+        kept.tolist()
+        == case["picked_in_order"]
+        == ARRAYS[f"{case['tag']}/picked_pool_index"].tolist()
+    )
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in FACTS["cutmix_pick"]["cases"] if c["draw_log"]], ids=lambda case: case["tag"]
+    "case",
+    [c for c in FACTS["cutmix_pick"]["cases"] if c["draw_log"]],
+    ids=lambda case: case["tag"],
 )
 def test_pick_mixes_labels_and_logits_of_the_picked(case):
     log, draws = list(case["draw_log"]), []
@@ -203,14 +235,22 @@ def test_pick_mixes_labels_and_logits_of_the_picked(case):
         while (partner == torch.arange(8)).any():
             partner = torch.tensor(log.pop(0)[2])
         half = cut_side(lam, 32) // 2
-        draws.append(CutMixDraw(centred_boxes(center_x, center_y, half, half, height=32, width=32), partner))
+        draws.append(
+            CutMixDraw(centred_boxes(center_x, center_y, half, half, height=32, width=32), partner)
+        )
     pool = make("cutmix_pick", n_run=2).apply(images_of(31, 8, 32), draws)
     view = pool.take(torch.tensor(case["picked_in_order"]))
-    clean_t = torch.from_numpy(np.random.RandomState(34).standard_normal((8, 10)).astype(np.float32) * 4)
-    clean_s = torch.from_numpy(np.random.RandomState(35).standard_normal((8, 10)).astype(np.float32) * 2)
+    clean_t = torch.from_numpy(
+        np.random.RandomState(34).standard_normal((8, 10)).astype(np.float32) * 4
+    )
+    clean_s = torch.from_numpy(
+        np.random.RandomState(35).standard_normal((8, 10)).astype(np.float32) * 2
+    )
     one_hot = torch.nn.functional.one_hot(torch.arange(8), 10).float()
     for rows, key in ((one_hot, "target_mix"), (clean_t, "logit_t_mix"), (clean_s, "logit_s_mix")):
-        np.testing.assert_allclose(view.mix(rows).numpy(), ARRAYS[f"{case['tag']}/{key}"], atol=2e-6)
+        np.testing.assert_allclose(
+            view.mix(rows).numpy(), ARRAYS[f"{case['tag']}/{key}"], atol=2e-6
+        )
 
 
 @pytest.mark.parametrize("kind", ["square_rand_bbox", "simpler_rand_bbox"])
@@ -325,7 +365,9 @@ def test_lam_schedule_bounds_the_box():
 
 
 def test_lam_is_uniform():
-    lams = torch.cat([make("mixup", draw="sample").sample(1000, generator(s)).lam for s in range(10)])
+    lams = torch.cat(
+        [make("mixup", draw="sample").sample(1000, generator(s)).lam for s in range(10)]
+    )
     counts = torch.histc(lams.float(), bins=10, min=0, max=1)
     assert (counts - 1000).abs().max() < 5 * 30
 
@@ -361,7 +403,10 @@ def test_criteria_say_which_networks_they_read(name):
         teacher_clean=logits.teacher_clean,
     )
     assert torch.equal(criterion.score(reduced, 4.0), criterion.score(logits, 4.0))
-    for network, needed in (("teacher", criterion.needs_teacher), ("student", criterion.needs_student)):
+    for network, needed in (
+        ("teacher", criterion.needs_teacher),
+        ("student", criterion.needs_student),
+    ):
         if needed:
             with pytest.raises((AttributeError, TypeError)):
                 criterion.score(logits._replace(**{network: None}), 4.0)

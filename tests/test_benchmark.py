@@ -28,7 +28,9 @@ def call(script, *words):
 
 def test_table_json_and_trace(tmp_path):
     write_cifar(tmp_path)
-    words = f"--data_root {tmp_path} --pairs wrn_16_1/resnet8 --modes cutmix_pick --variants float32"
+    words = (
+        f"--data_root {tmp_path} --pairs wrn_16_1/resnet8 --modes cutmix_pick --variants float32"
+    )
     small = "--device cpu --threads 1 --batch_size 8 --steps 1 --rounds 1"
     files = ("--json", tmp_path / "b.json", "--profile", tmp_path / "traces")
     result = call("benchmark.py", *words.split(), *small.split(), *files)
@@ -37,17 +39,23 @@ def test_table_json_and_trace(tmp_path):
     (row,) = report["rows"]
     assert set(report) | set(row) == FIELDS
     assert row["ratio"] == row["ratios"][0] > 0 and row["steps_per_second"] > 0
-    assert sum(row["shares"].values()) == pytest.approx(1, abs=1e-3) and row["shares"]["student"] > 0
+    assert (
+        sum(row["shares"].values()) == pytest.approx(1, abs=1e-3) and row["shares"]["student"] > 0
+    )
     assert result.stdout.count("\n| wrn_16_1/resnet8 | cutmix_pick | train | float32 |") == 1
     traces = sorted(path.name for path in (tmp_path / "traces").iterdir())
-    assert traces == [f"wrn_16_1-resnet8_cutmix_pick_train_float32.{kind}" for kind in ("json", "txt")]
+    assert traces == [
+        f"wrn_16_1-resnet8_cutmix_pick_train_float32.{kind}" for kind in ("json", "txt")
+    ]
 
 
 def test_a_pass_without_the_classic_loop(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "measure_ceilings", lambda device: {"float32": 10.0})
     words = "--pairs wrn_16_1/resnet8 --jobs stddev --variants float32 --no_classic --device cpu --batch_size 8 --steps 1"
     write_cifar(tmp_path)
-    benchmark.main([*words.split(), "--data_root", str(tmp_path), "--json", str(tmp_path / "b.json")])
+    benchmark.main(
+        [*words.split(), "--data_root", str(tmp_path), "--json", str(tmp_path / "b.json")]
+    )
     (row,) = json.loads((tmp_path / "b.json").read_text())["rows"]
     assert row["job"] == "stddev" and row["ratio"] is None and row["shares"]["student"] == 0
 
@@ -63,7 +71,9 @@ def test_a_case_that_fails_costs_none_before_it(tmp_path, monkeypatch, capsys):
     words = f"--dataset synthetic --device cpu --modes flip,mixup --json {tmp_path / 'b.json'}"
     with pytest.raises(SystemExit), one_line_errors(benchmark.PROGRAM):
         benchmark.main(words.split())
-    assert [row["mode"] for row in json.loads((tmp_path / "b.json").read_text())["rows"]] == ["flip"]
+    assert [row["mode"] for row in json.loads((tmp_path / "b.json").read_text())["rows"]] == [
+        "flip"
+    ]
     assert "| flip | train | float32 | 1 | 2.00 | 128 |" in capsys.readouterr().out
 
 

@@ -40,4 +40,7 @@ def test_the_teacher_program_warns(monkeypatch, capsys):
     words = "--dataset synthetic --limit_train 16 --model resnet8 --device cpu --seed 1 --dry_run"
     for amp, warnings in (("", 0), ("--amp", 1)):
         run("train_teacher.py", words, amp)
-        assert capsys.readouterr().out.count("warning: --amp: this CPU takes 2.0 times as long") == warnings
+        assert (
+            capsys.readouterr().out.count("warning: --amp: this CPU takes 2.0 times as long")
+            == warnings
+        )

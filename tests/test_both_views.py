@@ -33,13 +33,17 @@ def two_cores():
 
 
 def network(name):
-    return build_model(name, num_classes=7, img_size=32, generator=torch.Generator().manual_seed(1)).train()
+    return build_model(
+        name, num_classes=7, img_size=32, generator=torch.Generator().manual_seed(1)
+    ).train()
 
 
 def batches():
     """The first view has five images, the second, as a pick may leave it, three."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(count, 3, 32, 32, generator=generator, dtype=torch.float64) for count in (5, 3)]
+    return [
+        torch.randn(count, 3, 32, 32, generator=generator, dtype=torch.float64) for count in (5, 3)
+    ]
 
 
 def descended(model, see):
@@ -201,14 +205,18 @@ def test_what_a_pass_keeps():
         def forward(self, x, is_feat=False, preact=False):
             return super().forward(x)
 
-    small = Small(nn.Conv2d(3, 5, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7))
+    small = Small(
+        nn.Conv2d(3, 5, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7)
+    )
     values = 3 * 64 + 5 * 64 + 5
     assert kept_per_image(small, 8, amp=False) == pytest.approx(4 * values, rel=0.02)
     before = {name: value.clone() for name, value in network("ShuffleV2_0_3").state_dict().items()}
     model = network("ShuffleV2_0_3")
     whole, half = (kept_per_image(model, 32, amp=amp) for amp in (False, True))
     assert half == pytest.approx(whole / 2, rel=0.1)
-    assert identical(dict(model.state_dict()), before) and all(p.grad is None for p in model.parameters())
+    assert identical(dict(model.state_dict()), before) and all(
+        p.grad is None for p in model.parameters()
+    )
 
 
 def test_a_resumed_run_in_turn_is_the_whole_one(tmp_path, monkeypatch, teacher):
@@ -222,9 +230,7 @@ def test_a_resumed_run_in_turn_is_the_whole_one(tmp_path, monkeypatch, teacher):
             yield part
 
     monkeypatch.setattr(DistillStep, "__call__", see)
-    words = (
-        f"{TINY} --path_t {teacher} --model_s resnet8 --distill kd+hint --lw_mix [1,0.5,1] --mix_mode mixup"
-    )
+    words = f"{TINY} --path_t {teacher} --model_s resnet8 --distill kd+hint --lw_mix [1,0.5,1] --mix_mode mixup"
     whole = new_run(STUDENT, words, "--epochs 2 --debug", root="Debug_Dir")
     run(STUDENT, words, "--epochs 1")
     run(STUDENT, words, "--epochs 2 --resume_ExpID latest")

@@ -68,7 +68,9 @@ def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path, monkeypatch, weig
         raise KeyboardInterrupt
 
     module, name = broken.split(".")
-    monkeypatch.setattr(getattr(checkpoint, module), name, half_written if broken == "torch.save" else fails)
+    monkeypatch.setattr(
+        getattr(checkpoint, module), name, half_written if broken == "torch.save" else fails
+    )
     with pytest.raises((OSError, KeyboardInterrupt)):
         save_checkpoint(path, {"model": weights, "epoch": 2})
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
@@ -104,19 +106,30 @@ def test_save_keeping_old_keeps_all_that_was_there(tmp_path):
 
 
 LAYOUTS = {
-    "ours": lambda w: {"model": w, "epoch": 240, "accuracy": 70.0, **describe_model("resnet8", 7, 32, "x")},
+    "ours": lambda w: {
+        "model": w,
+        "epoch": 240,
+        "accuracy": 70.0,
+        **describe_model("resnet8", 7, 32, "x"),
+    },
     "public": lambda w: {
         "model": w,
         "epoch": 240,
         "accuracy": torch.tensor(70.0),
         "optimizer": {"state": {}},
     },
-    "DataParallel": lambda w: {"model": {f"module.{key}": value for key, value in w.items()}, "epoch": 240},
+    "DataParallel": lambda w: {
+        "model": {f"module.{key}": value for key, value in w.items()},
+        "epoch": 240,
+    },
     "state_dict": lambda w: {"state_dict": w, "best_acc": 70.0},
     "state_dict, DataParallel": lambda w: {"state_dict": {f"module.{k}": v for k, v in w.items()}},
     "bare": lambda w: w,
     "bare, DataParallel": lambda w: {f"module.{key}": value for key, value in w.items()},
-    "CRD's last": lambda w: {"opt": argparse.Namespace(model="resnet8", lr=[0.1], trial=None), "model": w},
+    "CRD's last": lambda w: {
+        "opt": argparse.Namespace(model="resnet8", lr=[0.1], trial=None),
+        "model": w,
+    },
     "NumPy scalars": lambda w: {
         "model": w,
         "accuracy": np.float64(70),
@@ -131,7 +144,9 @@ LAYOUTS = {
     },
     "net": lambda w: {"net": w, "acc": 70.0},
     "DataParallel twice": lambda w: {"model": {f"module.module.{k}": v for k, v in w.items()}},
-    "before PyTorch 0.4.1": lambda w: {"model": {k: v for k, v in w.items() if "num_batches" not in k}},
+    "before PyTorch 0.4.1": lambda w: {
+        "model": {k: v for k, v in w.items() if "num_batches" not in k}
+    },
 }
 
 
@@ -297,7 +312,9 @@ def test_a_flipped_bit_is_found(tmp_path, weights):
     content[place + 20] ^= 0x10
     path.write_bytes(content)
     torch.load(path, weights_only=True)
-    with pytest.raises(UserError, match=r"--path_t .*ckpt.pth is damaged .*checksum of .* is wrong"):
+    with pytest.raises(
+        UserError, match=r"--path_t .*ckpt.pth is damaged .*checksum of .* is wrong"
+    ):
         read_checkpoint("--path_t", path)
 
 
@@ -309,9 +326,17 @@ def test_a_flipped_bit_is_found(tmp_path, weights):
             lambda t: t * float("nan"),
             "is damaged: conv1.weight holds values that are not finite",
         ),
-        ("bn1.running_var", lambda t: t / 0, "is damaged: bn1.running_var holds values that are not finite"),
+        (
+            "bn1.running_var",
+            lambda t: t / 0,
+            "is damaged: bn1.running_var holds values that are not finite",
+        ),
         ("conv1.weight", lambda t: t.int(), "conv1.weight is a tensor of torch.int32"),
-        ("fc.weight", lambda t: t.to_sparse(), "fc.weight is a tensor of torch.float32, torch.sparse_coo"),
+        (
+            "fc.weight",
+            lambda t: t.to_sparse(),
+            "fc.weight is a tensor of torch.float32, torch.sparse_coo",
+        ),
         ("fc.weight", lambda t: t.to(torch.complex64), "fc.weight is a tensor of torch.complex64"),
         ("fc.bias", lambda t: t[0], "is not a resnet8: 1 shapes differ"),
     ],
@@ -324,7 +349,9 @@ def test_odd_tensors_are_named(weights, key, change, problem):
 def test_half_precision_weights_are_taken(weights):
     model = new_model()
     load(
-        model, "resnet8", {"model": {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}}
+        model,
+        "resnet8",
+        {"model": {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}},
     )
     assert torch.equal(model.fc.weight, weights["fc.weight"].half().float())
 
@@ -336,7 +363,9 @@ def test_any_damage_is_one_kind_of_error(tmp_path, weights, zipped):
     content = path.read_bytes()
     generator = torch.Generator().manual_seed(0)
     damaged = [content[: len(content) * part // 20] for part in range(20)]
-    damaged += [bytes(torch.randint(0, 256, (500,), generator=generator).tolist()) for _ in range(30)]
+    damaged += [
+        bytes(torch.randint(0, 256, (500,), generator=generator).tolist()) for _ in range(30)
+    ]
     damaged += [b"\x80\x02" + rest for rest in damaged[20:40]]  # begins as a pickle
     damaged += [b"PK\x03\x04" + rest for rest in damaged[20:30]]  # begins as a zip
     damaged += [b".", b"\x80\x02.", b"N.", b"not found\n", b"<html>404</html>"]

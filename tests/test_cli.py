@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from command_line import identical, load, log_lines, metrics, new_run, run, snapshot, the_run, without_clock
+from command_line import (
+    identical,
+    load,
+    log_lines,
+    metrics,
+    new_run,
+    run,
+    snapshot,
+    the_run,
+    without_clock,
+)
 from fast_runs import draw_once  # noqa: F401  (a fixture)
 
 import helper.speed.bfloat16
@@ -29,9 +39,7 @@ TINY = (
 )
 """Three steps an epoch, the last one of 12 images."""
 STEPS = 3
-PAPER = (
-    "--distill kd --model_s resnet8 -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1]"
-)
+PAPER = "--distill kd --model_s resnet8 -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1]"
 PASS = "--learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs 4"
 PICK = "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion"
 SCHEMES = {mode: f"--mix_mode {mode}" for mode in mix_modes if mode != "cutmix_pick"} | {
@@ -73,7 +81,10 @@ def teacher(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run(TEACHER, TINY, "--model resnet14 --epochs 2 --learning_rate 0.01")
-        return folder / "save" / "models" / "resnet14_vanilla" / "ckpt_epoch_2.pth", folder / the_run()
+        return (
+            folder / "save" / "models" / "resnet14_vanilla" / "ckpt_epoch_2.pth",
+            folder / the_run(),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +127,9 @@ def test_teacher_lies_where_path_t_looks_for_it(teacher):
     epochs = matches(EPOCH_LINE, lines)
     assert [epoch[3] for epoch in epochs] == ["1", "2"]
     assert f"{content['accuracy']:.4f}" == epochs[-1][0]
-    assert any(line.startswith("teacher written: ") and "resnet14_vanilla" in line for line in lines)
+    assert any(
+        line.startswith("teacher written: ") and "resnet14_vanilla" in line for line in lines
+    )
     assert weights_files(its_run) == {*RESUMABLE, "resnet14_best.pth"}
     assert identical(load(its_run / "weights" / "ckpt.pth")["model"], content["model"])
 
@@ -174,13 +187,20 @@ def test_a_student_trains(teacher, scheme):
     assert [step[:3] for step in steps] == [("1", str(index), str(STEPS)) for index in range(STEPS)]
     for step in steps:
         loss, cls, clean, view, div = (float(step[column]) for column in (7, 13, 14, 15, 16))
-        assert abs(loss - (0.1 * cls + 0.9 * (clean + view))) < 1e-4 and abs(div - (clean + view)) < 3e-6
+        assert (
+            abs(loss - (0.1 * cls + 0.9 * (clean + view))) < 1e-4
+            and abs(div - (clean + view)) < 3e-6
+        )
     assert all(step[14] == step[15] for step in steps) == (scheme == "identity")
 
     ((acc1, acc5, loss, epoch, rate, best, best_epoch),) = matches(EPOCH_LINE, lines)
     assert (epoch, rate, best, best_epoch) == ("1", "0.05", acc1, "1")
     (entry,) = metrics(folder, "epoch")
-    assert (f"{entry['acc1']:.4f}", f"{entry['acc5']:.4f}", f"{entry['test_loss']:.6f}") == (acc1, acc5, loss)
+    assert (f"{entry['acc1']:.4f}", f"{entry['acc5']:.4f}", f"{entry['test_loss']:.6f}") == (
+        acc1,
+        acc5,
+        loss,
+    )
     assert entry["lr"] == 0.05 and entry["epoch"] == 1 and entry["seconds"] > 0
     (entry,) = metrics(folder, "train")
     total = 0.1 * entry["cls"] + 0.9 * (entry["div-oriKLD"] + entry["div-mixKLD"])
@@ -193,24 +213,35 @@ def test_a_student_trains(teacher, scheme):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_t_stddev_is_measured(teacher, trained, monkeypatch, scheme):
     made, make = [], build.new_model
-    monkeypatch.setattr(build, "new_model", lambda name, *rest: made.append(name) or make(name, *rest))
+    monkeypatch.setattr(
+        build, "new_model", lambda name, *rest: made.append(name) or make(name, *rest)
+    )
     needs_student = scheme.endswith("student_entropy")
     finetune = f"--finetune_student {trained}/weights/ckpt.pth" if needs_student else ""
     folder = distil(teacher, SCHEMES[scheme], PASS, finetune)
     assert made == (["resnet8"] if needs_student else [])
-    assert weights_files(folder) == set(RESUMABLE) and "model" not in load(folder / "weights" / "ckpt.pth")
+    assert weights_files(folder) == set(RESUMABLE) and "model" not in load(
+        folder / "weights" / "ckpt.pth"
+    )
 
     lines = log_lines(folder)
     found = matches(STDDEV_LINE, lines)
-    assert [row[:4] for row in found] == [("1", "2", "1", "4"), ("2", "4", "0", "9")]  # steps 5 and 10
+    assert [row[:4] for row in found] == [
+        ("1", "2", "1", "4"),
+        ("2", "4", "0", "9"),
+    ]  # steps 5 and 10
     assert found[0][4] == "nan" and 0 < float(found[1][4]) < 0.2 and 0 < float(found[1][5]) < 1.6095
     entries = metrics(folder, "t_stddev")
     assert len(entries) == 2 and entries[0]["t_stddev"] is None
     assert f"{entries[1]['t_stddev']:.6f}" == found[1][4]
     (summary,) = metrics(folder, "summary")
-    assert summary["t_stddev"] == entries[1]["t_stddev"] and (summary["epochs"], summary["steps"]) == (4, 12)
+    assert summary["t_stddev"] == entries[1]["t_stddev"] and (
+        summary["epochs"],
+        summary["steps"],
+    ) == (4, 12)
     assert any(
-        line.startswith("Summary: resnet14 on synthetic, " + scheme + ": T. stddev ") for line in lines
+        line.startswith("Summary: resnet14 on synthetic, " + scheme + ": T. stddev ")
+        for line in lines
     )
     assert not matches(EPOCH_LINE, lines) and not metrics(folder, "epoch")
 
@@ -243,7 +274,9 @@ def test_test_loss_is_that_of_the_saved_student(trained):
         logits = model.eval()(images)
     entry = metrics(trained, "epoch")[-1]
     assert entry["test_loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
-    assert entry["acc1"] == pytest.approx(100 * (logits.argmax(dim=1) == labels).float().mean().item())
+    assert entry["acc1"] == pytest.approx(
+        100 * (logits.argmax(dim=1) == labels).float().mean().item()
+    )
     assert entry["epoch"] == 4 and entry["acc5"] == 100
 
 
@@ -273,7 +306,9 @@ def test_one_seed_one_result(teacher):
     results = []
     for state in (1, 2):
         torch.manual_seed(state)
-        results.append(outcome(distil(teacher, SCHEMES["cutmix_pick by student_entropy"], "--epochs 2")))
+        results.append(
+            outcome(distil(teacher, SCHEMES["cutmix_pick by student_entropy"], "--epochs 2"))
+        )
     (weights, lines, numbers), (weights_2, lines_2, numbers_2) = results
     assert lines == lines_2 and numbers == numbers_2 and identical(weights, weights_2)
     assert len(lines) > 5 and len(numbers) == 5
@@ -287,7 +322,8 @@ def test_one_seed_one_result(teacher):
 
 def test_one_seed_one_t_stddev(teacher):
     first, again, other = (
-        metrics(distil(teacher, SCHEMES["mixup"], PASS, f"--seed {seed}"), "t_stddev") for seed in (1, 1, 2)
+        metrics(distil(teacher, SCHEMES["mixup"], PASS, f"--seed {seed}"), "t_stddev")
+        for seed in (1, 1, 2)
     )
     assert first == again and first[1]["t_stddev"] != other[1]["t_stddev"]
 
@@ -310,7 +346,11 @@ LONG = "--lr_decay_epochs 3 --utils.ON --utils.check_ce_var"
 def test_a_resumed_run_equals_the_uninterrupted_one(teacher, trained):
     folder = distil(teacher, SCHEMES["cutmix"], LONG, "--epochs 2")
     torch.manual_seed(99)
-    words = (SCHEMES["cutmix"], LONG, f"--epochs 4 --resume_student {folder}/weights/ckpt.pth --seed 1")
+    words = (
+        SCHEMES["cutmix"],
+        LONG,
+        f"--epochs 4 --resume_student {folder}/weights/ckpt.pth --seed 1",
+    )
     run(STUDENT, TINY, PAPER, f"--path_t {teacher[0]}", *words)
     assert the_run() == folder
     assert identical(load(folder / "weights" / "ckpt.pth"), load(trained / "weights" / "ckpt.pth"))
@@ -338,8 +378,18 @@ def test_a_run_killed_in_an_epoch_resumes_at_its_start(teacher, tmp_path_factory
         distil(teacher, scheme, LONG, "--epochs 4")
     assert stopped.value.code == 130
     assert load(the_run() / "weights" / "ckpt.pth")["epoch"] == 2
-    run(STUDENT, TINY, PAPER, f"--path_t {teacher[0]}", scheme, LONG, "--epochs 4 --resume_ExpID latest")
-    assert identical(load(the_run() / "weights" / "ckpt.pth"), load(wanted / "weights" / "ckpt.pth"))
+    run(
+        STUDENT,
+        TINY,
+        PAPER,
+        f"--path_t {teacher[0]}",
+        scheme,
+        LONG,
+        "--epochs 4 --resume_ExpID latest",
+    )
+    assert identical(
+        load(the_run() / "weights" / "ckpt.pth"), load(wanted / "weights" / "ckpt.pth")
+    )
     got, wanted = (without_clock(metrics(folder, "epoch")) for folder in (the_run(), wanted))
     assert got == wanted and [entry["epoch"] for entry in got] == [1, 2, 3, 4]
 
@@ -349,9 +399,14 @@ def test_a_resumed_teacher_equals_the_uninterrupted_one():
     run(TEACHER, *words, "--epochs 4 --model_path wanted --debug")
     run(TEACHER, *words, "--epochs 2")
     run(TEACHER, *words, f"--epochs 4 --resume {the_run()}/weights/ckpt.pth")
-    got, wanted = (Path(root, "resnet8_vanilla/ckpt_epoch_4.pth") for root in ("save/models", "wanted"))
+    got, wanted = (
+        Path(root, "resnet8_vanilla/ckpt_epoch_4.pth") for root in ("save/models", "wanted")
+    )
     assert identical(load(got), load(wanted))
-    checkpoints = (the_run() / "weights" / "ckpt.pth", the_run("Debug_Dir") / "weights" / "ckpt.pth")
+    checkpoints = (
+        the_run() / "weights" / "ckpt.pth",
+        the_run("Debug_Dir") / "weights" / "ckpt.pth",
+    )
     assert identical(*map(load, checkpoints))
     assert without_clock(metrics(the_run())) == without_clock(metrics(the_run("Debug_Dir")))
 
@@ -409,7 +464,11 @@ def test_mix_mode_without_lw_mix_warns(teacher):
     words = (TINY, f"--path_t {teacher[0]} --epochs 1 --mix_mode cutmix -r 0.1")
     folder = new_run(STUDENT, *words)
     lines = log_lines(folder)
-    assert [line for line in lines if "warning: --mix_mode cutmix has no effect without --lw_mix" in line]
+    assert [
+        line
+        for line in lines
+        if "warning: --mix_mode cutmix has no effect without --lw_mix" in line
+    ]
     (entry,) = metrics(folder, "train")
     assert entry["loss"] == pytest.approx(0.1 * entry["cls"] + 0.9 * entry["div"], rel=1e-5)
     assert not [name for name in entry if name.startswith("div-")]
@@ -419,9 +478,12 @@ def test_mix_mode_without_lw_mix_warns(teacher):
 def test_statistics_while_training_leave_the_training_alone(teacher, trained):
     plain = distil(teacher, SCHEMES["cutmix"], "--epochs 4 --lr_decay_epochs 3")
     assert identical(
-        load(plain / "weights" / "ckpt.pth")["model"], load(trained / "weights" / "ckpt.pth")["model"]
+        load(plain / "weights" / "ckpt.pth")["model"],
+        load(trained / "weights" / "ckpt.pth")["model"],
     )
-    assert len(matches(STDDEV_LINE, log_lines(trained))) == 2 and not matches(STDDEV_LINE, log_lines(plain))
+    assert len(matches(STDDEV_LINE, log_lines(trained))) == 2 and not matches(
+        STDDEV_LINE, log_lines(plain)
+    )
 
 
 # --- Other flags -----------------------------------------------------------------------------------------------------
@@ -443,10 +505,18 @@ def test_the_other_statistics(teacher, trained):
         for line in lines
         if re.match(r"Check T prob V2: Epoch 4 Step 1 TotalStep 10 Corr1_mean \d", line)
     ]
-    assert [line for line in lines if line.startswith("Check Covariance: NumOfSamples 0 Epoch 4 Step 2 ")]
+    assert [
+        line
+        for line in lines
+        if line.startswith("Check Covariance: NumOfSamples 0 Epoch 4 Step 2 ")
+    ]
     assert [entry["step"] for entry in metrics(folder, "covariance")] == [0, 10]
     (summary,) = metrics(folder, "summary")
-    assert summary["t_stddev"] > 0 and abs(summary["Cov2_mean"]) < 1e-9 and summary["covariance"] is None
+    assert (
+        summary["t_stddev"] > 0
+        and abs(summary["Cov2_mean"]) < 1e-9
+        and summary["covariance"] is None
+    )
     assert len(matches(STDDEV_LINE, lines)) == 2
 
 
@@ -454,7 +524,9 @@ def test_one_draw_per_image(teacher):
     results = {}
     for draw in ("batch", "sample"):
         folder = distil(teacher, SCHEMES["cutmix"], f"--epochs 1 --mix_draw {draw}")
-        assert any(f"second view: cutmix, one draw per {draw}" in line for line in log_lines(folder))
+        assert any(
+            f"second view: cutmix, one draw per {draw}" in line for line in log_lines(folder)
+        )
         (results[draw],) = metrics(folder, "train")
     assert results["batch"]["div-mixKLD"] != results["sample"]["div-mixKLD"]
 
@@ -485,7 +557,9 @@ def test_mixed_label_loss_has_its_weight(teacher):
 def test_pictures_curves_and_extra_checkpoints(teacher):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    words = "--epochs 2 --save_freq 2 --save_img_interval 2 --tb_freq 2 --debug --utils.check_ce_var"
+    words = (
+        "--epochs 2 --save_freq 2 --save_img_interval 2 --tb_freq 2 --debug --utils.check_ce_var"
+    )
     run(STUDENT, TINY, PAPER, SCHEMES["cutmix"], f"--path_t {teacher[0]}", words)
     assert not Path("Experiments").exists()
     folder = the_run("Debug_Dir")
@@ -518,9 +592,16 @@ def test_head_of_the_log_lists_every_option(teacher):
     assert host.startswith("hostname: ") and where == f"cd {os.getcwd()}" and "python " in command
     names = re.findall(r"\('([^']+)': ", listed)
     assert names == sorted(names, key=str.casefold)
-    assert {"alpha", "amp", "lw_mix", "seed", "utils.check_ce_var", "mix_mode", "model_s", "path_t"} <= set(
-        names
-    )
+    assert {
+        "alpha",
+        "amp",
+        "lw_mix",
+        "seed",
+        "utils.check_ce_var",
+        "mix_mode",
+        "model_s",
+        "path_t",
+    } <= set(names)
     assert "('alpha': 0.9) ('amp': False) " in listed and "('seed': 7)" in listed
 
 
@@ -538,10 +619,13 @@ def test_dry_run_writes_nothing_and_says_what_would_be_done(teacher, capsys):
         run(program, TINY, "--dry_run", *words)
         out = capsys.readouterr().out
         assert (
-            "nothing is written" in out and "44 training and 24 test images, 5 classes, 16x16 pixels" in out
+            "nothing is written" in out
+            and "44 training and 24 test images, 5 classes, 16x16 pixels" in out
         )
         networks = [
-            line for line in out.splitlines() if re.search(r" \d+\.\d\d M parameters, \d+\.\d MFLOPs", line)
+            line
+            for line in out.splitlines()
+            if re.search(r" \d+\.\d\d M parameters, \d+\.\d MFLOPs", line)
         ]
         assert len(networks) == (2 if "--mix_mode" in words[-1] else 1)
         assert ("240 epochs at learning rate 0.05" in out) == ("--fix_student" not in words[-1])
@@ -577,7 +661,9 @@ def test_a_real_process_on_a_pipe(teacher):
     )
     assert done.stdout == text.split("\n\n", 2)[2]
     in_process = distil(teacher, SCHEMES["cutmix"], "--epochs 1")
-    assert identical(*(load(path / "weights" / "ckpt.pth") for path in (the_run_called("kd_"), in_process)))
+    assert identical(
+        *(load(path / "weights" / "ckpt.pth") for path in (the_run_called("kd_"), in_process))
+    )
 
 
 def the_run_called(start):

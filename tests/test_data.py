@@ -58,7 +58,9 @@ def test_both_of_numpys_module_names_are_read(tmp_path, module):
 def test_python_3_pickles_are_read(tmp_path, protocol):
     """A user may have rewritten the files."""
     entry, images, labels = make_entry(3)
-    (tmp_path / "train").write_bytes(pickle.dumps({"data": entry[b"data"], "fine_labels": labels}, protocol))
+    (tmp_path / "train").write_bytes(
+        pickle.dumps({"data": entry[b"data"], "fine_labels": labels}, protocol)
+    )
     assert np.array_equal(read_batch(tmp_path / "train", "fine_labels", 100).images.numpy(), images)
 
 
@@ -76,7 +78,9 @@ def test_what_cannot_be_written_to_is_copied(tmp_path, monkeypatch):
     assert np.array_equal(read_batch(tmp_path, "fine_labels", 100).images.numpy(), images)
 
 
-@pytest.mark.skipif(not REAL, reason="the folder of the real CIFAR-100 is not named by DATA_AUG_KD_CIFAR100")
+@pytest.mark.skipif(
+    not REAL, reason="the folder of the real CIFAR-100 is not named by DATA_AUG_KD_CIFAR100"
+)
 def test_the_real_cifar100_test_set():
     path = Path(REAL) / "cifar-100-python" / "test"
     split = read_batch(path if path.exists() else Path(REAL) / "test", "fine_labels", 100)
@@ -124,7 +128,11 @@ def test_absent_data_are_downloaded_once(tmp_path, monkeypatch, offered):
     data = datasets["cifar100"].load(DataRequest(root=root))
     assert np.array_equal(data.train.images.numpy(), content["train"][0])
     assert [path.name for path in root.iterdir()] == ["cifar-100-python"]
-    assert {path.name for path in (root / "cifar-100-python").iterdir()} == {"train", "test", "meta"}
+    assert {path.name for path in (root / "cifar-100-python").iterdir()} == {
+        "train",
+        "test",
+        "meta",
+    }
     assert {path.name for path in tmp_path.iterdir()} == {"source", "offered.tar.gz", "new"}
     monkeypatch.setattr(torch.hub, "download_url_to_file", None)
     assert len(datasets["cifar100"].load(DataRequest(root=root)).test) == 4
@@ -154,7 +162,8 @@ def test_a_bad_archive_leaves_nothing(tmp_path, monkeypatch, offered, damage):
         monkeypatch.setattr(torch.hub, "download_url_to_file", wrong)
     (tmp_path / "data").mkdir()
     with pytest.raises(
-        UserError, match=r"(?s)^could not download https://.*unpack it so that .*cifar-100-python/ holds"
+        UserError,
+        match=r"(?s)^could not download https://.*unpack it so that .*cifar-100-python/ holds",
     ):
         datasets["cifar100"].load(DataRequest(root=tmp_path / "data"))
     assert not list((tmp_path / "data").iterdir())
@@ -168,7 +177,9 @@ def test_what_is_in_the_way_is_no_reason_to_download(tmp_path, monkeypatch, plac
         root.write_text("")
     else:
         root.mkdir()
-        folder.symlink_to(tmp_path / "nothing") if place == "a link to nothing" else folder.write_text("")
+        folder.symlink_to(
+            tmp_path / "nothing"
+        ) if place == "a link to nothing" else folder.write_text("")
     with pytest.raises(UserError, match=r"cifar-100-python.*--data_root names the folder above"):
         datasets["cifar100"].load(DataRequest(root=root))
 
@@ -382,7 +393,12 @@ def test_the_last_batch_is_short(batch_size, sizes):
 
 def test_images_keep_their_labels_and_are_what_the_draws_say():
     """Each image is one of the 5 x 5 x 2 shifts and mirrors of its original; all of those occur."""
-    draws = [(top, left, mirror) for top in range(-2, 3) for left in range(-2, 3) for mirror in (False, True)]
+    draws = [
+        (top, left, mirror)
+        for top in range(-2, 3)
+        for left in range(-2, 3)
+        for mirror in (False, True)
+    ]
     known = [
         {padded_crop(image, *draw, 2, (0, 0, 0)).tobytes(): draw for draw in draws}
         for image in small_split().images.numpy()
@@ -425,7 +441,9 @@ def test_the_global_generator_is_neither_read_nor_moved():
 def test_without_a_generator_batches_are_untouched_and_in_order():
     split = small_split()
     for _ in range(2):
-        images, labels = one_epoch(Batches(split, SMALL, 64, default_da=DefaultDA(crop=True, flip=True)))
+        images, labels = one_epoch(
+            Batches(split, SMALL, 64, default_da=DefaultDA(crop=True, flip=True))
+        )
         assert torch.equal(images, split.images.permute(0, 3, 1, 2))
         assert torch.equal(labels, split.labels)
 
@@ -458,7 +476,9 @@ def test_places_say_where_an_image_stands():
     part = Batches(small_split(), SMALL, 2, generator=torch.Generator().manual_seed(0), rows=rows)
     assert (len(part), part.count, part.served_labels.tolist()) == (3, 5, rows.tolist())
     for _ in range(3):
-        seen = [(place, label) for _, labels, places in part for label, place in zip(labels, places)]
+        seen = [
+            (place, label) for _, labels, places in part for label, place in zip(labels, places)
+        ]
         assert sorted(int(place) for place, _ in seen) == [0, 1, 2, 3, 4]
         assert all(rows[place] == label for place, label in seen)
     in_order = Batches(small_split(), SMALL, 2, rows=rows)

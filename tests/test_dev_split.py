@@ -46,7 +46,9 @@ def test_a_split_that_leaves_nothing(fraction, word):
 
 
 def test_the_best_epoch_is_chosen_on_what_is_held_out():
-    state = TrainingState(model=torch.nn.Linear(1, 1), optimizer=None, generators={}, description={})
+    state = TrainingState(
+        model=torch.nn.Linear(1, 1), optimizer=None, generators={}, description={}
+    )
     results = [(50.0, 40.0), (70.0, 41.0), (60.0, 45.0), (80.0, 44.0)]  # test and held-out top-1
     best = [
         note_epoch(state, epoch, Evaluation(test, 0, 0), Evaluation(dev, 0, 0))
@@ -60,7 +62,9 @@ def test_the_best_epoch_is_chosen_on_what_is_held_out():
 def test_a_run_with_held_out_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_cifar(tmp_path / "data", train=80, test=20)
-    train = "--model resnet8 --data_root data --epochs 2 --seed 1 --device cpu --dev_split 0.25".split()
+    train = (
+        "--model resnet8 --data_root data --epochs 2 --seed 1 --device cpu --dev_split 0.25".split()
+    )
     path = new_run("train_teacher.py", *train)
     lines = log_lines(path)
     assert any("60 training, 20 held-out and 20 test images" in line for line in lines)
@@ -80,7 +84,9 @@ def test_held_out_images_are_not_trained_on(tmp_path, monkeypatch):
     content = write_cifar(tmp_path / "data", train=80, test=20)
     labels = torch.tensor(content["train"][1])
     _, dev = dev_split(labels, 0.25)
-    command = "--model resnet8 --data_root data --epochs 1 --seed 1 --device cpu --dev_split 0.25".split()
+    command = (
+        "--model resnet8 --data_root data --epochs 1 --seed 1 --device cpu --dev_split 0.25".split()
+    )
     first = new_run("train_teacher.py", *command)
 
     from dataset import Dataset, ImageSet, datasets

@@ -68,7 +68,9 @@ def test_perfect_student_has_no_loss():
 def test_mixed_cross_entropy_is_the_formula():
     logits, labels = normal(5, (4, 6)), [3, 0, 5, 1]
     partner, lam, source = [1, 2, 0, 1], [0.25, 1.0, 0.5, 0.75], [0, 1, 3, 3]
-    view = Augmented(torch.zeros(4, 3, 2, 2), torch.tensor(partner), torch.tensor(lam), torch.tensor(source))
+    view = Augmented(
+        torch.zeros(4, 3, 2, 2), torch.tensor(partner), torch.tensor(lam), torch.tensor(source)
+    )
     expected = 0.0
     for row in range(4):
         log_p = logits[row] - np.log(np.exp(logits[row]).sum())
@@ -80,20 +82,37 @@ def test_mixed_cross_entropy_is_the_formula():
 
 def total(weights, **losses):
     return float(
-        weights.total({name.replace("_", "-"): torch.tensor(value) for name, value in losses.items()})
+        weights.total(
+            {name.replace("_", "-"): torch.tensor(value) for name, value in losses.items()}
+        )
     )
 
 
 def test_total_is_the_weighted_sum():
     weights = LossWeights(0.1, {"kd": 0.9}, {"crd": 2.0}, lw_mix=(1.0, 0.5, 3.0))
-    terms = {"cls": 1.0, "div_oriKLD": 2.0, "div_mixCE": 3.0, "div_mixKLD": 4.0, "crd": 5.0, "crd_view": 6.0}
-    assert total(weights, **terms) == pytest.approx(0.1 * 1 + 0.9 * (1 * 2 + 0.5 * 3 + 3 * 4) + 2 * (5 + 6))
+    terms = {
+        "cls": 1.0,
+        "div_oriKLD": 2.0,
+        "div_mixCE": 3.0,
+        "div_mixKLD": 4.0,
+        "crd": 5.0,
+        "crd_view": 6.0,
+    }
+    assert total(weights, **terms) == pytest.approx(
+        0.1 * 1 + 0.9 * (1 * 2 + 0.5 * 3 + 3 * 4) + 2 * (5 + 6)
+    )
     assert total(LossWeights(0.1, {"kd": 0.9}), cls=1.0, div=2.0) == pytest.approx(0.1 + 1.8)
 
 
 def test_each_logit_distiller_has_an_alpha_and_the_first_one_the_mixed_labels():
     weights = LossWeights(1.0, {"kd": 0.5, "dkd": 2.0}, lw_mix=(1.0, 0.5, 3.0))
-    terms = {"cls": 1.0, "div_oriKLD": 2.0, "div_mixKLD": 3.0, "div_ori_dkd": 4.0, "div_mix_dkd": 5.0}
+    terms = {
+        "cls": 1.0,
+        "div_oriKLD": 2.0,
+        "div_mixKLD": 3.0,
+        "div_ori_dkd": 4.0,
+        "div_mix_dkd": 5.0,
+    }
     expected = 1 + 0.5 * (2 + 3 * 3) + 2 * (4 + 3 * 5)
     assert total(weights, **terms) == pytest.approx(expected)
     assert total(weights, div_mixCE=4.0) == pytest.approx(0.5 * 0.5 * 4)

@@ -41,7 +41,9 @@ ZOO = json.loads((GOLDEN / "models.json").read_text())["models"]
 DTYPES = {"f64": torch.float64, "f32": torch.float32}
 each_precision = pytest.mark.parametrize("precision", DTYPES)
 
-METHODS = "hint attention similarity correlation vid crd kdsvd fsp rkd pkt abound factor nst".split()
+METHODS = (
+    "hint attention similarity correlation vid crd kdsvd fsp rkd pkt abound factor nst".split()
+)
 INITIAL_STAGE = {"abound", "fsp", "factor"}
 
 
@@ -120,7 +122,11 @@ CASES = {
         first_images(maps(30, SMALL)[1:2]),
     ),
     "FT": (each(factor.factor_loss), [normal(12, 8, 128, 8, 8)], [normal(22, 8, 128, 8, 8)]),
-    "FT_spatial_s_gt_t": (each(factor.factor_loss), [normal(11, 8, 64, 16, 16)], [normal(22, 8, 128, 8, 8)]),
+    "FT_spatial_s_gt_t": (
+        each(factor.factor_loss),
+        [normal(11, 8, 64, 16, 16)],
+        [normal(22, 8, 128, 8, 8)],
+    ),
     "HINT": (each(hint.hint_loss), [positive(11, 8, 64, 16, 16)], [positive(41, 8, 64, 16, 16)]),
     "FSP": (fsp.fsp_loss, maps(50, NARROW), maps(60, NARROW)),
     "AB": (abound.abound_loss, maps(70, WIDE, normal), maps(80, WIDE, normal)),
@@ -172,7 +178,9 @@ def test_recorded_small_network(name, mode):
     build, inputs = MODULES[name]
     record = RECORDS[f"MOD_{name}"]
     network = load_recipe(build()).double().train(mode == "train")
-    assert [[key, list(value.shape)] for key, value in network.state_dict().items()] == record["state_dict"]
+    assert [[key, list(value.shape)] for key, value in network.state_dict().items()] == record[
+        "state_dict"
+    ]
     x = positive(*inputs).requires_grad_()
     out = (network.encoder if name == "Paraphraser_factor" else network)(x)
     out.square().sum().backward()
@@ -193,14 +201,19 @@ def shapes_of(name, batch):
 
 def setting_of(student, teacher, batch=4, **options):
     labels = torch.arange(50) % 5
-    shapes = {"student_shapes": shapes_of(student, batch), "teacher_shapes": shapes_of(teacher, batch)}
+    shapes = {
+        "student_shapes": shapes_of(student, batch),
+        "teacher_shapes": shapes_of(teacher, batch),
+    }
     return Setting(**shapes, num_classes=5, train_labels=labels, nce_k=16, **options)
 
 
 def outputs(shapes, seed, *, requires_grad=False):
     """Signed features, as preact and linear bottlenecks have them."""
     features = [normal(seed + index, *shape).float() for index, shape in enumerate(shapes)]
-    return Outputs(torch.zeros(len(features[0]), 5), [f.requires_grad_(requires_grad) for f in features])
+    return Outputs(
+        torch.zeros(len(features[0]), 5), [f.requires_grad_(requires_grad) for f in features]
+    )
 
 
 def batch_of(rows, is_clean=True):
@@ -268,7 +281,9 @@ def test_features_of_half_precision_are_compared_in_float32(name):
         Outputs(made.logits, [feature.bfloat16() for feature in made.features])
         for made in (outputs(setting.student_shapes, 10), outputs(setting.teacher_shapes, 30))
     ]
-    singles = [Outputs(half.logits, [feature.float() for feature in half.features]) for half in halves]
+    singles = [
+        Outputs(half.logits, [feature.float() for feature in half.features]) for half in halves
+    ]
     loss = loss_of(method, *halves, batch_of([3, 1, 4, 2], is_clean=False))
     if name == "crd":
         method.generator.set_state(generator_state)
@@ -280,7 +295,9 @@ def test_features_of_half_precision_are_compared_in_float32(name):
 DEGENERATE = {
     "zero": [torch.zeros(1)] * 5,
     "one value": [torch.ones(1)] * 5,
-    "one image": [positive(index, *shape[1:]).float() for index, shape in enumerate(shapes_of("resnet8", 1))],
+    "one image": [
+        positive(index, *shape[1:]).float() for index, shape in enumerate(shapes_of("resnet8", 1))
+    ],
 }
 
 
@@ -290,7 +307,8 @@ def test_gradient_is_finite_at_degenerate_features(name, features):
     """Dead channels, equal images, and a student that equals its teacher: square roots and norms of 0."""
     setting = setting_of("resnet8", "resnet8")
     values = [
-        value.expand(shape).clone() for value, shape in zip(DEGENERATE[features], setting.student_shapes)
+        value.expand(shape).clone()
+        for value, shape in zip(DEGENERATE[features], setting.student_shapes)
     ]
     method = distillers[name](setting)
     student = Outputs(torch.zeros(4, 5), [value.clone().requires_grad_() for value in values])
@@ -404,7 +422,9 @@ def test_recorded_crd(precision, monkeypatch):
         rows = np.random.RandomState(seed).uniform(-bound, bound, (500, 128))
         setattr(method.contrast, name, torch.from_numpy(rows))
     method.to(dtype)
-    layout = [[key, list(value.shape), str(value.dtype)] for key, value in method.state_dict().items()]
+    layout = [
+        [key, list(value.shape), str(value.dtype)] for key, value in method.state_dict().items()
+    ]
     assert layout == record["state_dict"]
     assert method.contrast.params.tolist() == near(record["params_buffer_before"], 1e-9)
 
@@ -435,7 +455,9 @@ def test_recorded_crd(precision, monkeypatch):
         for name in ("memory_v1", "memory_v2"):
             rows = getattr(method.contrast, name)[idx].double()
             recorded = torch.from_numpy(ARRAYS[f"CRD/step{step}/{name}_at_idx"])
-            torch.testing.assert_close(rows, recorded, rtol=0, atol=1e-9 if precision == "f64" else 1e-6)
+            torch.testing.assert_close(
+                rows, recorded, rtol=0, atol=1e-9 if precision == "f64" else 1e-6
+            )
     assert method.contrast.params.tolist() == near(
         record["params_buffer_after"], 1e-9, 2e-5, precision=precision
     )
@@ -494,7 +516,9 @@ def test_what_cannot_be_contrasted(labels, mode, message):
 def crd_step(method, step, is_clean=True):
     shapes = [torch.Size((4, 64))], [torch.Size((4, 128))]
     student, teacher = outputs(shapes[0], 100 + step), outputs(shapes[1], 200 + step)
-    return method(student, teacher, batch_of([(4 * step + i) % 50 for i in range(4)], is_clean))["crd"].item()
+    return method(student, teacher, batch_of([(4 * step + i) % 50 for i in range(4)], is_clean))[
+        "crd"
+    ].item()
 
 
 def test_second_views_are_contrasted_but_not_remembered():

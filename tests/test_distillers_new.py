@@ -132,12 +132,16 @@ def test_ttm_is_the_formula(weighted):
 def test_mlkd_is_the_formula():
     expected = 0.0
     for T in (2.0, 5.0):
-        expected += T**2 * rows(lambda s, t, T=T: kl(softmax(t, T), softmax(s, T))) + correlation_by_hand(T)
+        expected += T**2 * rows(
+            lambda s, t, T=T: kl(softmax(t, T), softmax(s, T))
+        ) + correlation_by_hand(T)
     close(mlkd.mlkd_loss(STUDENT, TEACHER, temperatures=(2.0, 5.0)), expected)
 
 
 def test_ls_is_the_formula():
-    expected = 9 * rows(lambda s, t: kl(softmax(standardised(t), 3.0), softmax(standardised(s), 3.0)))
+    expected = 9 * rows(
+        lambda s, t: kl(softmax(standardised(t), 3.0), softmax(standardised(s), 3.0))
+    )
     close(ls.ls_loss(STUDENT, TEACHER, temperature=3.0), expected)
 
 
@@ -165,20 +169,30 @@ def test_kd_is_dkd_with_the_teachers_doubt_as_beta(temperature):
 
 
 def test_cross_entropy_is_nkd_with_the_teachers_doubt_as_gamma():
-    p, q = (logits.softmax(1).gather(1, LABELS[:, None]).squeeze(1) for logits in (STUDENT, TEACHER))
-    loss = nkd.nkd_loss(STUDENT, TEACHER, LABELS, gamma=1 - q, temperature=1.0) - (1 - q) * (1 - p).log()
+    p, q = (
+        logits.softmax(1).gather(1, LABELS[:, None]).squeeze(1) for logits in (STUDENT, TEACHER)
+    )
+    loss = (
+        nkd.nkd_loss(STUDENT, TEACHER, LABELS, gamma=1 - q, temperature=1.0)
+        - (1 - q) * (1 - p).log()
+    )
     close(loss.mean(), F.cross_entropy(STUDENT, TEACHER.softmax(1)))
 
 
 def test_ttm_with_gamma_1_is_kl():
     close(ttm.ttm_loss(STUDENT, TEACHER, gamma=1.0), kd_loss(STUDENT, TEACHER, kd_S=1.0, kd_T=1.0))
-    close(ttm.ttm_loss(STUDENT, TEACHER, gamma=1.0, weighted=True), ttm.ttm_loss(STUDENT, TEACHER, gamma=1.0))
+    close(
+        ttm.ttm_loss(STUDENT, TEACHER, gamma=1.0, weighted=True),
+        ttm.ttm_loss(STUDENT, TEACHER, gamma=1.0),
+    )
 
 
 def test_dist_sees_no_affine_change_of_the_probabilities():
     softened = (0.6 * TEACHER.softmax(1) + 0.4 / 5).log()
     assert float(kd_loss(softened, TEACHER, kd_S=1.0, kd_T=1.0)) > 0.1
-    assert float(dist.dist_loss(softened, TEACHER, temperature=1.0, eps=0.0)) == pytest.approx(0, abs=1e-12)
+    assert float(dist.dist_loss(softened, TEACHER, temperature=1.0, eps=0.0)) == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 def test_dist_sees_each_of_its_two_relations():
@@ -190,8 +204,12 @@ def test_dist_sees_each_of_its_two_relations():
 def test_ls_sees_no_scale_and_no_shift():
     scale, shift = torch.tensor([[0.1], [2.0], [7.0], [1.0], [0.5], [3.0]]), normal(3, (6, 1))
     loss = ls.ls_loss(STUDENT, TEACHER)
-    assert float(ls.ls_loss(STUDENT, scale * TEACHER + shift)) == pytest.approx(float(loss), rel=1e-5)
-    assert float(ls.ls_loss(scale * STUDENT + shift, TEACHER)) == pytest.approx(float(loss), rel=1e-5)
+    assert float(ls.ls_loss(STUDENT, scale * TEACHER + shift)) == pytest.approx(
+        float(loss), rel=1e-5
+    )
+    assert float(ls.ls_loss(scale * STUDENT + shift, TEACHER)) == pytest.approx(
+        float(loss), rel=1e-5
+    )
     assert float(ls.ls_loss(STUDENT, TEACHER.flip(1))) != pytest.approx(float(loss), rel=1e-2)
 
 
@@ -214,7 +232,9 @@ def test_gradient_by_finite_differences(name):
 @pytest.mark.parametrize("student", ["agrees", "contradicts", "constant"])
 def test_extreme_logits_stay_finite(name, student):
     teacher = F.one_hot(LABELS, 5).float() * 2e4 - 1e4
-    logits = {"agrees": teacher, "contradicts": -teacher, "constant": torch.full((6, 5), 1e4)}[student]
+    logits = {"agrees": teacher, "contradicts": -teacher, "constant": torch.full((6, 5), 1e4)}[
+        student
+    ]
     logits = logits.clone().requires_grad_()
     loss = distillers[name](Setting())(logits, teacher, Target(LABELS.flip(0)))
     loss.backward()
@@ -298,7 +318,13 @@ def test_dkd_ramps_up(name):
         ),
         (
             "dkd",
-            {"pair": "vgg13/vgg8", "dkd_alpha": 0.5, "dkd_beta": 3.5, "temperature": 2.0, "warmup": 7},
+            {
+                "pair": "vgg13/vgg8",
+                "dkd_alpha": 0.5,
+                "dkd_beta": 3.5,
+                "temperature": 2.0,
+                "warmup": 7,
+            },
             "dkd alpha 0.5 beta 3.5 T 2, weight ramps up over 7 epochs",
             (1, 1),
         ),
@@ -345,12 +371,17 @@ PAIRS = [  # teacher, student, image size
 
 
 def build(name, size):
-    return build_model(name, num_classes=10, img_size=size, generator=torch.Generator().manual_seed(1))
+    return build_model(
+        name, num_classes=10, img_size=size, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def pair_of(method, teacher_name, student_name, size, pair="", **options):
     """The method built for the pair, and what the two networks say of four random images."""
-    teacher, student = build(teacher_name, size).eval().requires_grad_(False), build(student_name, size)
+    teacher, student = (
+        build(teacher_name, size).eval().requires_grad_(False),
+        build(student_name, size),
+    )
     images = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(2))
     outputs = []
     for model in (student, teacher):
@@ -360,7 +391,9 @@ def pair_of(method, teacher_name, student_name, size, pair="", **options):
         student_shapes=[feature.shape for feature in outputs[0].features],
         teacher_shapes=[feature.shape for feature in outputs[1].features],
         pair=pair,
-        teacher_classifier=[module for module in teacher.modules() if isinstance(module, nn.Linear)][-1],
+        teacher_classifier=[
+            module for module in teacher.modules() if isinstance(module, nn.Linear)
+        ][-1],
     )
     torch.manual_seed(3)
     return method(setting, **options), setting, *outputs
@@ -386,7 +419,9 @@ def pooled_by_hand(maps, side):
     return out
 
 
-@pytest.mark.parametrize("side, grids", [(8, (4, 2, 1)), (6, (4, 2, 1)), (4, (2, 1)), (2, (1,)), (1, ())])
+@pytest.mark.parametrize(
+    "side, grids", [(8, (4, 2, 1)), (6, (4, 2, 1)), (4, (2, 1)), (2, (1,)), (1, ())]
+)
 def test_hcl_is_the_formula(side, grids):
     student, teacher = normal(4, (3, 2, side, side)), normal(5, (3, 2, side, side))
     total, weights = ((student - teacher).numpy() ** 2).mean(), 1.0
@@ -416,7 +451,9 @@ def convolved_by_hand(maps, weight):
     out = np.zeros((len(maps), len(weight), side, side))
     for i in range(side):
         for j in range(side):
-            out[:, :, i, j] = np.einsum("pcij,ocij->po", padded[:, :, i : i + kernel, j : j + kernel], weight)
+            out[:, :, i, j] = np.einsum(
+                "pcij,ocij->po", padded[:, :, i : i + kernel, j : j + kernel], weight
+            )
     return out
 
 
@@ -426,13 +463,19 @@ def test_fusion_is_the_formula():
     student, deeper = normal(6, (5, 3, 4, 4)), normal(7, (5, 2, 2, 2))
     predicted, merged = fuse(student, deeper, (8, 8))
 
-    mine = normalised_by_hand(convolved_by_hand(student.numpy(), fuse.reduce[0].weight.detach().numpy()))
+    mine = normalised_by_hand(
+        convolved_by_hand(student.numpy(), fuse.reduce[0].weight.detach().numpy())
+    )
     theirs = resized_by_hand(deeper.numpy(), 4)
-    scores = convolved_by_hand(np.concatenate([mine, theirs], 1), fuse.attention[0].weight.detach().numpy())
+    scores = convolved_by_hand(
+        np.concatenate([mine, theirs], 1), fuse.attention[0].weight.detach().numpy()
+    )
     shares = 1 / (1 + np.exp(-(scores + fuse.attention[0].bias.detach().numpy()[:, None, None])))
     expected = resized_by_hand(shares[:, :1] * mine + shares[:, 1:] * theirs, 8)
     np.testing.assert_allclose(merged.detach(), expected, rtol=1e-9, atol=1e-12)
-    expected = normalised_by_hand(convolved_by_hand(expected, fuse.predict[0].weight.detach().numpy()))
+    expected = normalised_by_hand(
+        convolved_by_hand(expected, fuse.predict[0].weight.detach().numpy())
+    )
     np.testing.assert_allclose(predicted.detach(), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -508,12 +551,14 @@ def test_simkd_projector_is_a_bottleneck(reduction):
 
 
 @pytest.mark.parametrize(
-    "classifier, reads", [(nn.Linear(3, 10), "it reads 3 values"), (None, "it reads nothing linear")]
+    "classifier, reads",
+    [(nn.Linear(3, 10), "it reads 3 values"), (None, "it reads nothing linear")],
 )
 def test_simkd_refuses_a_teacher_that_does_not_classify_its_vector(classifier, reads):
     shapes = [torch.Size([4, 512, 4, 4]), torch.Size([4, 512])]
     with pytest.raises(
-        UserError, match=f"--distill simkd: needs a teacher that classifies its 512 features; {reads}"
+        UserError,
+        match=f"--distill simkd: needs a teacher that classifies its 512 features; {reads}",
     ):
         simkd.SimKD(Setting(shapes, shapes, teacher_classifier=classifier))
 
@@ -521,7 +566,9 @@ def test_simkd_refuses_a_teacher_that_does_not_classify_its_vector(classifier, r
 @pytest.mark.parametrize("name", ["review", "simkd"])
 def test_feature_methods_take_half_precision(name):
     method, _, student, teacher = pair_of(distillers[name], "resnet8x4", "resnet8", 32)
-    half = [Outputs(o.logits, [f.detach().bfloat16() for f in o.features]) for o in (student, teacher)]
+    half = [
+        Outputs(o.logits, [f.detach().bfloat16() for f in o.features]) for o in (student, teacher)
+    ]
     (loss,), (full,) = (
         method(with_head(method, half[0]), half[1], BATCH).values(),
         method(with_head(method, student), teacher, BATCH).values(),
@@ -531,9 +578,14 @@ def test_feature_methods_take_half_precision(name):
 
 
 def test_feature_methods_say_what_they_use():
-    method, *_ = pair_of(review.Review, "resnet14", "resnet8", 32, pair="resnet56/resnet20", warmup=7)
+    method, *_ = pair_of(
+        review.Review, "resnet14", "resnet8", 32, pair="resnet56/resnet20", warmup=7
+    )
     assert method.describe() == "review of 4 levels, weight ramps up over 7 epochs"
     assert (method.default_weight, method.default_gamma, method.preact) == (0.6, 1.0, True)
     method, *_ = pair_of(simkd.SimKD, "resnet14", "resnet8", 32, reduction=4)
-    assert method.describe() == "simkd projector reduction 4, the student uses the teacher's classifier"
+    assert (
+        method.describe()
+        == "simkd projector reduction 4, the student uses the teacher's classifier"
+    )
     assert (method.default_weight, method.default_gamma, method.changes_head) == (1.0, 0.0, True)

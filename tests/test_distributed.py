@@ -49,7 +49,9 @@ def assert_close_runs(got, wanted):
         torch.testing.assert_close(first["model"][name], value, rtol=1e-3, atol=1e-3)
     for name, state in second["generators"].items():
         assert torch.equal(first["generators"][name], state)
-    kinds = [[(entry["kind"], entry.get("epoch")) for entry in metrics(path)] for path in (got, wanted)]
+    kinds = [
+        [(entry["kind"], entry.get("epoch")) for entry in metrics(path)] for path in (got, wanted)
+    ]
     assert kinds[0] == kinds[1]
 
 
@@ -60,7 +62,10 @@ def assert_close_runs(got, wanted):
         (3, "--distill kd --mix_mode cutmix --utils.check_ce_var --epochs 1"),
         (3, "--distill crd --nce_k 7 -a 0.5 --mix_mode mixup --epochs 1"),
         (2, "--distill abound --init_epochs 1 --mix_mode flip --epochs 1"),
-        (3, "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy --epochs 1"),
+        (
+            3,
+            "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy --epochs 1",
+        ),
     ],
 )
 def test_a_run_on_several_processes_is_one_run(tmp_path, teacher, size, words):
@@ -103,7 +108,11 @@ def test_resumed_on_another_number_of_processes(tmp_path, teacher):
 
 def assert_close_runs_but_jobs(got, wanted):
     first, second = (
-        [entry for entry in without_clock(metrics(path)) if entry["kind"] in ("epoch", "train", "t_stddev")]
+        [
+            entry
+            for entry in without_clock(metrics(path))
+            if entry["kind"] in ("epoch", "train", "t_stddev")
+        ]
         for path in (got, wanted)
     )
     assert [entry["kind"] for entry in first] == [entry["kind"] for entry in second]
@@ -121,16 +130,24 @@ def test_a_signal_to_one_stops_all_at_one_step(tmp_path, teacher):
     while "Epoch: [1][5/" not in children[0].stdout:
         assert time.monotonic() < end
         time.sleep(0.02)
-    for child in (children[1], children[1], children[0]):  # as if torchrun passed on what Slurm told all
+    for child in (
+        children[1],
+        children[1],
+        children[0],
+    ):  # as if torchrun passed on what Slurm told all
         child.kill(signal.SIGTERM)
     assert [child.wait(60) for child in children] == [143, 143]
     assert said(children) == [f"{STUDENT}: interrupted"]
     checkpoint = load(the_run() / "weights" / "ckpt.pth")
     assert checkpoint["step"] > 5
-    statuses, errors = finish_all(STUDENT, f"{words} --resume_ExpID latest", tmp_path, 2, tmp_path / "child")
+    statuses, errors = finish_all(
+        STUDENT, f"{words} --resume_ExpID latest", tmp_path, 2, tmp_path / "child"
+    )
     assert statuses == [0] * 2 and not errors
     steps = [
-        int(line.split("][")[1].split("/")[0]) for line in log_lines(the_run()) if line.startswith("Epoch: [")
+        int(line.split("][")[1].split("/")[0])
+        for line in log_lines(the_run())
+        if line.startswith("Epoch: [")
     ]
     assert steps == list(range(38))
 
@@ -148,7 +165,9 @@ def test_a_lost_process_ends_the_others(tmp_path, teacher, victim):
     assert children[1 - victim].wait(60) == 1
     (line,) = said(children)
     assert "lost contact with another process of the run" in line
-    assert ("] stopped: lost contact" in (the_run() / "log" / "log.txt").read_text()) == (victim == 1)
+    assert ("] stopped: lost contact" in (the_run() / "log" / "log.txt").read_text()) == (
+        victim == 1
+    )
     statuses, errors = finish_all(
         STUDENT,
         f"{words} --resume_ExpID latest --epochs 1".replace("--epochs 2", ""),

@@ -40,7 +40,9 @@ def batches(sizes):
         )
 
 
-def train(distill, mix_mode="cutmix", criterion="", sizes=(8, 7, 2), shares=True, student="resnet8"):
+def train(
+    distill, mix_mode="cutmix", criterion="", sizes=(8, 7, 2), shares=True, student="resnet8"
+):
     """Three steps in float64, the last one of two images. Weights, statistics, losses."""
     torch.manual_seed(distributed.rank())  # nothing may come from here
     words = [
@@ -110,7 +112,11 @@ def assert_close(got, wanted, tolerance=1e-9):
     assert got.keys() == wanted.keys()
     for name, value in wanted.items():
         torch.testing.assert_close(
-            got[name], value, rtol=tolerance, atol=tolerance, msg=lambda text, n=name: f"{n}: {text}"
+            got[name],
+            value,
+            rtol=tolerance,
+            atol=tolerance,
+            msg=lambda text, n=name: f"{n}: {text}",
         )
 
 
@@ -174,7 +180,9 @@ def test_without_shared_batchnorm_each_sees_its_part(tmp_path):
 
 def test_shared_batchnorm_is_batchnorm(tmp_path):
     """Values, gradients, statistics; four images on three processes."""
-    images = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    images = torch.randn(
+        4, 3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
 
     def work():
         layer = share_batchnorm(torch.nn.Sequential(torch.nn.BatchNorm2d(3)).double())[0]

@@ -112,9 +112,12 @@ def material(tmp_path_factory):
     torch.save({"model": network("resnet8", 7)}, good.with_name("seven.pth"))
     torch.save({"model": {}, "epoch": 3}, good.with_name("hollow.pth"))
     torch.save(list(weights.values()), good.with_name("list.pth"))
-    torch.save({"model": weights, "opt": Calls(f"touch {root}/canary")}, good.with_name("hostile.pth"))
     torch.save(
-        {"model": weights, **describe_model("resnet8", 100, 32, "cifar100")}, good.with_name("ours.pth")
+        {"model": weights, "opt": Calls(f"touch {root}/canary")}, good.with_name("hostile.pth")
+    )
+    torch.save(
+        {"model": weights, **describe_model("resnet8", 100, 32, "cifar100")},
+        good.with_name("ours.pth"),
     )
     good.with_name("truncated.pth").write_bytes(good.read_bytes()[:-5000])
     good.with_name("empty.pth").write_bytes(b"")
@@ -163,7 +166,9 @@ def check(program, line, fragments, material, capsys):
         run(program, f"{GOOD[program]} {line}".format(m=material))
     out, err = capsys.readouterr()
     assert stopped.value.code == 2
-    assert err.startswith(f"{program}: error: ") and err.endswith("\n") and err.count("\n") == 1, err
+    assert err.startswith(f"{program}: error: ") and err.endswith("\n") and err.count("\n") == 1, (
+        err
+    )
     assert "Traceback" not in out + err
     missing = [fragment for fragment in fragments if fragment.format(m=material) not in err]
     assert not missing, err
@@ -327,7 +332,12 @@ FOLDER_ROWS = [
     ("tiny_text", "tinyimagenet", f"{wnid(9)}_0.JPEG is damaged or no image"),
     ("tiny_no_image", "tinyimagenet", f"{wnid(9)}/images/ holds no image"),
     ("tiny_no_annotations", "tinyimagenet", "val_annotations.txt: No such file"),
-    ("tiny_no_val_image", "tinyimagenet", "val_annotations.txt line 2", "val_1.JPEG does not exist"),
+    (
+        "tiny_no_val_image",
+        "tinyimagenet",
+        "val_annotations.txt line 2",
+        "val_1.JPEG does not exist",
+    ),
     ("tiny_extra_class", "tinyimagenet", "train/ holds 201 class folders, not 200"),
     ("tiny_odd_annotations", "tinyimagenet", "line 1: '' is none of the 200 classes in train/"),
     ("tiny_no_train", "tinyimagenet", "train/: No such file"),
@@ -348,14 +358,22 @@ FOLDER_ROWS = [
 ]
 
 TEACHER_ROWS = [
-    ("--model resnet111", "--model: unknown model 'resnet111'. Did you mean 'resnet110'?", "Choices: "),
+    (
+        "--model resnet111",
+        "--model: unknown model 'resnet111'. Did you mean 'resnet110'?",
+        "Choices: ",
+    ),
     ("--mix_mode cutmix_pick", "--mix_mode: unknown mix mode 'cutmix_pick'", "cutmix, "),
     ("--mix_mode blur", "--mix_mode: unknown mix mode 'blur'", "Choices: "),
     ("--dataset cifar", "--dataset: unknown data set 'cifar'. Did you mean 'cifar10'?"),
     ("--learning_rate nan", "--learning_rate", "'nan'"),
     ("--epochs 0", "--epochs", "'0'"),
     ("--ceiling_ratio_schedule 0:2", "--ceiling_ratio_schedule", "2 is not between 0 and 1"),
-    ("--mix_mode cutmix --floor_ratio_schedule 0:2", "--floor_ratio_schedule", "2 is not between 0 and 1"),
+    (
+        "--mix_mode cutmix --floor_ratio_schedule 0:2",
+        "--floor_ratio_schedule",
+        "2 is not between 0 and 1",
+    ),
     ("--weight_decay_schedule 0:-1", "--weight_decay_schedule", "-1"),
     ("--data_root there", "could not download", "Name or service not known", "--data_root"),
     ("--data_root there --dry_run", "--data_root there: there/cifar-100-python/ is absent"),
@@ -401,7 +419,9 @@ def test_damaged_data_are_refused(damage, problem, material, capsys):
 @pytest.mark.parametrize("row", FOLDER_ROWS, ids=lambda row: f"{row[1]} {row[0]}")
 def test_damaged_folders_are_refused(row, image_folders, capsys):
     root, dataset, *fragments = row
-    check(TEACHER, f"--data_root {{m}}/{root} --dataset {dataset}", fragments, image_folders, capsys)
+    check(
+        TEACHER, f"--data_root {{m}}/{root} --dataset {dataset}", fragments, image_folders, capsys
+    )
 
 
 def test_a_cache_that_cannot_be_written(image_folders, capsys):

@@ -61,11 +61,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch, capsys, value, cal
         breaks_at(call, float(value), patch)
         line = stops(TEACHER, WORDS, capsys)
     assert re.match(
-        rf"epoch 2, step {step}: a loss is not finite: loss {value}, acc1 \S+, acc5 \S+, cls {value}\. ", line
+        rf"epoch 2, step {step}: a loss is not finite: loss {value}, acc1 \S+, acc5 \S+, cls {value}\. ",
+        line,
     )
     assert f"stopped: {line}" in log_lines(the_run())
     checkpoint = load(the_run() / "weights" / "ckpt.pth")
-    assert checkpoint["epoch"] == 1 and all(value.isfinite().all() for value in checkpoint["model"].values())
+    assert checkpoint["epoch"] == 1 and all(
+        value.isfinite().all() for value in checkpoint["model"].values()
+    )
     run(TEACHER, f"{WORDS} --resume_ExpID latest")
     assert [entry["epoch"] for entry in metrics(the_run(), "epoch")] == [1, 2, 3]
 
@@ -88,7 +91,9 @@ def test_the_first_bad_step_is_kept():
     meter = MeanMeter()
     for value in (1.0, 2.0, float("inf"), 3.0, float("nan")):
         meter.update({"loss": torch.tensor(value), "other": torch.tensor(value + 1)}, 4)
-    with pytest.raises(RunFault, match=r"epoch 9, step 2: a loss is not finite: loss inf, other inf\."):
+    with pytest.raises(
+        RunFault, match=r"epoch 9, step 2: a loss is not finite: loss inf, other inf\."
+    ):
         meter.check_finite("epoch 9")
 
 
@@ -103,13 +108,17 @@ def test_a_meter_of_finite_values_says_nothing():
 
 def test_a_teacher_without_finite_outputs_stops_a_pass(capsys):
     """Its weights are finite, so nothing is wrong until it is used."""
-    model = build_model("resnet8", num_classes=5, img_size=16, generator=torch.Generator().manual_seed(0))
+    model = build_model(
+        "resnet8", num_classes=5, img_size=16, generator=torch.Generator().manual_seed(0)
+    )
     weights = model.state_dict()
     weights["layer3.0.bn1.running_var"].fill_(-1)
     path = Path("resnet8_vanilla/x.pth")
     path.parent.mkdir()
     torch.save({"model": weights}, path)
-    words = f"{TINY} --path_t {path} --fix_student --learning_rate 0 --utils.check_ce_var --epochs 2"
+    words = (
+        f"{TINY} --path_t {path} --fix_student --learning_rate 0 --utils.check_ce_var --epochs 2"
+    )
     assert "outputs are not finite" in stops(STUDENT, words, capsys)
 
 
@@ -160,7 +169,9 @@ def test_a_terminal_that_is_gone_does_not_end_the_run(tmp_path):
     def no_terminal():
         os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
 
-    status, _, errors = finish(TEACHER, WORDS, tmp_path, output=tmp_path / "child", prepare=no_terminal)
+    status, _, errors = finish(
+        TEACHER, WORDS, tmp_path, output=tmp_path / "child", prepare=no_terminal
+    )
     assert (status, errors) == (0, "")
     (path,) = tmp_path.glob("Experiments/*/log/log.txt")
     assert "] done, see " in path.read_text()
@@ -181,7 +192,9 @@ def test_no_memory_is_one_line_with_the_batch_size(capsys, error):
         raise error
     line = capsys.readouterr().err
     assert stopped.value.code == 1 and line.count("\n") == 1
-    assert line.startswith("p.py: error: out of memory at --batch_size 64: try --amp, a smaller --batch_size")
+    assert line.startswith(
+        "p.py: error: out of memory at --batch_size 64: try --amp, a smaller --batch_size"
+    )
 
 
 def test_no_memory_in_a_step_leaves_the_last_checkpoint(monkeypatch, capsys):
@@ -219,7 +232,9 @@ def test_an_image_that_turns_bad_costs_no_step(tmp_path, monkeypatch, capsys, wo
     assert "is damaged or no image" in line and victim.name in line
     checkpoint = load(the_run() / "weights" / "ckpt.pth")
     assert (checkpoint["epoch"], checkpoint["step"]) == (0, 2)
-    assert any(f"interrupted in epoch 1 after step 2 ({line})" in text for text in log_lines(the_run()))
+    assert any(
+        f"interrupted in epoch 1 after step 2 ({line})" in text for text in log_lines(the_run())
+    )
     victim.write_bytes(content)
     run(TEACHER, f"{words} part --resume_ExpID latest")
     assert identical(*(load(path / "weights" / "ckpt.pth") for path in (whole, the_run())))

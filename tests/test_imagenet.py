@@ -87,12 +87,16 @@ def test_imagenet100_is_not_imagenet(folder):
 
 
 def test_what_is_out_of_place_is_named(folder, tmp_path):
-    with pytest.raises(UserError, match=r"nowhere/imagenet100/ is absent: it should hold train/ and val/"):
+    with pytest.raises(
+        UserError, match=r"nowhere/imagenet100/ is absent: it should hold train/ and val/"
+    ):
         datasets["imagenet100"].load(DataRequest(root=tmp_path / "nowhere"))
     (folder / "val" / wnid(7)).rename(folder / "val" / "n7")
     with pytest.raises(UserError, match=r"do not hold the same class folders"):
         load(folder)
-    (folder / "val" / "n7").rename(folder / "val" / "n7.JPEG")  # as the flat layout of the public archive
+    (folder / "val" / "n7").rename(
+        folder / "val" / "n7.JPEG"
+    )  # as the flat layout of the public archive
     (folder / "train" / wnid(3) / "image_0.JPEG").unlink()
     (folder / "val" / "n7.JPEG").rename(folder / "val" / wnid(7))
     (folder / "train" / wnid(3) / "image_1.JPEG").rename(folder / "train" / wnid(3) / "image_1.txt")
@@ -169,7 +173,9 @@ def test_without_the_default_da_images_are_centred(data):
     plain, labels = one_epoch(training_batches(data, crop=False, flip=False))
     centred, in_order = one_epoch(StreamedBatches(data.train, SPEC, 100))
     for image, label in zip(plain[:20], labels[:20].tolist()):
-        assert any(torch.equal(image, centred[row]) for row in (in_order == label).nonzero().flatten())
+        assert any(
+            torch.equal(image, centred[row]) for row in (in_order == label).nonzero().flatten()
+        )
 
 
 def test_a_flip_mirrors_half_of_the_images(data):
@@ -206,7 +212,9 @@ def test_a_very_long_image_falls_back_to_its_middle():
 def test_a_damaged_image_is_named(folder, num_workers, content):
     path = folder / "train" / wnid(42) / "image_1.JPEG"
     replace(path, path.read_bytes()[:400] if content == "cut off" else content)
-    with pytest.raises(UserError, match=rf"{wnid(42)}/image_1.JPEG is damaged or no image: ") as error:
+    with pytest.raises(
+        UserError, match=rf"{wnid(42)}/image_1.JPEG is damaged or no image: "
+    ) as error:
         one_epoch(training_batches(load(folder), num_workers=num_workers))
     assert "\n" not in str(error.value)
 

@@ -42,7 +42,9 @@ def test_a_signal_saves_the_epoch_so_far(tmp_path, monkeypatch, number, status):
     assert child.wait() == status
     assert child.stderr == f"\n{TEACHER}: interrupted\n"
     folder = the_run()
-    (line,) = [line for line in log_lines(folder) if line.startswith("interrupted in epoch 1 after step ")]
+    (line,) = [
+        line for line in log_lines(folder) if line.startswith("interrupted in epoch 1 after step ")
+    ]
     assert line.endswith(f"({number}); repeat the command with --resume_ExpID {folder.name}")
     checkpoint = load(folder / "weights" / "ckpt.pth")
     assert checkpoint["epoch"] == 0 and checkpoint["step"] == int(line.split()[6]) > 5
@@ -79,7 +81,9 @@ def test_a_signal_while_it_starts_leaves_nothing(tmp_path):
 
         build.make_generators = lambda seed: (Path("started").touch(), time.sleep(60))
 
-    child = start(TEACHER, f"{LONG} --epochs 1", tmp_path, output=tmp_path / "child", prepare=slow_start)
+    child = start(
+        TEACHER, f"{LONG} --epochs 1", tmp_path, output=tmp_path / "child", prepare=slow_start
+    )
     until((tmp_path / "started").exists)
     child.kill(signal.SIGTERM)
     assert child.wait(20) == 143 and child.stderr == f"\n{TEACHER}: interrupted\n"
@@ -110,10 +114,14 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, monkeypatch):
         child.kill(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
         assert load(the_run() / "weights" / "ckpt.pth")["epoch"] == epoch - 1
-        child = start(TEACHER, f"{words} --resume_ExpID latest", tmp_path, output=tmp_path / "child")
+        child = start(
+            TEACHER, f"{words} --resume_ExpID latest", tmp_path, output=tmp_path / "child"
+        )
     assert child.wait() == 0, child.stderr
     assert identical(*(load(path / "weights" / "ckpt.pth") for path in (whole, the_run())))
-    assert not finish(TEACHER, f"{words} --resume_ExpID latest", tmp_path, output=tmp_path / "child")[0]
+    assert not finish(
+        TEACHER, f"{words} --resume_ExpID latest", tmp_path, output=tmp_path / "child"
+    )[0]
 
 
 def test_a_second_process_cannot_resume_a_run_that_is_on(tmp_path, monkeypatch):
@@ -124,7 +132,11 @@ def test_a_second_process_cannot_resume_a_run_that_is_on(tmp_path, monkeypatch):
     status, _, errors = finish(
         TEACHER, f"{LONG} --epochs 1 --resume_ExpID latest", tmp_path, output=tmp_path / "other"
     )
-    assert status == 2 and f"is in use by process {child.pid} on " in errors and errors.count("\n") == 1
+    assert (
+        status == 2
+        and f"is in use by process {child.pid} on " in errors
+        and errors.count("\n") == 1
+    )
     child.kill(signal.SIGTERM)
     assert child.wait() == 143
     assert log_of(tmp_path).splitlines()[0] == before and "resumed" not in log_of(tmp_path)

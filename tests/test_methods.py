@@ -204,7 +204,10 @@ def test_the_initial_stage_lowers_its_loss_and_touches_nothing_else(name, monkey
         assert changed and all(key.startswith("factor.paraphraser") for key in changed)
     else:
         assert changed and not any(key.startswith("fc.") for key in changed)
-    assert all(parameter.grad is None for parameter in (*student.parameters(), *methods.modules.parameters()))
+    assert all(
+        parameter.grad is None
+        for parameter in (*student.parameters(), *methods.modules.parameters())
+    )
 
 
 @pytest.mark.parametrize("pair", ["abound+fsp", "fsp+factor", "abound+factor", "abound+fsp+factor"])
@@ -290,7 +293,9 @@ def test_a_view_that_equals_the_first_gives_equal_losses():
         teacher, student, methods = build(name, "resnet14", "resnet8", "--lw_mix", "[1,0,1]")
         student.eval()
         ((losses, _),) = make_step(teacher, student, methods, "identity", both=True)(*batch())
-        _, clean, view = methods.weights.terms(name) if name in LOGIT else ("", name, f"{name}-view")
+        _, clean, view = (
+            methods.weights.terms(name) if name in LOGIT else ("", name, f"{name}-view")
+        )
         torch.testing.assert_close(losses[clean], losses[view], rtol=1e-4, atol=1e-6)
 
 
@@ -328,7 +333,9 @@ def test_both_kinds_of_features_at_once():
     assert int(student.bn1.num_batches_tracked) == 1  # the second pass leaves no trace
     alone = build("attention")
     ((other, _),) = make_step(*alone)(*batch())
-    assert float(losses["attention"].detach()) == pytest.approx(float(other["attention"].detach()), rel=1e-5)
+    assert float(losses["attention"].detach()) == pytest.approx(
+        float(other["attention"].detach()), rel=1e-5
+    )
 
 
 def test_amp_gives_nearly_the_same_losses():
@@ -452,7 +459,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("distill", ["crd", "factor", "abound", "simkd", "review+dkd", "kd+fsp", "vid"])
+@pytest.mark.parametrize(
+    "distill", ["crd", "factor", "abound", "simkd", "review+dkd", "kd+fsp", "vid"]
+)
 def test_a_resumed_run_equals_the_uninterrupted_one(distill, teacher_file):
     command = f"{TINY} {MIXED} --path_t {teacher_file} --distill {distill}"
     whole = new_run("train_student.py", command, "--epochs 2")
@@ -511,9 +520,18 @@ def test_another_teacher_is_another_job(teacher_file, tmp_path, capsys):
     "words, line",
     [
         ("--distill crd -b 0", "warning: --beta 0: crd is left out"),
-        ("--distill fsp --init_epochs 0", "warning: --init_epochs 0: the initial stage of fsp is left out"),
-        ("--distill kd -b 3", "warning: --beta has no effect: kd has no feature loss in the main stage"),
-        ("--distill dkd --kd_T 8", "warning: --kd_T and --kd_S are kd's; dkd has its own temperature"),
+        (
+            "--distill fsp --init_epochs 0",
+            "warning: --init_epochs 0: the initial stage of fsp is left out",
+        ),
+        (
+            "--distill kd -b 3",
+            "warning: --beta has no effect: kd has no feature loss in the main stage",
+        ),
+        (
+            "--distill dkd --kd_T 8",
+            "warning: --kd_T and --kd_S are kd's; dkd has its own temperature",
+        ),
         (
             "--distill crd --lw_mix [1,0,1] --mix_mode cutmix",
             "warning: the second view has no effect: crd compares features of the first",
@@ -530,12 +548,15 @@ def test_what_is_asked_in_vain_is_said(words, line, teacher_file, capsys):
 
 
 def test_log_txt_states_the_methods_and_their_losses(teacher_file):
-    path = new_run("train_student.py", f"{TINY} --path_t {teacher_file} --distill dkd+crd -b 2 --epochs 1")
+    path = new_run(
+        "train_student.py", f"{TINY} --path_t {teacher_file} --distill dkd+crd -b 2 --epochs 1"
+    )
     lines = log_lines(path)
     assert "loss: 1 CE(x) + 1 dkd(x) + 2 crd(x)" in lines
     assert "method dkd: alpha 1, dkd alpha 1 beta 8 T 4, weight ramps up over 20 epochs" in lines
     assert any(
-        line.startswith("method crd: beta 2, exact positives, 7 negatives of 48 images") for line in lines
+        line.startswith("method crd: beta 2, exact positives, 7 negatives of 48 images")
+        for line in lines
     )
     (step,) = [line for line in lines if line.startswith("Epoch: [1][0/")]
     assert "loss_div-dkd(*1.0) " in step and "loss_crd(*2.0) " in step
@@ -552,13 +573,14 @@ def test_a_simkd_student_cannot_pass_for_an_ordinary_network(teacher_file, capsy
     for flag in ("--path_t", "--finetune_student"):
         with pytest.raises(SystemExit):
             run("train_student.py", command, f"{flag} {best}")
-        assert f"{flag} {best} is a student whose classifier a method replaced" in capsys.readouterr().err
+        assert (
+            f"{flag} {best} is a student whose classifier a method replaced"
+            in capsys.readouterr().err
+        )
 
 
 def test_t_stddev_does_not_depend_on_the_method(teacher_file):
-    passes = (
-        f"{TINY} --path_t {teacher_file} --fix_student --utils.ON --utils.check_ce_var --epochs 4 {MIXED}"
-    )
+    passes = f"{TINY} --path_t {teacher_file} --fix_student --utils.ON --utils.check_ce_var --epochs 4 {MIXED}"
     values = []
     for distill in ("kd", "crd", "simkd"):
         (summary,) = metrics(new_run("train_student.py", passes, f"--distill {distill}"), "summary")

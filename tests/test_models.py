@@ -42,13 +42,21 @@ ONE_OF_EVERY_FAMILY = [
 IN_NPZ = [(name, size) for name, size in CASES if f"{name}/{size}/logits64" in ARRAYS]
 # At 64 px models of over 5 million parameters would take a fifth of this file's time; the smaller
 # ones, and those in the .npz, show as much.
-RUN = [(name, size) for name, size in CASES if size == 32 or RECORDS[f"{name}/{size}"]["n_params"] < 5e6]
-WITH_PREACT = [(name, size) for name, size in RUN if RECORDS[f"{name}/{size}"]["preact"]["supported"]]
+RUN = [
+    (name, size)
+    for name, size in CASES
+    if size == 32 or RECORDS[f"{name}/{size}"]["n_params"] < 5e6
+]
+WITH_PREACT = [
+    (name, size) for name, size in RUN if RECORDS[f"{name}/{size}"]["preact"]["supported"]
+]
 # The scope makes pytest run the tests of one case, or name, together: they share its model.
 each_layout = pytest.mark.parametrize("name, size", CASES)
 each_case = pytest.mark.parametrize("name, size", RUN, scope="module")
 each_case_with_preact = pytest.mark.parametrize("name, size", WITH_PREACT, scope="module")
-each_imagenet_resnet = pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"], scope="module")
+each_imagenet_resnet = pytest.mark.parametrize(
+    "name", ["resnet18", "resnet34", "resnet50"], scope="module"
+)
 each_case_in_npz = pytest.mark.parametrize("name, size", IN_NPZ, scope="module")
 each_name = pytest.mark.parametrize("name", list(model_dict), scope="module")
 

@@ -61,7 +61,9 @@ def refused(capsys, parse, argv):
 
 
 def same(value, golden):
-    return list(value) == golden if isinstance(golden, list) and value is not None else value == golden
+    return (
+        list(value) == golden if isinstance(golden, list) and value is not None else value == golden
+    )
 
 
 # --- Against the original ----------------------------------------------------------------------------------
@@ -102,7 +104,9 @@ def test_command_lines_mean_what_they_meant(name):
     if "--learning_rate" in argv:  # a given rate always wins
         wanted["learning_rate"] = float(argv[argv.index("--learning_rate") + 1])
     wrong = {
-        key: options[key] for key in wanted.keys() & options.keys() if not same(options[key], wanted[key])
+        key: options[key]
+        for key in wanted.keys() & options.keys()
+        if not same(options[key], wanted[key])
     }
     assert not wrong
     assert changed.keys() - {"utils"} <= options.keys()
@@ -188,7 +192,9 @@ def test_ambiguous_abbreviations_say_between_what(capsys, argv, problem):
 
 
 def test_an_exact_flag_is_no_abbreviation():
-    assert teacher("--resume x --model vgg8").resume == "x"  # there are --resume_ExpID and --model_path, too
+    assert (
+        teacher("--resume x --model vgg8").resume == "x"
+    )  # there are --resume_ExpID and --model_path, too
     assert student("--model_s vgg8 --model_t vgg13").model_s_pretrained is None
 
 
@@ -220,7 +226,9 @@ def test_the_flags_of_side_projects_are_unknown(capsys):
 @pytest.mark.parametrize("text", ["[1,0,1]", "1,0,1", "[1.0,0.0,1e0]", "[1, 0, 1]", " [1,0,1] "])
 def test_forms_of_lw_mix(text):
     options = parse_student(["--lw_mix", text, "--mix_mode", "cutmix"])
-    assert options.lw_mix == (1.0, 0.0, 1.0) and all(type(weight) is float for weight in options.lw_mix)
+    assert options.lw_mix == (1.0, 0.0, 1.0) and all(
+        type(weight) is float for weight in options.lw_mix
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,7 +281,11 @@ def test_teacher_defaults():
         0.05,
     )
     assert (options.momentum, options.weight_decay, options.use_DA) == (0.9, 0.0005, "11")
-    assert (options.model_path, options.dataset, options.mix_mode) == ("save/models", "cifar100", None)
+    assert (options.model_path, options.dataset, options.mix_mode) == (
+        "save/models",
+        "cifar100",
+        None,
+    )
     assert options.lr_decay_epochs == [150, 180, 210] and options.lr_decay_rate == 0.1
 
 
@@ -284,7 +296,9 @@ def schedule_argv(name, golden):
     argv = ["--epoch_factor", str(golden["epoch_factor"])] if golden["epoch_factor"] else []
     if name.startswith("mobile_shuffle"):
         return [*argv, "--model_s", "MobileNetV2"]
-    return [*argv, "--learning_rate", str(golden["base_lr"])] if name == "check_ce_var_lr0" else argv
+    return (
+        [*argv, "--learning_rate", str(golden["base_lr"])] if name == "check_ce_var_lr0" else argv
+    )
 
 
 @pytest.mark.parametrize("name", RATES["schedules"])
@@ -292,7 +306,10 @@ def test_learning_rate_tables(name):
     golden = RATES["schedules"][name]
     options = parse_student(schedule_argv(name, golden))
     assert (options.epochs, options.lr_decay_epochs) == (golden["epochs"], golden["decay_epochs"])
-    assert (options.learning_rate, options.lr_decay_rate) == (golden["base_lr"], golden["decay_rate"])
+    assert (options.learning_rate, options.lr_decay_rate) == (
+        golden["base_lr"],
+        golden["decay_rate"],
+    )
     rate = loop_settings(options).learning_rate
     assert [rate(epoch) for epoch in range(1, golden["epochs"] + 1)] == golden["lr"]
 
@@ -354,7 +371,14 @@ def test_help_shows_every_flag_in_a_group(make):
     shown = text[text.index("\n\n") :]  # below the usage line
     for flag in parser.flags.keys() - {"--help"}:
         assert (f"{flag} " in shown or f"{flag}\n" in shown) == (flag not in hidden), flag
-    for section in ("network", "data", "optimisation", "machine and seed", "logging", "second view"):
+    for section in (
+        "network",
+        "data",
+        "optimisation",
+        "machine and seed",
+        "logging",
+        "second view",
+    ):
         assert f"\n{section}" in shown
     assert max(map(len, shown.splitlines())) < 140
 

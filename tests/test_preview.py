@@ -31,9 +31,13 @@ def networks(tmp_path_factory):
     """The flags that name a teacher and a student."""
     folder, flags = tmp_path_factory.mktemp("networks"), []
     for seed, (flag, name) in enumerate((("--path_t", "resnet14"), ("--path_s", "resnet8"))):
-        model = build_model(name, num_classes=5, img_size=16, generator=torch.Generator().manual_seed(seed))
+        model = build_model(
+            name, num_classes=5, img_size=16, generator=torch.Generator().manual_seed(seed)
+        )
         path = folder / f"{name}.pth"
-        save_checkpoint(path, {"model": model.state_dict()} | describe_model(name, 5, 16, "synthetic"))
+        save_checkpoint(
+            path, {"model": model.state_dict()} | describe_model(name, 5, 16, "synthetic")
+        )
         flags.append(f"{flag} {path}")
     return flags
 
@@ -62,7 +66,13 @@ def test_both_pictures_with_every_suffix(networks, tmp_path, monkeypatch, capsys
     for suffix, start in starts.items():
         pictures = [tmp_path / "new" / f"{name}{suffix}" for name in ("schemes", "pick")]
         call(
-            TINY, *networks, "--num_images 2 -o", pictures[0], "--pick_output", pictures[1], "--criterion kld"
+            TINY,
+            *networks,
+            "--num_images 2 -o",
+            pictures[0],
+            "--pick_output",
+            pictures[1],
+            "--criterion kld",
         )
         assert all(path.read_bytes().startswith(start) for path in pictures)
     assert "left out" not in capsys.readouterr().out
@@ -75,7 +85,10 @@ def test_same_seed_same_picture_and_the_cells_are_the_views_to_the_pixel(tmp_pat
     first, again = (np.asarray(Image.open(path).convert("RGB")) for path in paths)
     assert np.array_equal(first, again)
     assert (
-        capsys.readouterr().out.count("left out: cutmix_pick by teacher_entropy, which needs --path_t") == 2
+        capsys.readouterr().out.count(
+            "left out: cutmix_pick by teacher_entropy, which needs --path_t"
+        )
+        == 2
     )
 
     rows = preview.scheme_rows(scene_of(TINY, "--seed 3"), {})
@@ -86,7 +99,9 @@ def test_same_seed_same_picture_and_the_cells_are_the_views_to_the_pixel(tmp_pat
         for column, image in enumerate(row.images):
             left = preview.left_of(column, cell)
             shown = first[top : top + cell, left : left + cell]
-            assert np.array_equal(shown, image.repeat(cell // 16, 0).repeat(cell // 16, 1)), row.label
+            assert np.array_equal(shown, image.repeat(cell // 16, 0).repeat(cell // 16, 1)), (
+                row.label
+            )
     assert np.array_equal(rows[0].images, rows[1].images)  # identity is the batch
     other = scene_of(TINY, "--seed 4")
     assert not np.array_equal(rows[0].images, other.pixels(other.images))
@@ -96,10 +111,14 @@ def test_same_seed_same_picture_and_the_cells_are_the_views_to_the_pixel(tmp_pat
 def test_rows_are_the_views_of_a_training_pass(draw, networks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seen = []
-    monkeypatch.setattr(train_student, "ViewPictures", lambda *_, **__: lambda *step: seen.append(step))
+    monkeypatch.setattr(
+        train_student, "ViewPictures", lambda *_, **__: lambda *step: seen.append(step)
+    )
     flags = f"{DATA} --limit_train 12 --num_images 6 --seed 5 --mix_draw {draw}"
     scene = scene_of(flags, *networks)
-    rows = preview.scheme_rows(scene, {name: preview.make_pool(scene, name) for name in preview.ENTROPIES})
+    rows = preview.scheme_rows(
+        scene, {name: preview.make_pool(scene, name) for name in preview.ENTROPIES}
+    )
     modes = [
         *preview.WITHOUT_PICK,
         *(f"cutmix_pick --cutmix_pick_criterion {name}" for name in preview.ENTROPIES),
@@ -156,7 +175,9 @@ def test_a_student_alone_picks_too(networks, monkeypatch, capsys):
     scene = scene_of(TINY, networks[1])
     both = scene_of(TINY, *networks)
     alone, pool = (preview.make_pool(s, "student_entropy") for s in (scene, both))
-    assert torch.equal(alone.view.images, pool.view.images) and torch.equal(alone.scores, pool.scores)
+    assert torch.equal(alone.view.images, pool.view.images) and torch.equal(
+        alone.scores, pool.scores
+    )
 
 
 def test_what_a_user_gets_wrong_is_one_line(networks, tmp_path, capsys):

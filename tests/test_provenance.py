@@ -39,7 +39,9 @@ def empty_folder(tmp_path, monkeypatch):
 
 
 def starts(folder):
-    return [json.loads(line) for line in (folder / "log" / "provenance.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (folder / "log" / "provenance.jsonl").read_text().splitlines()
+    ]
 
 
 def test_each_start_is_on_record(teacher):
@@ -155,7 +157,15 @@ class AlwaysZero(torch.nn.Module):
 
 @pytest.mark.parametrize(
     "recorded, passes",
-    [(None, True), (15.0, True), (20.0, True), (21.9, True), (27.9, True), (28.1, False), (90, False)],
+    [
+        (None, True),
+        (15.0, True),
+        (20.0, True),
+        (21.9, True),
+        (27.9, True),
+        (28.1, False),
+        (90, False),
+    ],
 )
 def test_far_below_is_four_standard_errors(recorded, passes):
     """Of 400 images, 80 in each class: top-1 is 20 %; 28 % has a standard error of 2.2 points (binomial)."""

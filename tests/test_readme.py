@@ -34,7 +34,10 @@ def test_mix_mode():
 
 
 def test_distiller():
-    student, teacher = torch.randn(4, 10, dtype=torch.float64), torch.zeros(4, 10, dtype=torch.float64)
+    student, teacher = (
+        torch.randn(4, 10, dtype=torch.float64),
+        torch.zeros(4, 10, dtype=torch.float64),
+    )
     assert float(distillers["mse"](Setting())(student, teacher, None)) == pytest.approx(
         float((student**2).mean())
     )

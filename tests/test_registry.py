@@ -24,7 +24,9 @@ def test_unknown_name_lists_choices_and_the_nearest():
     registry = Registry("fruit")
     registry.register("Pear", 1)
     registry.register("apple", 2)
-    with pytest.raises(UserError, match=r"unknown fruit 'pera'. Did you mean 'Pear'\? Choices: apple, Pear"):
+    with pytest.raises(
+        UserError, match=r"unknown fruit 'pera'. Did you mean 'Pear'\? Choices: apple, Pear"
+    ):
         registry["pera"]
     assert "Did you mean" not in str(unknown_name("fruit", "zzz", registry))
 

@@ -77,9 +77,11 @@ def test_nothing_comes_from_outside(text, page):
     assert page.open == [] and "script" not in page.tags and "link" not in page.tags
     for tag, name, value in page.attributes:
         if name in ("src", "href", "xlink:href", "data", "srcset", "poster", "action"):
-            assert value.startswith("data:image/png;base64,") if tag == "img" else value.startswith("#"), (
-                value
-            )
+            assert (
+                value.startswith("data:image/png;base64,")
+                if tag == "img"
+                else value.startswith("#")
+            ), value
         assert not name.startswith("on"), name
     names = {value for _, name, value in page.attributes if name.startswith("xmlns")}
     assert set(re.findall(r"https?://[^\s\"'<]+", text)) <= names
@@ -145,7 +147,9 @@ def test_finding_is_honest(losses, words):
 
 
 def test_finding_names_the_coefficients_that_are_significant_alone():
-    points = [correlation.Point(f"s{x}", x, loss) for x, loss in enumerate((1, 2, 3, 4, 5, 6, 7, 90))]
+    points = [
+        correlation.Point(f"s{x}", x, loss) for x, loss in enumerate((1, 2, 3, 4, 5, 6, 7, 90))
+    ]
     assert "(significant by Spearman and Kendall alone)" in report.finding([], points)
 
 
@@ -157,12 +161,15 @@ def test_page_of_a_single_incomplete_run_of_the_original(tmp_path):
     text = make(tmp_path / "E")
     assert Page(text).open == [] and "<b>x" not in text and html.escape("<b>x</b>") in text
     assert (
-        "epoch 1 of 2" in text and "0 distillations and 0 T. stddev passes counted; 1 incomplete run" in text
+        "epoch 1 of 2" in text
+        and "0 distillations and 0 T. stddev passes counted; 1 incomplete run" in text
     )
 
 
 def test_page_without_any_epoch(tmp_path):
-    write_run(tmp_path / "E" / "a", options_of("flip", fix_student=True), [], "python train_student.py")
+    write_run(
+        tmp_path / "E" / "a", options_of("flip", fix_student=True), [], "python train_student.py"
+    )
     assert "T. stddev pass not begun" in make(tmp_path / "E")
 
 

@@ -64,7 +64,9 @@ def runs(tmp_path):
     write_run(root / "c", flip, [epoch(1, 99.0, 1.0)], COMMAND)
     passes = flip | {"fix_student": True, "epochs": 10}
     write_run(root / "d", passes, [{"kind": "summary", "t_stddev": 0.005}], COMMAND)
-    write_run(root / "e", options_of("cutmix_pick by teacher_entropy"), [epoch(2, 1.0, 70.0)], COMMAND)
+    write_run(
+        root / "e", options_of("cutmix_pick by teacher_entropy"), [epoch(2, 1.0, 70.0)], COMMAND
+    )
     write_log(root / "f/log/args.json", '{"model": "vgg13", "epochs": 2}')
     write_log(root / "f/log/metrics.jsonl", '{"kind": "epoch", "epoch": 2}')
     return root
@@ -83,7 +85,9 @@ def test_table_averages_finished_runs_and_names_the_others(runs, tmp_path):
         "flip", "0.005000", "0.005516", "1.5000", "±0.3536", "1.1754", "61.00", "±1.41", "2+1,", "1", "incomplete",
     ]  # fmt: skip
     header, first, second = (tmp_path / "out.csv").read_text().splitlines()
-    assert header.startswith("dataset,teacher,student,augmentation,t_stddev,s_test_loss,s_acc1,method,")
+    assert header.startswith(
+        "dataset,teacher,student,augmentation,t_stddev,s_test_loss,s_acc1,method,"
+    )
     assert first.startswith(
         "cifar100,vgg13,vgg8,flip,0.005,1.5,61,kd,,0.353553,1.41421,2,1,1,0.005516,1.1754,"
     )
@@ -99,7 +103,9 @@ def test_run_without_a_loss_is_not_averaged(runs):
 
 def test_a_resumed_run_is_as_far_as_its_last_epoch(tmp_path):
     """Started again from an early epoch: what had been done after it is void."""
-    write_run(tmp_path / "a", options_of(), [epoch(1, 9, 1), epoch(2, 8, 2), epoch(1, 7, 3)], COMMAND)
+    write_run(
+        tmp_path / "a", options_of(), [epoch(1, 9, 1), epoch(2, 8, 2), epoch(1, 7, 3)], COMMAND
+    )
     run = read_one(tmp_path / "a")
     assert run.problem == "epoch 1 of 2" and run.curve == {1: (3, 7)}
 
@@ -150,8 +156,13 @@ def test_logit_methods_are_those_of_the_registry():
 @pytest.mark.parametrize("quoted", [True, False])
 @pytest.mark.parametrize("place", ["run/log/log.txt", "run/log.txt", "kept_log.txt"])
 def test_log_of_the_original(tmp_path, place, quoted):
-    options = options_of("cutmix", epochs=2, model_t="vgg13") | {"CodeID": "12defsd2", "note": "a (b) 'c'"}
-    text = log_head(options, COMMAND, quoted) + epoch_line(1, 2.0, 30.0) + epoch_line(2, 1.0862, 74.16)
+    options = options_of("cutmix", epochs=2, model_t="vgg13") | {
+        "CodeID": "12defsd2",
+        "note": "a (b) 'c'",
+    }
+    text = (
+        log_head(options, COMMAND, quoted) + epoch_line(1, 2.0, 30.0) + epoch_line(2, 1.0862, 74.16)
+    )
     path = write_log(tmp_path / place, text)
     run = read_one(path if place == "kept_log.txt" else tmp_path)
     assert run.key == ("cifar100", "vgg13", "vgg8", "kd", "cutmix")
@@ -178,7 +189,8 @@ def test_t_stddev_pass_of_the_original(tmp_path):
 
 def test_our_log_alone_is_read_like_the_originals(tmp_path):
     text = (
-        pass_log(100) + f"{STAMP} Summary: vgg13 on x, mixup: T. stddev 0.0049, entropy 0.4 (2 epochs, 1 s)\n"
+        pass_log(100)
+        + f"{STAMP} Summary: vgg13 on x, mixup: T. stddev 0.0049, entropy 0.4 (2 epochs, 1 s)\n"
     )
     assert read_one(write_log(tmp_path / "log.txt", text)).values == {"t_stddev": 0.0049}
 
@@ -189,14 +201,21 @@ def test_our_log_alone_is_read_like_the_originals(tmp_path):
 )
 def test_epoch_factor_of_the_original(tmp_path, listed, command, expected):
     """Its list of options may show the epochs before or after they were multiplied."""
-    text = log_head(options_of(epochs=listed, epoch_factor=4.0), f"{COMMAND} {command}", quoted=False)
+    text = log_head(
+        options_of(epochs=listed, epoch_factor=4.0), f"{COMMAND} {command}", quoted=False
+    )
     run = read_one(write_log(tmp_path / "log.txt", text + epoch_line(1, 1, 1)))
     assert run.problem == f"epoch 1 of {expected}"
 
 
 def test_a_log_that_two_processes_share_is_not_counted(tmp_path):
     other = STAMP.replace("4711", "4712")
-    lines = [epoch_line(1, 1, 1), epoch_line(1, 1, 1, other), epoch_line(2, 1, 1), epoch_line(2, 1, 1, other)]
+    lines = [
+        epoch_line(1, 1, 1),
+        epoch_line(1, 1, 1, other),
+        epoch_line(2, 1, 1),
+        epoch_line(2, 1, 1, other),
+    ]
     run = read_one(write_log(tmp_path / "log.txt", log_head(options_of()) + "".join(lines)))
     assert "two processes" in run.problem and not run.values
 
@@ -310,7 +329,11 @@ def found(runs):
 def test_csv_is_read_back(found, tmp_path):
     path = write_log(tmp_path / "out.csv", result_tables.csv_text(found))
     rows = list(csv.DictReader(path.open()))
-    assert [row["augmentation"] for row in rows] == ["flip", "cutmix_pick_teacher_entropy", "a|b_c&<d>%"]
+    assert [row["augmentation"] for row in rows] == [
+        "flip",
+        "cutmix_pick_teacher_entropy",
+        "a|b_c&<d>%",
+    ]
     assert float(rows[0]["s_test_loss_std"]) == pytest.approx(math.sqrt(0.125), rel=1e-5)
     groups, incomplete = correlation.read_points(path)
     assert groups == correlation.points_of(found)[0] or incomplete == 2
@@ -333,7 +356,10 @@ def test_json_is_read_back(found):
         "d",
         "c",
     ]
-    assert data["incomplete"][0]["reason"] == "epoch 1 of 2" and data["rows"][2]["t_stddev"]["mean"] is None
+    assert (
+        data["incomplete"][0]["reason"] == "epoch 1 of 2"
+        and data["rows"][2]["t_stddev"]["mean"] is None
+    )
 
 
 def test_markdown_has_a_cell_for_each_column(found):
@@ -341,7 +367,8 @@ def test_markdown_has_a_cell_for_each_column(found):
     lines = [line.replace("\\|", "!") for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 5 and len({line.count("|") for line in lines}) == 1
     assert (
-        "| flip | 0.005000 | 0.005516 | 1.5000 ±0.3536 | 1.1754 | 61.00 ±1.41 | 2+1, 1 incomplete |" in lines
+        "| flip | 0.005000 | 0.005516 | 1.5000 ±0.3536 | 1.1754 | 61.00 ±1.41 | 2+1, 1 incomplete |"
+        in lines
     )
     assert lines[-1].startswith("| a!b\\_c&\\<d\\>% |") and "- not counted: " in text
 
@@ -365,7 +392,9 @@ def test_format_is_what_the_files_name_says(runs, tmp_path):
     ):
         result = call("collect_results.py", runs, "-o", tmp_path / name)
         assert (
-            result.returncode == 0 and result.stdout == "" and (tmp_path / name).read_text().startswith(start)
+            result.returncode == 0
+            and result.stdout == ""
+            and (tmp_path / name).read_text().startswith(start)
         )
     result = call("collect_results.py", runs, "-o", tmp_path / "t" / "t.csv")
     assert result.returncode == 2 and result.stderr.count("\n") == 1
@@ -384,7 +413,10 @@ def test_published_accuracies():
     key = run_logs.Key("cifar100", "vgg13", "vgg8", "dkd", "none")
     assert values[key]["s_acc1"] == 74.68 and values[key._replace(method="kd")]["s_acc1"] == 72.98
     around = results.published_around(results.Group("cifar100", "vgg13", "vgg8", "kd"))
-    assert "teacher 74.64, student alone 70.36" in around and "kd + cutmix_pick at 960 epochs 75.00" in around
+    assert (
+        "teacher 74.64, student alone 70.36" in around
+        and "kd + cutmix_pick at 960 epochs 75.00" in around
+    )
 
 
 PUBLISHED = {
@@ -405,7 +437,9 @@ def test_published_coefficients():
     assert result.returncode == 0 and len(result.stdout.splitlines()) == len(PUBLISHED)
     for (dataset, teacher, student), values in PUBLISHED.items():
         (line,) = [
-            x for x in result.stdout.splitlines() if x.startswith(f"{dataset}: {teacher} -> {student}, 9 ")
+            x
+            for x in result.stdout.splitlines()
+            if x.startswith(f"{dataset}: {teacher} -> {student}, 9 ")
         ]
         for name, value in zip(("Pearson", "Spearman", "Kendall"), values):
             assert f"{name} {value:.4f} (p " in line
@@ -423,9 +457,15 @@ def test_coefficients_are_scipys(tmp_path, capsys):
     points = [(draw.uniform(0.004, 0.006), draw.uniform(1, 2)) for _ in range(9)]
     plot_correlation.main([str(table_of(tmp_path / "p.csv", points)), "--json"])
     (panel,) = json.loads(capsys.readouterr().out)
-    functions = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}
+    functions = {
+        "pearson": stats.pearsonr,
+        "spearman": stats.spearmanr,
+        "kendall": stats.kendalltau,
+    }
     for name, function in functions.items():
-        assert (panel[name]["r"], panel[name]["p"]) == pytest.approx(tuple(function(*zip(*points))), rel=1e-9)
+        assert (panel[name]["r"], panel[name]["p"]) == pytest.approx(
+            tuple(function(*zip(*points))), rel=1e-9
+        )
 
 
 def test_line_is_thin_where_nothing_is_significant():
@@ -435,12 +475,17 @@ def test_line_is_thin_where_nothing_is_significant():
         figure = figures.scatter({group: points})
         (line,) = figure.axes[0].lines
         assert (line.get_linestyle() == "-") == is_solid
-        assert any("no significant correlation" in text.get_text() for text in figure.texts) != is_solid
+        assert (
+            any("no significant correlation" in text.get_text() for text in figure.texts)
+            != is_solid
+        )
         figures.plt.close(figure)
 
 
 def test_marker_grows_with_the_spread():
-    points = [correlation.Point(f"s{x}", x, x * x, spread) for x, spread in enumerate((0, 0.01, 0.02))]
+    points = [
+        correlation.Point(f"s{x}", x, x * x, spread) for x, spread in enumerate((0, 0.01, 0.02))
+    ]
     figure = figures.scatter({results.Group("d", "t", "s", "kd"): points})
     small, middle, large = (float(dots.get_sizes()[0]) for dots in figure.axes[0].collections)
     assert small < middle < large and "at most 0.02" in figure.texts[-1].get_text()

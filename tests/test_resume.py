@@ -24,9 +24,7 @@ TINY = (
 METHOD = "--model_s resnet14 --nce_k 7 --init_epochs 1 --epochs 2 --dev_split 0.2"
 MIXED = "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --feature_views both"
 KD = "--model_s resnet8 --distill kd --epochs 2 --lw_mix [1,1,1]"
-PASS = (
-    "--learning_rate 0 --fix_student --utils.check_ce_var --utils.check_ce_var_v2 --lw_mix [1,0,1] --epochs 3"
-)
+PASS = "--learning_rate 0 --fix_student --utils.check_ce_var --utils.check_ce_var_v2 --lw_mix [1,0,1] --epochs 3"
 SCHEMES = [f"--mix_mode {mode}" for mode in mix_modes if mode != "cutmix_pick"] + [
     f"--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion {name}" for name in pick_criteria
 ]
@@ -84,7 +82,10 @@ def comparable(path):
     """What log.txt says of the work, without clock times."""
     kinds = ("Epoch: [", "Acc1", "DevAcc1", "Check", "Summary", "Initial stage")
     lines = [line for line in log_lines(path) if line.startswith(kinds)]
-    return [re.sub(r"Time \S+ \(\S+\) Data \S+ \(\S+\)|, [\d.]+ s\)|[\d.]+ s$", "", line) for line in lines]
+    return [
+        re.sub(r"Time \S+ \(\S+\) Data \S+ \(\S+\)|, [\d.]+ s\)|[\d.]+ s$", "", line)
+        for line in lines
+    ]
 
 
 def command(material, words):
@@ -111,7 +112,9 @@ def test_every_distiller_goes_on_within_an_epoch(material, monkeypatch, distill)
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_mix_mode_goes_on_within_an_epoch(material, monkeypatch, scheme):
-    check_stop_and_resume(monkeypatch, STUDENT, command(material, f"{KD} {scheme} --utils.check_ce_var"), 9)
+    check_stop_and_resume(
+        monkeypatch, STUDENT, command(material, f"{KD} {scheme} --utils.check_ce_var"), 9
+    )
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -130,7 +133,9 @@ def test_the_covariance_with_a_student_goes_on(material, monkeypatch):
 def test_a_teacher_goes_on_within_an_epoch(monkeypatch, mode):
     words = f"{TINY} --model resnet8 --epochs 2 --mix_mode {mode}"
     check_stop_and_resume(monkeypatch, TEACHER, words, 8)
-    got, wanted = (Path(root, "resnet8_vanilla/ckpt_epoch_2.pth") for root in ("save/models", "wanted"))
+    got, wanted = (
+        Path(root, "resnet8_vanilla/ckpt_epoch_2.pth") for root in ("save/models", "wanted")
+    )
     assert identical(load(got), load(wanted))
 
 
@@ -148,7 +153,9 @@ def test_stopped_again_and_again(material, monkeypatch, words):
     run(STUDENT, words, "--debug")
     assert not stopped_run(monkeypatch, 1, STUDENT, words)
     for _ in range(30):
-        if stopped_run(monkeypatch, 4, STUDENT, words, "--resume_ExpID latest", number=signal.SIGUSR1):
+        if stopped_run(
+            monkeypatch, 4, STUDENT, words, "--resume_ExpID latest", number=signal.SIGUSR1
+        ):
             break
     else:
         raise AssertionError("it gets nowhere")
@@ -163,7 +170,11 @@ def test_a_killed_run_goes_on_from_its_last_epoch_and_logs_nothing_twice(materia
     part, killed = the_run(), Path("killed")
     shutil.copytree(part, killed)
     assert not stopped_run(monkeypatch, 3, STUDENT, words, "--resume_ExpID latest")
-    for name in ("ckpt.pth", "ckpt.previous.pth", "checksums.json"):  # as if it had not been able to save
+    for name in (
+        "ckpt.pth",
+        "ckpt.previous.pth",
+        "checksums.json",
+    ):  # as if it had not been able to save
         shutil.copy(killed / "weights" / name, part / "weights" / name)
     (part / "weights" / ".ckpt.pth.half").write_bytes(b"half")
     with open(part / "log" / "metrics.jsonl", "a") as file:
@@ -193,7 +204,9 @@ def damage(path):
 
 def test_the_last_two_are_kept(two_epochs):
     _, folder = two_epochs
-    epochs = [load(folder / "weights" / name)["epoch"] for name in ("ckpt.pth", "ckpt.previous.pth")]
+    epochs = [
+        load(folder / "weights" / name)["epoch"] for name in ("ckpt.pth", "ckpt.previous.pth")
+    ]
     assert epochs == [2, 1]
     sums = json.loads((folder / "weights" / "checksums.json").read_text())
     assert set(sums) == {"ckpt.pth", "ckpt.previous.pth"}
@@ -228,7 +241,9 @@ def test_both_damaged_is_an_error(two_epochs, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(STUDENT, words, "--resume_ExpID latest")
     assert stopped.value.code == 2
-    assert re.search(r"error: --resume_ExpID latest: .*/ckpt.pth is damaged", capsys.readouterr().err)
+    assert re.search(
+        r"error: --resume_ExpID latest: .*/ckpt.pth is damaged", capsys.readouterr().err
+    )
 
 
 def test_other_data_are_another_job(two_epochs, monkeypatch, capsys):

@@ -39,7 +39,9 @@ def stopped_clock(monkeypatch):
         def now(cls):
             return cls(2024, 2, 28, 23, 59, 58)
 
-    monkeypatch.setattr(run_folder, "datetime", SimpleNamespace(datetime=Clock, timedelta=datetime.timedelta))
+    monkeypatch.setattr(
+        run_folder, "datetime", SimpleNamespace(datetime=Clock, timedelta=datetime.timedelta)
+    )
 
 
 def log_of(run):
@@ -47,7 +49,9 @@ def log_of(run):
 
 
 def metrics_of(run):
-    return [json.loads(line) for line in (run.path / "log" / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (run.path / "log" / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 # --- The head ------------------------------------------------------------------------------------------------
@@ -56,11 +60,15 @@ def metrics_of(run):
 @pytest.mark.parametrize("visible", [None, "1", "0,1", ""])
 def test_head_of_the_log(tmp_path, monkeypatch, visible):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["train_student.py", "--lw_mix", "[1,0,1]", "--note", "two words"])
+    monkeypatch.setattr(
+        "sys.argv", ["train_student.py", "--lw_mix", "[1,0,1]", "--note", "two words"]
+    )
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    prefix = {None: "", "": "CUDA_VISIBLE_DEVICES='' "}.get(visible, f"CUDA_VISIBLE_DEVICES={visible} ")
+    prefix = {None: "", "": "CUDA_VISIBLE_DEVICES='' "}.get(
+        visible, f"CUDA_VISIBLE_DEVICES={visible} "
+    )
     run = RunFolder.create(tmp_path, "try", OPTIONS)
     run.log("first")
     run.close()
@@ -143,7 +151,9 @@ def test_metrics_are_strict_json(run):
     run.record("epoch", a=float("nan"), b=float("inf"), c=-float("inf"), d=0.1, e=3, f=None, g="x")
     run.record("summary", t_stddev=0.005)
     (text,) = {
-        line for line in (run.path / "log" / "metrics.jsonl").read_text().splitlines() if "epoch" in line
+        line
+        for line in (run.path / "log" / "metrics.jsonl").read_text().splitlines()
+        if "epoch" in line
     }
 
     def refuse(constant):
@@ -175,7 +185,11 @@ def test_the_name_tells_the_moment(tmp_path, stopped_clock):
 
 def test_two_runs_in_one_second_get_two_folders(tmp_path, stopped_clock):
     runs = [RunFolder.create(tmp_path, "try", {}) for _ in range(3)]
-    assert [run.path.name[-15:] for run in runs] == ["20240228-235958", "20240228-235959", "20240229-000000"]
+    assert [run.path.name[-15:] for run in runs] == [
+        "20240228-235958",
+        "20240228-235959",
+        "20240229-000000",
+    ]
     for number, run in enumerate(runs):
         run.log(f"I am {number}")
         run.close()
@@ -205,9 +219,13 @@ def test_processes_starting_at_once_get_a_folder_each(tmp_path, stopped_clock):
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * count
     folders = list(tmp_path.iterdir())
     assert len(folders) == count and all(NAME.match(folder.name) for folder in folders)
-    owners = [json.loads((folder / "log" / "metrics.jsonl").read_text())["pid"] for folder in folders]
+    owners = [
+        json.loads((folder / "log" / "metrics.jsonl").read_text())["pid"] for folder in folders
+    ]
     assert sorted(owners) == sorted(children)
-    assert all((folder / "log" / "log.txt").read_text().count("hostname:") == 1 for folder in folders)
+    assert all(
+        (folder / "log" / "log.txt").read_text().count("hostname:") == 1 for folder in folders
+    )
 
 
 def test_debug_runs_go_elsewhere():
@@ -279,6 +297,9 @@ def test_curves_reach_tensorboard(run):
     run.close()
     events = EventAccumulator(str(run.path / "tb"))
     events.Reload()
-    assert [(event.step, event.value) for event in events.Scalars("test/acc1")] == [(1, 10.0), (2, 20.0)]
+    assert [(event.step, event.value) for event in events.Scalars("test/acc1")] == [
+        (1, 10.0),
+        (2, 20.0),
+    ]
     assert [event.value for event in events.Scalars("lr")] == [0.5, 0.5]
     assert [event.step for event in events.Images("second_view")] == [3]

@@ -30,7 +30,9 @@ def test_shell_syntax(script):
 
 def test_quickstart_names_the_choices():
     result = call("quickstart.py", "cifar1000")
-    assert result.returncode == 2 and "cifar100" in result.stderr and "Traceback" not in result.stderr
+    assert (
+        result.returncode == 2 and "cifar100" in result.stderr and "Traceback" not in result.stderr
+    )
 
 
 def printed_commands(*words, **variables):
@@ -52,7 +54,10 @@ def test_distill_cifar100_prints_a_command_for_every_method():
         assert (program, script) == ("python", "train_student.py")
         options = parse_student(words)
         names.append(options.distill)
-        assert options.path_t == "save/models/vgg13_vanilla/ckpt_epoch_240.pth" and options.model_s == "vgg8"
+        assert (
+            options.path_t == "save/models/vgg13_vanilla/ckpt_epoch_240.pth"
+            and options.model_s == "vgg8"
+        )
     assert sorted(names) == sorted([*distillers, "kd+crd"])
 
 
@@ -66,7 +71,9 @@ def test_distill_cifar100_gives_the_published_weights():
             if name != "kd" and given is not None:
                 assert given == distillers[name].default_weight, name
         if options.gamma is not None and options.distill != "kd":
-            assert options.gamma == min(distillers[n].default_gamma for n in options.distill.split("+"))
+            assert options.gamma == min(
+                distillers[n].default_gamma for n in options.distill.split("+")
+            )
 
 
 def test_distill_cifar100_passes_words_on():
@@ -93,13 +100,18 @@ SLURM = {
 
 def start_task(folder, *arguments, **variables):
     """A task of the array, in a process group of its own, as Slurm starts it: from a copy of the script."""
-    for name, text in {"stub": RUN, **{k: f"#!/usr/bin/env bash\n{v}\n" for k, v in SLURM.items()}}.items():
+    for name, text in {
+        "stub": RUN,
+        **{k: f"#!/usr/bin/env bash\n{v}\n" for k, v in SLURM.items()},
+    }.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     (folder / "elsewhere").mkdir()
     copy = folder / "elsewhere" / "slurm_script"
     copy.write_bytes((SCRIPTS / "sweep.sbatch").read_bytes())
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "OMP_"))}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "OMP_"))
+    }
     environment |= {
         "PATH": f"{folder}:{environment['PATH']}", "SLURM_SUBMIT_DIR": str(folder), "SLURM_ARRAY_JOB_ID": "70",
         "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "73", "SLURM_CPUS_PER_TASK": "4", "PYTHON": str(folder / "stub"),
@@ -172,7 +184,11 @@ def test_what_slurm_tells_everyone_is_not_passed_on_and_left_to_slurm(tmp_path):
         ({"SLURM_RESTART_COUNT": "2", "RESTARTS": "2"}, [("task", signal.SIGUSR1)], False),
         ({"SCONTROL": "1"}, [("task", signal.SIGUSR1)], True),
         ({"STATE": ""}, [("task", signal.SIGUSR1)], False),
-        ({"STATE": "COMPLETING TimeLimit"}, [("all", signal.SIGTERM)], True),  # without a USR1 ahead
+        (
+            {"STATE": "COMPLETING TimeLimit"},
+            [("all", signal.SIGTERM)],
+            True,
+        ),  # without a USR1 ahead
     ],
 )
 def test_when_a_task_is_requeued(tmp_path, variables, signals, is_requeued):
@@ -189,4 +205,7 @@ def test_when_a_task_is_requeued(tmp_path, variables, signals, is_requeued):
 def test_a_task_without_its_array_or_its_file_says_how_to_submit(tmp_path, words, unset):
     task = start_task(tmp_path, *words, **({unset: ""} if unset else {}))
     output, _ = task.communicate(timeout=30)
-    assert task.returncode not in (0, 143) and "sbatch --array=1-N scripts/sweep.sbatch COMMANDS" in output
+    assert (
+        task.returncode not in (0, 143)
+        and "sbatch --array=1-N scripts/sweep.sbatch COMMANDS" in output
+    )

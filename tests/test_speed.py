@@ -75,7 +75,9 @@ def fast_step(mode, *, amp=False):
         amp=amp,
     )
     weights = LossWeights(GAMMA, {"kd": ALPHA}, lw_mix=(1.0, 0.0, 1.0))
-    return DistillStep(views, student, {"kd": KD(Setting())}, {}, weights, teacher_target=True, amp=amp)
+    return DistillStep(
+        views, student, {"kd": KD(Setting())}, {}, weights, teacher_target=True, amp=amp
+    )
 
 
 def steps(step, count):
@@ -88,7 +90,9 @@ def steps(step, count):
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        seen.append({name: float(loss.detach()) for name, loss in (losses | {"loss": total}).items()})
+        seen.append(
+            {name: float(loss.detach()) for name, loss in (losses | {"loss": total}).items()}
+        )
     return seen
 
 
@@ -155,11 +159,18 @@ def test_frozen_copy_gives_the_same_logits(name):
     fast, in_bfloat16 = frozen_copy(model, 32), frozen_copy(model, 32, amp=True)
     expected = model(images)
     scale = expected.abs().max()
-    assert type(fast) is FrozenCopy and fast(images).dtype == in_bfloat16(images).dtype == torch.float32
+    assert (
+        type(fast) is FrozenCopy
+        and fast(images).dtype == in_bfloat16(images).dtype == torch.float32
+    )
     assert (fast(images) - expected).abs().max() <= 1e-5 * scale
     assert (in_bfloat16(images) - expected).abs().max() <= 0.05 * scale
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    layers = [fast.network.get_submodule(n.target) for n in fast.network.graph.nodes if n.op == "call_module"]
+    layers = [
+        fast.network.get_submodule(n.target)
+        for n in fast.network.graph.nodes
+        if n.op == "call_module"
+    ]
     left = sum(isinstance(layer, nn.BatchNorm2d) for layer in layers)
     assert left < sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
     assert left == 0 or name.startswith("wrn")
@@ -167,7 +178,13 @@ def test_frozen_copy_gives_the_same_logits(name):
 
 @pytest.mark.parametrize(
     ("name", "size", "count"),
-    [("vgg13", 32, 4), ("vgg8", 64, 1), ("resnet32x4", 32, 0), ("ResNet18", 32, 4), ("wrn_16_2", 32, 0)],
+    [
+        ("vgg13", 32, 4),
+        ("vgg8", 64, 1),
+        ("resnet32x4", 32, 0),
+        ("ResNet18", 32, 4),
+        ("wrn_16_2", 32, 0),
+    ],
 )
 def test_wide_convolutions_on_few_pixels_have_the_plain_layout(name, size, count):
     """Which changes neither logits nor gradients; those of vgg13 on 4x4 pixels: 256 to 512, and three of 512 channels."""
@@ -178,13 +195,20 @@ def test_wide_convolutions_on_few_pixels_have_the_plain_layout(name, size, count
     in_front = {}
     for layer in layers:
         layer.register_forward_hook(lambda layer, inputs, _: in_front.update({layer: inputs[0]}))
-    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    expected, logits = plain.double()(images), ours.double()(images.to(memory_format=torch.channels_last))
+    images = torch.randn(
+        2, 3, size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    expected, logits = (
+        plain.double()(images),
+        ours.double()(images.to(memory_format=torch.channels_last)),
+    )
     assert all(each.is_contiguous() for each in in_front.values()) and len(in_front) == count
     for each in (expected, logits):
         each.square().mean().backward()
     gradients = [[parameter.grad for parameter in model.parameters()] for model in (ours, plain)]
-    torch.testing.assert_close([logits, *gradients[0]], [expected, *gradients[1]], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        [logits, *gradients[0]], [expected, *gradients[1]], rtol=1e-6, atol=1e-9
+    )
 
 
 def test_frozen_copy_where_float32_convolutions_are_less_precise(monkeypatch):
@@ -194,7 +218,9 @@ def test_frozen_copy_where_float32_convolutions_are_less_precise(monkeypatch):
     def rounded(values):
         mantissa, exponent = values.frexp()
         return (
-            (mantissa * 2**11).round().div(2**11).ldexp(exponent) if values.dtype == torch.float32 else values
+            (mantissa * 2**11).round().div(2**11).ldexp(exponent)
+            if values.dtype == torch.float32
+            else values
         )
 
     def in_tf32(layer, images, weight, bias):
@@ -222,7 +248,10 @@ def test_what_a_cuda_graph_overwrites_is_copied(monkeypatch, preacts):
     logits, features = networks.outputs_of(model, images, preacts)
     kept = [logits.clone(), *(value.clone() for preact in preacts for value in features[preact])]
     networks.outputs_of(model, 5 * images, preacts)
-    assert all(torch.equal(a, b) for a, b in zip(kept, [logits, *(v for p in preacts for v in features[p])]))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(kept, [logits, *(v for p in preacts for v in features[p])])
+    )
     if len(preacts) == 2:
         assert features[True][0].tolist() != features[False][0].tolist()
 
@@ -271,7 +300,10 @@ def test_statistics_do_not_grow():
     """One number more a step, for ever, is what ends long runs."""
 
     def size(state):
-        return {name: value.shape if torch.is_tensor(value) else type(value) for name, value in state.items()}
+        return {
+            name: value.shape if torch.is_tensor(value) else type(value)
+            for name, value in state.items()
+        }
 
     stddev, meter = TeacherStddev(10), MeanMeter()
     stddev.update(torch.rand(4, 10))
@@ -296,7 +328,9 @@ def test_without_a_compiler_there_is_one_line(tmp_path, monkeypatch):
     plain = new_run("train_teacher.py", words)
     warnings = [line for line in log_lines(compiled) if "compile" in line]
     assert warnings == ["warning: --compile has no effect: RuntimeError: no C++ compiler"]
-    results = [[line for line in log_lines(path) if line.startswith("Acc1")] for path in (compiled, plain)]
+    results = [
+        [line for line in log_lines(path) if line.startswith("Acc1")] for path in (compiled, plain)
+    ]
     assert results[0] == results[1]
 
 
@@ -359,7 +393,9 @@ def test_unknown_precision(capsys):
 def test_parts_on_cores_of_their_own_give_the_same_bits(amp):
     """Also in a child process, which has none of its parent's threads."""
     network = freeze(
-        build_model("wrn_16_1", num_classes=7, img_size=32, generator=torch.Generator().manual_seed(0))
+        build_model(
+            "wrn_16_1", num_classes=7, img_size=32, generator=torch.Generator().manual_seed(0)
+        )
     )
     fast, images = frozen_copy(network, 32, amp=amp), torch.randn(100, 3, 32, 32)
     before = torch.get_num_threads()
@@ -402,7 +438,9 @@ def in_new_process(code, folder=None):
     """What it prints, working in `folder`."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, check=True, capture_output=True, text=True
+    )
     return done.stdout
 
 
@@ -420,7 +458,10 @@ def test_a_script_imports_what_it_needs():
 )
 def test_a_run_imports_no_compiler(tmp_path, job):
     """torch._dynamo, and the symbolic algebra that it works with: 1.5 s and 0.2 GB."""
-    torch.save({"model": model_dict["resnet8"](num_classes=3, img_size=16).state_dict()}, tmp_path / "t.pth")
+    torch.save(
+        {"model": model_dict["resnet8"](num_classes=3, img_size=16).state_dict()},
+        tmp_path / "t.pth",
+    )
     words = (
         f"--path_t {tmp_path}/t.pth --model_t resnet8 --model_s resnet8 {job} --mix_mode cutmix --dataset synthetic --num_classes 3 "
         f"--img_size 16 --limit_train 8 --limit_test 8 --batch_size 4 --lw_mix [1,0,1] "
@@ -438,7 +479,9 @@ def test_our_sgd_is_pytorchs():
     networks = [nn.Linear(5, 4), nn.Linear(5, 4)]
     networks[1].load_state_dict(networks[0].state_dict())
     settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
-    ours, theirs = (sgd(n.parameters(), **settings) for sgd, n in zip((SGD, torch.optim.SGD), networks))
+    ours, theirs = (
+        sgd(n.parameters(), **settings) for sgd, n in zip((SGD, torch.optim.SGD), networks)
+    )
     for step in range(6):
         images = torch.randn(8, 5)
         for network, optimizer in zip(networks, (ours, theirs)):
@@ -449,7 +492,9 @@ def test_our_sgd_is_pytorchs():
         assert torch.equal(networks[0].weight, networks[1].weight)
         if step == 2:
             states = copy.deepcopy((theirs.state_dict(), ours.state_dict()))
-            ours, theirs = (sgd(n.parameters(), lr=1) for sgd, n in zip((SGD, torch.optim.SGD), networks))
+            ours, theirs = (
+                sgd(n.parameters(), lr=1) for sgd, n in zip((SGD, torch.optim.SGD), networks)
+            )
             ours.load_state_dict(states[0])
             theirs.load_state_dict(states[1])
 

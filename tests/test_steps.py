@@ -127,9 +127,13 @@ def build_step(options, recorded_steps):
     if mode == "cutmix_pick":
         pick = Pick(pick_criteria[options["cutmix_pick_criterion"]], options["n_pick"], 4.0)
     teacher_target = options.get("t_output_as_target_for_input_mix", True)
-    views = ViewMaker(teacher, augment, None, pick=pick, student=student, teacher_sees_view=teacher_target)
+    views = ViewMaker(
+        teacher, augment, None, pick=pick, student=student, teacher_sees_view=teacher_target
+    )
     weights = LossWeights(0.1, {"kd": 0.9}, lw_mix=None if lw_mix is None else tuple(lw_mix))
-    return DistillStep(views, student, {"kd": KD(Setting())}, {}, weights, teacher_target=teacher_target)
+    return DistillStep(
+        views, student, {"kd": KD(Setting())}, {}, weights, teacher_target=teacher_target
+    )
 
 
 def original_extra_passes(name, step, seen_images):
@@ -151,7 +155,10 @@ def test_three_steps_follow_the_original(name):
     golden = CASES[name]["f64_models"]["steps"]
     step = build_step(CASES[name]["options"], golden)
     optimizer = torch.optim.SGD(step.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    scores_with_student = CASES[name]["options"].get("cutmix_pick_criterion") in ("student_entropy", "kld")
+    scores_with_student = CASES[name]["options"].get("cutmix_pick_criterion") in (
+        "student_entropy",
+        "kld",
+    )
     seen = {}
     step.observers = (lambda images, views: seen.update(images=images, view=views.view),)
     for number, expected in zip(STEPS, golden):
@@ -164,7 +171,9 @@ def test_three_steps_follow_the_original(name):
         optimizer.zero_grad()
         total.backward()
         if scores_with_student:
-            running = {key: value for key, value in before.items() if "running" in key or "batches" in key}
+            running = {
+                key: value for key, value in before.items() if "running" in key or "batches" in key
+            }
             step.student.load_state_dict({**step.student.state_dict(), **running})
             in_order_of_the_original(step, images, pool[0], seen["view"].images)
         elif seen["view"] is not None:
@@ -199,7 +208,9 @@ def check_step(name, number, expected, step, losses, total, view):
 
     student = step.student.network
     close(total.detach(), expected["total_loss"])
-    printed = describe_terms(step.weights, {key: float(value.detach()) for key, value in losses.items()})
+    printed = describe_terms(
+        step.weights, {key: float(value.detach()) for key, value in losses.items()}
+    )
     words = zip(printed.split(), expected["printed_terms"].split())
     for ours, theirs in words:  # names to the letter, numbers to the last printed digits
         if theirs[0].isdigit():
@@ -233,8 +244,12 @@ def test_float32_losses_follow_the_original(name):
     step.views.teacher.network.float()
     InDouble.forward, forward = (lambda self, images: self.network(images)), InDouble.forward
     try:
-        optimizer = torch.optim.SGD(step.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-        for number, total_loss, norm in zip(STEPS, expected["total_loss"], expected["param_sq_norm"]):
+        optimizer = torch.optim.SGD(
+            step.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4
+        )
+        for number, total_loss, norm in zip(
+            STEPS, expected["total_loss"], expected["param_sq_norm"]
+        ):
             ((losses, _),) = step(*batch(number), torch.arange(8))
             total = step.weights.total(losses)
             optimizer.zero_grad()

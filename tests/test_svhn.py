@@ -82,7 +82,9 @@ def test_svhn_offline_names_both_files(tmp_path, monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
-    with pytest.raises(UserError, match=r"could not download .*svhn/ holds train_32x32.mat, test_32x32.mat"):
+    with pytest.raises(
+        UserError, match=r"could not download .*svhn/ holds train_32x32.mat, test_32x32.mat"
+    ):
         datasets["svhn"].load(DataRequest(root=tmp_path / "data"))
     assert asked == ["https://ufldl.stanford.edu/housenumbers/train_32x32.mat"]
     assert not list(tmp_path.iterdir())
@@ -122,7 +124,9 @@ def test_cifar10_joins_its_five_batches(tmp_path):
     content = write_cifar10(tmp_path)
     data = datasets["cifar10"].load(DataRequest(root=tmp_path))
     parts = [content[f"data_batch_{n}"] for n in range(1, 6)]
-    assert np.array_equal(data.train.images.numpy(), np.concatenate([images for images, _ in parts]))
+    assert np.array_equal(
+        data.train.images.numpy(), np.concatenate([images for images, _ in parts])
+    )
     assert data.train.labels.tolist() == [label for _, labels in parts for label in labels]
     assert np.array_equal(data.test.images.numpy(), content["test_batch"][0])
     assert len(datasets["cifar10"].load(DataRequest(root=tmp_path, limit_train=6)).train) == 6

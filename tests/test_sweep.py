@@ -201,7 +201,9 @@ def test_the_training_script_prints_every_pair_scheme_and_trial():
         assert (options.distill, options.gamma, options.alpha, options.beta) == ("kd", 0.1, 0.9, 0)
         assert options.lw_mix == (1, 0, 1) and options.t_output_as_target_for_input_mix
         assert options.epochs == 240 and not options.fix_student and options.limit_train == 12321
-        assert options.learning_rate == (0.01 if options.model_s in ("MobileNetV2", "ShuffleV2") else 0.05)
+        assert options.learning_rate == (
+            0.01 if options.model_s in ("MobileNetV2", "ShuffleV2") else 0.05
+        )
         assert str(options.seed) == options.trial
         seen.add((f"{teacher}/{options.model_s}", scheme, options.trial))
     assert len(seen) == 162 and {pair for pair, *_ in seen} == set(sweep_jobs.PAIRS)
@@ -265,7 +267,9 @@ BAD = {
 def test_bad_input_is_one_line_and_leaves_nothing(place, capsys, words):
     before = set(place.rglob("*"))
     mine, extra = (
-        ("", words.removeprefix("-- ")) if words.startswith("-- ") else (words.removesuffix(" --"), "")
+        ("", words.removeprefix("-- "))
+        if words.startswith("-- ")
+        else (words.removesuffix(" --"), "")
     )
     with pytest.raises(SystemExit) as ended, sweep.one_line_errors(sweep.PROGRAM):
         sweep.main(command(mine, extra))
@@ -332,7 +336,9 @@ def test_children_of_a_killed_sweep_are_not_started_again(place, monkeypatch, ca
 
 def test_two_sweeps_share_the_work(place, monkeypatch):
     monkeypatch.setenv("STUB_SECONDS", "0.02")
-    argv = with_stub(command(f"--kind both --schemes identity,flip,cutmix,{PICKED} --jobs 2", epochs=5))
+    argv = with_stub(
+        command(f"--kind both --schemes identity,flip,cutmix,{PICKED} --jobs 2", epochs=5)
+    )
     both = [begin(argv), begin(argv)]
     assert [end(pid) for pid in both] == [0, 0], terminal()
     assert len(calls()) == len(runs()) == 8
@@ -357,16 +363,23 @@ def test_a_pass_without_its_student_waits_and_the_others_run(place, capsys):
     argv = with_stub(command(f"--kind stddev --schemes {PICKED},flip"))
     assert do(argv) == 1
     waiting = [line for line in terminal().splitlines() if line.startswith("waiting: ")]
-    assert len(waiting) == 1 and f"needs a finished training of resnet8/resnet8 with {PICKED}" in waiting[0]
+    assert (
+        len(waiting) == 1
+        and f"needs a finished training of resnet8/resnet8 with {PICKED}" in waiting[0]
+    )
     assert len(runs()) == 1
-    assert do(with_stub(command(f"--schemes {PICKED}", epochs=5))) == 0  # as many epochs as you like
+    assert (
+        do(with_stub(command(f"--schemes {PICKED}", epochs=5))) == 0
+    )  # as many epochs as you like
     assert do(argv) == 0 and len(runs()) == 3
 
 
 def test_an_interrupted_pass_goes_on(place):
     argv = with_stub(command(f"--kind both --schemes {PICKED}"))
     assert do(argv) == 0
-    (only,) = [name for name in runs() if not Path("Experiments", name, "weights", "ckpt.pth").exists()]
+    (only,) = [
+        name for name in runs() if not Path("Experiments", name, "weights", "ckpt.pth").exists()
+    ]
     metrics = Path("Experiments", only, "log", "metrics.jsonl")
     metrics.write_text(metrics.read_text().splitlines()[0] + "\n")
     Path("Experiments", only, "weights", "ckpt.pth").write_text("1")
@@ -447,7 +460,11 @@ def test_a_line_begins_goes_on_and_is_done(place, monkeypatch, capsys):
     run = run.parent.parent
     seen = epochs_of(run)
     assert end(begin_line(2)) == 0 and calls()[-1][1] == run.name
-    assert epochs_of(run)[: len(seen)] == seen and epochs_of(run)[-1] == 20 and len(epochs_of(run)) <= 21
+    assert (
+        epochs_of(run)[: len(seen)] == seen
+        and epochs_of(run)[-1] == 20
+        and len(epochs_of(run)) <= 21
+    )
     before = inventory()
     assert end(begin_line(2)) == 0 and len(calls()) == 3 and inventory() == before
     assert f"train resnet8/resnet8 flip trial 1 is done: {run}" in terminal()
@@ -528,7 +545,10 @@ BAD_LINES = {
     "python train_student.py --epochs few": ("few", 1),
     "python train_student.py --debug": ("--debug has no place", 1),
     "python train_student.py --resume_student x": ("--resume_student has no place", 1),
-    "python elsewhere/train_student.py --trial 1": ("there is no elsewhere/train_student.py here", 1),
+    "python elsewhere/train_student.py --trial 1": (
+        "there is no elsewhere/train_student.py here",
+        1,
+    ),
     "python train_student.py --trial 1": ("has 1 lines, there is no line 2", 2),
 }
 

@@ -17,7 +17,9 @@ from dataset.synthetic import (
 from helper.errors import UserError
 
 
-@pytest.mark.parametrize(("num_classes", "img_size"), [(2, 16), (10, 32), (37, 20), (100, 64), (1000, 33)])
+@pytest.mark.parametrize(
+    ("num_classes", "img_size"), [(2, 16), (10, 32), (37, 20), (100, 64), (1000, 33)]
+)
 def test_any_number_of_classes_and_size(num_classes, img_size):
     split = synthetic_images("train", 30, num_classes=num_classes, img_size=img_size)
     assert split.images.shape == (30, img_size, img_size, 3)
@@ -88,7 +90,9 @@ def test_spec(num_classes, img_size):
     spec = synthetic_spec(num_classes, img_size)
     assert (spec.name, spec.num_classes, spec.img_size) == ("synthetic", num_classes, img_size)
     assert (spec.crop_padding, spec.cutout_size) == (img_size // 8, img_size // 4)
-    images = synthetic_images("train", 1000, num_classes=num_classes, img_size=img_size).images / 255
+    images = (
+        synthetic_images("train", 1000, num_classes=num_classes, img_size=img_size).images / 255
+    )
     assert torch.allclose(images.mean((0, 1, 2)), torch.tensor(spec.mean), atol=0.03)
     assert torch.allclose(images.std((0, 1, 2)), torch.tensor(spec.std), atol=0.03)
 

@@ -15,7 +15,9 @@ from models import build_model
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "set_up_pretrained_models.sh"
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the script downloads with curl")
+pytestmark = pytest.mark.skipif(
+    shutil.which("curl") is None, reason="the script downloads with curl"
+)
 
 
 def weights(name, num_classes):
@@ -67,14 +69,19 @@ def write_archive(path, checkpoints):
 
 
 def placed(tmp_path):
-    return sorted(str(path.relative_to(tmp_path / "save")) for path in (tmp_path / "save").rglob("*.pth"))
+    return sorted(
+        str(path.relative_to(tmp_path / "save")) for path in (tmp_path / "save").rglob("*.pth")
+    )
 
 
 CIFAR = "teachers_cifar100/resnet8_vanilla/ckpt_epoch_240.pth"
 
 
 def test_both_archives_go_to_their_places_and_a_second_run_changes_nothing(tmp_path, bring):
-    public = {"model": {f"module.{k}": v for k, v in weights("resnet8", 100).items()}, "accuracy": 72.5}
+    public = {
+        "model": {f"module.{k}": v for k, v in weights("resnet8", 100).items()},
+        "accuracy": 72.5,
+    }
     tiny = {"model": weights("wrn_16_1", 200), "epoch": 240}
     write_archive(tmp_path / "source" / "teachers_cifar100.zip", {CIFAR: public, "x/readme.txt": 1})
     name = "save/models_tiny/wrn_16_1_vanilla/ckpt_epoch_240.pth"
@@ -90,7 +97,11 @@ def test_both_archives_go_to_their_places_and_a_second_run_changes_nothing(tmp_p
     path = tmp_path / "save" / "models" / "resnet8_vanilla" / "ckpt_epoch_240.pth"
     before = path.stat().st_mtime_ns
     second = bring("cifar100")
-    assert second.returncode == 0 and "there already" in second.stdout and "downloading" not in second.stdout
+    assert (
+        second.returncode == 0
+        and "there already" in second.stdout
+        and "downloading" not in second.stdout
+    )
     assert path.stat().st_mtime_ns == before
 
 
@@ -146,7 +157,10 @@ def test_bad_checkpoints_are_left_out_and_named(tmp_path, bring):
         "holds no weights",
     ):
         assert fragment in result.stderr, fragment
-    assert placed(tmp_path) == ["models/resnet8_vanilla/good.pth", "models/resnet8_vanilla/outside.pth"]
+    assert placed(tmp_path) == [
+        "models/resnet8_vanilla/good.pth",
+        "models/resnet8_vanilla/outside.pth",
+    ]
     assert not (tmp_path / "canary").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"source", "save", "mixed.zip"}
 

@@ -128,7 +128,9 @@ def test_covariance_means(name):
     case = FACTS["v2"][name]
     rows, shape = case["batches"] * case["B"], (case["batches"] * case["B"], case["C"])
     assert rows == shape[0]
-    original = torch.from_numpy(softmax(rows_of(case["teacher_logits_orig"], shape))).split(case["B"])
+    original = torch.from_numpy(softmax(rows_of(case["teacher_logits_orig"], shape))).split(
+        case["B"]
+    )
     mixed = torch.from_numpy(softmax(rows_of(case["teacher_logits_mix"], shape))).split(case["B"])
     means = CovarianceMeans()
     for views in zip(mixed, original):

@@ -71,7 +71,9 @@ def test_grey_images_have_three_equal_channels(folder):
     assert Image.open(grey).mode == "L"
     data = load(folder)
     for image in (data.train.images[3], data.test.images[1]):
-        assert torch.equal(image[..., 0], image[..., 1]) and torch.equal(image[..., 0], image[..., 2])
+        assert torch.equal(image[..., 0], image[..., 1]) and torch.equal(
+            image[..., 0], image[..., 2]
+        )
 
 
 def test_what_other_programs_leave_behind_is_passed_over(folder):
@@ -94,7 +96,10 @@ def test_limits_are_balanced_and_copy_nothing(folder):
     assert (counts[:50] == 2).all() and (counts[50:] == 1).all()
     assert len(data.test) == 4
     whole = load(folder)
-    assert data.train.images.untyped_storage().nbytes() == whole.train.images.untyped_storage().nbytes()
+    assert (
+        data.train.images.untyped_storage().nbytes()
+        == whole.train.images.untyped_storage().nbytes()
+    )
 
 
 def as_batch_npy(folder, labels=int, pixels=lambda image: image):
@@ -141,7 +146,10 @@ DAMAGED_NPY = {
         lambda pairs: pairs.__setitem__((1, 0), np.zeros((32, 32, 3), np.uint8)),
         "image 1 is",
     ),
-    "an image of floats": (lambda pairs: pairs.__setitem__((2, 0), np.zeros((64, 64, 3))), "image 2 is"),
+    "an image of floats": (
+        lambda pairs: pairs.__setitem__((2, 0), np.zeros((64, 64, 3))),
+        "image 2 is",
+    ),
     "a label out of range": (lambda pairs: pairs.__setitem__((1, 1), 200), "label 1 is"),
     "a label that is none": (lambda pairs: pairs.__setitem__((3, 1), "dog"), "label 3 is"),
 }
@@ -344,7 +352,9 @@ CHANGES = {
     "a new image": lambda f: (image(f).with_name("new.JPEG")).write_bytes(picture(98)),
     "one image fewer": lambda f: image(f).unlink(),
     "a new name": lambda f: image(f).rename(image(f).with_name("other.JPEG")),
-    "a class changed in the annotations": lambda f: annotations(f, lambda t: t.replace(wnid(14), wnid(15))),
+    "a class changed in the annotations": lambda f: annotations(
+        f, lambda t: t.replace(wnid(14), wnid(15))
+    ),
     "a batch.npy": as_batch_npy,
 }
 
@@ -396,7 +406,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"cannot write decoded images to .*cache/: No space.*--cache_dir"):
+    with pytest.raises(
+        UserError, match=r"cannot write decoded images to .*cache/: No space.*--cache_dir"
+    ):
         load(folder)
     assert caches(folder) == []
 
@@ -409,7 +421,9 @@ def test_a_folder_that_cannot_be_written(folder):
 
 def test_a_dry_run_writes_nothing(folder, monkeypatch):
     data = load(folder, may_write=False)
-    assert data.train.images.shape == (400, 64, 64, 3) and data.train.labels.tolist()[:200] == [*range(200)]
+    assert data.train.images.shape == (400, 64, 64, 3) and data.train.labels.tolist()[:200] == [
+        *range(200)
+    ]
     assert not (folder.parent / "cache").exists()
     load(folder)
     forbid_decoding(monkeypatch)
@@ -425,7 +439,11 @@ def run_load(folder, *, before="", check=True):
         "print('sum', int(data.train.images.sum()))"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -467,7 +485,9 @@ def test_of_several_processes_one_builds_and_the_others_wait(folder):
 # --- The real one ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not REAL, reason="DATA_AUG_KD_TINYIMAGENET names no folder with tiny-imagenet-200/")
+@pytest.mark.skipif(
+    not REAL, reason="DATA_AUG_KD_TINYIMAGENET names no folder with tiny-imagenet-200/"
+)
 def test_a_part_of_the_real_tiny_imagenet(tmp_path):
     request = DataRequest(root=Path(REAL), cache_dir=tmp_path, num_workers=2)
     data = datasets["tinyimagenet"].load(request)

@@ -32,16 +32,22 @@ def data_request(options: argparse.Namespace) -> DataRequest:
 def finish_common(options: argparse.Namespace, model_name: str) -> None:
     """Fill in what depends on other options."""
     if Path(options.project_name).name != options.project_name:
-        raise UserError(f"--project_name {options.project_name!r} cannot be a folder's name: it holds a path")
+        raise UserError(
+            f"--project_name {options.project_name!r} cannot be a folder's name: it holds a path"
+        )
     if len(options.project_name.encode()) > 200:
-        raise UserError(f"--project_name {options.project_name[:20]}...: a folder's name has no room for it")
+        raise UserError(
+            f"--project_name {options.project_name[:20]}...: a folder's name has no room for it"
+        )
     spec = datasets[options.dataset].spec(data_request(options))
     if options.learning_rate is None:
         options.learning_rate = spec.learning_rate(model_name)
     options.use_DA = "00" if options.no_DA else options.use_DA or spec.default_da
     if options.epoch_factor:
         options.epochs = int(options.epochs * options.epoch_factor)
-        options.lr_decay_epochs = [int(epoch * options.epoch_factor) for epoch in options.lr_decay_epochs]
+        options.lr_decay_epochs = [
+            int(epoch * options.epoch_factor) for epoch in options.lr_decay_epochs
+        ]
         if options.epochs < 1:
             raise UserError(f"--epoch_factor {options.epoch_factor:g} leaves no epoch")
     if options.seed is None:
@@ -78,14 +84,18 @@ def check_student(options: argparse.Namespace) -> None:
     checks = checks_of(options)
     check_methods(options)
     if options.lw_mix and not options.mix_mode:
-        raise UserError(f"--lw_mix is given but --mix_mode is missing. Choices: {', '.join(mix_modes)}")
+        raise UserError(
+            f"--lw_mix is given but --mix_mode is missing. Choices: {', '.join(mix_modes)}"
+        )
     if options.mix_mode == "cutmix_pick" and options.mix_n_run < 2:
         raise UserError(
             f"--mix_mode cutmix_pick picks from several cutmixes: --mix_n_run {options.mix_n_run} is too few, "
             "give at least 2"
         )
     if options.fix_student and not checks:
-        raise UserError("--fix_student trains nothing; it goes with --utils.check_ce_var (or _v2, _v3)")
+        raise UserError(
+            "--fix_student trains nothing; it goes with --utils.check_ce_var (or _v2, _v3)"
+        )
     if "v3" in checks and not options.fix_student:
         raise UserError(
             "--utils.check_ce_var_v3 compares with a finished student: "
@@ -114,7 +124,9 @@ def schedule_bounds(options: argparse.Namespace) -> tuple[EpochSchedule, EpochSc
                 raise UserError(f"{flag}: {value:g} is not between 0 and 1")
     for epoch, _ in (*ceiling.steps, *floor.steps):
         if floor.at(epoch) > ceiling.at(epoch):
-            raise UserError(f"--floor_ratio_schedule lies above --ceiling_ratio_schedule from epoch {epoch}")
+            raise UserError(
+                f"--floor_ratio_schedule lies above --ceiling_ratio_schedule from epoch {epoch}"
+            )
     return ceiling, floor
 
 

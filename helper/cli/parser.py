@@ -56,7 +56,9 @@ class OptionParser(argparse.ArgumentParser):
     def unknown_flag(self, flag: str) -> NoReturn:
         folded = {known.casefold(): known for known in self.flags}
         nearest = difflib.get_close_matches(flag.casefold(), folded, n=1, cutoff=0)
-        self.error(f"unknown option {flag}. The nearest one is {folded[nearest[0]]} (--help lists all)")
+        self.error(
+            f"unknown option {flag}. The nearest one is {folded[nearest[0]]} (--help lists all)"
+        )
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Like parse_args, with abbreviations and one-line errors."""
@@ -64,7 +66,9 @@ class OptionParser(argparse.ArgumentParser):
         for word in argv:
             flag, equals, value = word.partition("=")
             expanded.append(
-                self.full_flag(flag) + equals + value if flag.startswith("--") and len(flag) > 2 else word
+                self.full_flag(flag) + equals + value
+                if flag.startswith("--") and len(flag) > 2
+                else word
             )
         options, rest = self.parse_known_args(expanded)
         if rest and rest[0].startswith("-"):
@@ -156,5 +160,7 @@ def epoch_list(text: str) -> list[int]:
 def two_switches(text: str) -> str:
     """ "11": crop, flip."""
     if len(text) != 2 or set(text) - set("01"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected two digits, crop and flip: 11, 10, 01 or 00")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected two digits, crop and flip: 11, 10, 01 or 00"
+        )
     return text

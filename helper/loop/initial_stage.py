@@ -37,7 +37,9 @@ class InitialStage:
         for method in methods.values():
             modules = method.initial_modules(student)
             self.trained += modules
-            for parameter in nn.ModuleList(modules).parameters():  # two methods may train the same ones
+            for parameter in nn.ModuleList(
+                modules
+            ).parameters():  # two methods may train the same ones
                 rate = min(learning_rate, method.initial_learning_rate)
                 rates[parameter] = min(rate, rates.get(parameter, rate))
         groups = [
@@ -77,9 +79,13 @@ class InitialStage:
             module.train()
         for _, (images, *_) in progress_bar(state, train, title):
             with torch.no_grad():
-                teacher_logits, teacher = outputs_of(self.teacher, images, self.preacts, amp=self.amp)
+                teacher_logits, teacher = outputs_of(
+                    self.teacher, images, self.preacts, amp=self.amp
+                )
             with torch.set_grad_enabled(self.trains_student):
-                student_logits, student = outputs_of(self.student, images, self.preacts, amp=self.amp)
+                student_logits, student = outputs_of(
+                    self.student, images, self.preacts, amp=self.amp
+                )
             losses = {
                 name: method.initial_loss(
                     Outputs(student_logits, student[method.preact]),
@@ -89,7 +95,11 @@ class InitialStage:
             }
             self.optimizer.zero_grad(set_to_none=True)
             sum(losses.values()).backward()
-            distributed.average_gradients(p for group in self.optimizer.param_groups for p in group["params"])
+            distributed.average_gradients(
+                p for group in self.optimizer.param_groups for p in group["params"]
+            )
             self.optimizer.step()
             state.meter.update(losses, len(images))
-        self.optimizer.zero_grad(set_to_none=True)  # what is not trained from here on is to stay as it is
+        self.optimizer.zero_grad(
+            set_to_none=True
+        )  # what is not trained from here on is to stay as it is

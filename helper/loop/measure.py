@@ -63,7 +63,9 @@ class TeacherProbe:
         if self.cross_entropy is not None and not self.cross_entropy.full:
             views = [images] + ([] if seen.view is None else [seen.view.images])
             for view, teacher_logits in zip(views, logits):
-                self.cross_entropy.update(teacher_logits, logits_of(self.student, view, amp=self.amp))
+                self.cross_entropy.update(
+                    teacher_logits, logits_of(self.student, view, amp=self.amp)
+                )
             if self.cross_entropy.full:
                 self.log_cross_entropy()
 
@@ -103,7 +105,9 @@ class TeacherProbe:
         self.run.log(
             f"Check T prob: NumOfSampledStd {groups} {self._where()} MeanStd {value:.6f} MeanEntropy {entropy:.6f}"
         )
-        self.run.record("t_stddev", groups=groups, step=self.total_step, t_stddev=value, entropy=entropy)
+        self.run.record(
+            "t_stddev", groups=groups, step=self.total_step, t_stddev=value, entropy=entropy
+        )
         self.run.scalars(groups, {"t_stddev": value, "teacher_entropy": entropy})
 
     def _log_covariance(self) -> None:
@@ -156,7 +160,9 @@ def measure_teacher(
     for epoch in range(state.epoch + 1, epochs + 1):
         views.start_epoch(epoch)
         with saved_if_stopped(state, run, f"epoch {epoch}"):
-            for _, (images, *_) in progress_bar(state, batches, f"T. stddev, epoch {epoch}/{epochs}"):
+            for _, (images, *_) in progress_bar(
+                state, batches, f"T. stddev, epoch {epoch}/{epochs}"
+            ):
                 if probe.finished:
                     break
                 seen = views(images)
@@ -178,11 +184,14 @@ def log_summary(probe: TeacherProbe, epochs: int, label: str, seconds: float) ->
         probe.log_cross_entropy()
         width = probe.cross_entropy.width
         if probe.cross_entropy.count < 2 * width:
-            run.log(f"the covariance needs {2 * width} images at least: give more images or --epochs")
+            run.log(
+                f"the covariance needs {2 * width} images at least: give more images or --epochs"
+            )
     values = probe.summary()
     groups = "" if probe.stddev is None else f", {probe.stddev.groups} groups"
     shown = ", ".join(
-        f"{'T. stddev' if name == 't_stddev' else name} {value:.6g}" for name, value in values.items()
+        f"{'T. stddev' if name == 't_stddev' else name} {value:.6g}"
+        for name, value in values.items()
     )
     steps = probe.total_step + 1
     run.log(f"Summary: {label}: {shown} ({epochs} epochs{groups}, {steps} steps, {seconds:.1f} s)")

@@ -13,7 +13,9 @@ from helper.processes import distributed, interruption
 from helper.step.networks import logits_of
 
 
-def correct_topk(logits: torch.Tensor, labels: torch.Tensor, ks: tuple[int, ...] = (1, 5)) -> torch.Tensor:
+def correct_topk(
+    logits: torch.Tensor, labels: torch.Tensor, ks: tuple[int, ...] = (1, 5)
+) -> torch.Tensor:
     """How many labels are among the k largest logits, for each k: (B, K), (B,) -> (len(ks),) float.
 
     With fewer than k classes every label is.
@@ -41,7 +43,9 @@ class MeanMeter:
         latest = torch.stack([value.detach().double() for value in values.values()])
         if not self.count:
             self.names, self.sums, self.latest = tuple(values), torch.zeros_like(latest), latest
-            self.steps = latest.new_zeros((), dtype=torch.int64)  # up to the first that was not finite
+            self.steps = latest.new_zeros(
+                (), dtype=torch.int64
+            )  # up to the first that was not finite
         for name in ("sums", "latest", "steps"):  # loaded ones may be elsewhere
             setattr(self, name, getattr(self, name).to(latest.device))
         was_finite = self.sums.isfinite().all()
@@ -60,17 +64,22 @@ class MeanMeter:
         if not self.count or self.sums.isfinite().all():
             return
         parts = ", ".join(f"{name} {value:.6g}" for name, value in self.read()[0].items())
-        raise RunFault(f"{where}, step {int(self.steps) - 1}: a loss is not finite: {parts}. {NOT_FINITE}")
+        raise RunFault(
+            f"{where}, step {int(self.steps) - 1}: a loss is not finite: {parts}. {NOT_FINITE}"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            name: value.clone() if torch.is_tensor(value) else value for name, value in vars(self).items()
+            name: value.clone() if torch.is_tensor(value) else value
+            for name, value in vars(self).items()
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.names, self.count = state["names"], state["count"]
         if self.count:
-            self.sums, self.latest, self.steps = (state[name].clone() for name in ("sums", "latest", "steps"))
+            self.sums, self.latest, self.steps = (
+                state[name].clone() for name in ("sums", "latest", "steps")
+            )
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,10 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], *, amp: bool = False
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    *,
+    amp: bool = False,
 ) -> Evaluation:
     """The model in eval mode over a whole split, which several processes divide. Leaves it in the mode it was in."""
     distributed.share_buffers(model)

@@ -100,7 +100,9 @@ class TrainingState(RunState):
 
     def restore(self, checkpoint: dict[str, Any], *, flag: str, path: str | Path) -> None:
         """Weights and all else. UserError if the checkpoint is not one of this run's."""
-        load_weights(self.model, self.description["arch"], checkpoint, flag=flag, path=path, allow_head=True)
+        load_weights(
+            self.model, self.description["arch"], checkpoint, flag=flag, path=path, allow_head=True
+        )
         if "optimizer" not in checkpoint:
             raise UserError(
                 f"{flag} {path} holds weights alone; only a run's weights/ckpt.pth can be resumed"
@@ -196,10 +198,14 @@ def report_epoch(
         best_epoch=state.best_epoch,
         seconds=seconds,
     )
-    run.scalars(state.epoch, {BOARD_NAMES[name]: value for name, value in values.items()} | {"lr": rate})
+    run.scalars(
+        state.epoch, {BOARD_NAMES[name]: value for name, value in values.items()} | {"lr": rate}
+    )
 
 
-def note_epoch(state: TrainingState, epoch: int, result: Evaluation, held_out: Evaluation | None) -> bool:
+def note_epoch(
+    state: TrainingState, epoch: int, result: Evaluation, held_out: Evaluation | None
+) -> bool:
     """Enter a finished epoch into the state. Returns whether it is the best so far."""
     state.end_pass()
     state.epoch, state.accuracy = epoch, result.acc1
@@ -245,9 +251,14 @@ def train_epoch(
             state.meter.check_finite(where)
             latest, means = state.meter.read()
             bar.set_postfix(loss=f"{means['loss']:.3f}", acc1=f"{means['acc1']:.1f}")
-            run.log(f"Epoch: [{epoch}][{index}/{len(train)}] {timer} {describe(step.weights, latest, means)}")
+            run.log(
+                f"Epoch: [{epoch}][{index}/{len(train)}] {timer} {describe(step.weights, latest, means)}"
+            )
         if total_step % settings.tb_freq == 0:
-            run.scalars(total_step, {f"train/{name}": value for name, value in state.meter.read()[0].items()})
+            run.scalars(
+                total_step,
+                {f"train/{name}": value for name, value in state.meter.read()[0].items()},
+            )
         timer.resume()
     state.meter.check_finite(where)
     return timer.total
@@ -279,7 +290,9 @@ def describe_terms(weights: LossWeights, losses: dict[str, float]) -> str:
     for name in losses:
         if name.split("-")[0] in weights.feature:
             shown[name] = (weights.of(name), losses[name])
-    return " ".join(f"loss_{name}(*{factor}) {value:.6f}" for name, (factor, value) in shown.items())
+    return " ".join(
+        f"loss_{name}(*{factor}) {value:.6f}" for name, (factor, value) in shown.items()
+    )
 
 
 class StepTimer:

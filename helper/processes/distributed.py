@@ -64,7 +64,9 @@ def session() -> Iterator[None]:
         yield
         return
     is_first = os.environ.get("RANK") == "0"
-    errors.may_speak = lambda: is_first  # of what goes wrong before they know each other, as a wrong flag
+    errors.may_speak = lambda: (
+        is_first
+    )  # of what goes wrong before they know each other, as a wrong flag
     with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
         if not is_first:
             stack.enter_context(contextlib.redirect_stdout(nowhere))
@@ -250,8 +252,12 @@ def parallel(network: nn.Module, *, uses_all: bool = True) -> nn.Module:
     if size() == 1:
         return network
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of a new name that older versions do not know
-        return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=not uses_all)
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # of a new name that older versions do not know
+        return DistributedDataParallel(
+            network, broadcast_buffers=False, find_unused_parameters=not uses_all
+        )
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -26,7 +26,9 @@ class Heartbeat(threading.Thread):
     contact is lost, in this thread: the main one may be waiting for what never comes.
     """
 
-    def __init__(self, store: dist.Store, rank: int, size: int, on_loss: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: dist.Store, rank: int, size: int, on_loss: Callable[[str], None]
+    ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.store, self.rank, self.on_loss = store, rank, on_loss
         self.keys = [f"beat {number}" for number in range(size)]
@@ -37,7 +39,9 @@ class Heartbeat(threading.Thread):
         number, latest, silent = 0, [b""] * len(self.keys), [0] * len(self.keys)
         while not self.is_over.wait(BEAT_SECONDS):
             number += 1
-            alarm = threading.Timer(STORE_SECONDS, self._lost, [SILENT_STORE])  # the store has no such limit
+            alarm = threading.Timer(
+                STORE_SECONDS, self._lost, [SILENT_STORE]
+            )  # the store has no such limit
             alarm.daemon = True
             alarm.start()
             try:
@@ -48,7 +52,9 @@ class Heartbeat(threading.Thread):
                 return
             finally:
                 alarm.cancel()
-            silent = [count + 1 if was == now else 0 for count, was, now in zip(silent, before, latest)]
+            silent = [
+                count + 1 if was == now else 0 for count, was, now in zip(silent, before, latest)
+            ]
             if max(silent) >= SILENT_BEATS:
                 lost = silent.index(max(silent))
                 self._lost(f"process {lost} was silent for {SILENT_BEATS * BEAT_SECONDS:.0f} s")

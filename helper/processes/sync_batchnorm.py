@@ -41,7 +41,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         centred = wide - mean[:, None, None]
         variance = _Sum.apply(centred.square().sum(axes)) / count  # (C,)
         if self.track_running_stats:
-            with torch.no_grad():  # through .data: the backward pass of another view need not see it
+            with (
+                torch.no_grad()
+            ):  # through .data: the backward pass of another view need not see it
                 self.num_batches_tracked += 1
                 self.running_mean.data.lerp_(mean, self.momentum)
                 self.running_var.data.lerp_(variance * count / (count - 1), self.momentum)

@@ -168,9 +168,13 @@ def load_weights(
     if not weights:
         raise UserError(f"{flag} {path} holds no weights")
     for key in wanted:
-        if key.endswith(".num_batches_tracked"):  # PyTorch before 0.4.1 had none, and nothing here reads it
+        if key.endswith(
+            ".num_batches_tracked"
+        ):  # PyTorch before 0.4.1 had none, and nothing here reads it
             weights.setdefault(key, torch.tensor(0))
-    differing = [key for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
+    differing = [
+        key for key in wanted if key in weights and weights[key].shape != wanted[key].shape
+    ]
     missing, extra = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
     if not (differing or missing or extra):
         check_values(weights, wanted, flag, path)
@@ -216,7 +220,9 @@ def check_values(
 def fitting_models(weights: dict[str, torch.Tensor]) -> list[str]:
     """The zoo's models whose keys and shapes, the classifier's number of classes apart, are those of `weights`."""
     shapes = {
-        key: tuple(value.shape) for key, value in weights.items() if not key.endswith(".num_batches_tracked")
+        key: tuple(value.shape)
+        for key, value in weights.items()
+        if not key.endswith(".num_batches_tracked")
     }
     names = []
     for name in model_dict:

@@ -21,7 +21,10 @@ class AppendedText:
         self._file = open(path, "ab", buffering=0)
 
     def append(self, text: str) -> None:
-        start, rest = self._file.seek(0, os.SEEK_END), memoryview(text.encode(errors="surrogateescape"))
+        start, rest = (
+            self._file.seek(0, os.SEEK_END),
+            memoryview(text.encode(errors="surrogateescape")),
+        )
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]

@@ -47,7 +47,9 @@ class RunFolder:
         for folder in (self.weights, self.images, path / "log"):
             folder.mkdir(exist_ok=True)
         self._lock = lock or Lock(path)
-        self._texts = {name: AppendedText(path / "log" / name) for name in ("log.txt", "metrics.jsonl")}
+        self._texts = {
+            name: AppendedText(path / "log" / name) for name in ("log.txt", "metrics.jsonl")
+        }
 
     @classmethod
     def create(cls, root: Path, project_name: str, options: dict[str, Any]) -> "RunFolder":
@@ -94,14 +96,16 @@ class RunFolder:
         run._board_start = step
         run.log(f"resumed: {command_line()}")
         if lines:
-            run.log(f"{lines} lines that were logged after the checkpoint are now in log/undone.txt")
+            run.log(
+                f"{lines} lines that were logged after the checkpoint are now in log/undone.txt"
+            )
         return run
 
     def _write_head(self, options: dict[str, Any]) -> None:
-        listed = " ".join(f"({name!r}: {options[name]!r})" for name in sorted(options, key=str.casefold))
-        head = (
-            f"hostname: {socket.gethostname()}  userip: {user_and_ip()}\ncd {os.getcwd()}\n{command_line()}\n"
+        listed = " ".join(
+            f"({name!r}: {options[name]!r})" for name in sorted(options, key=str.casefold)
         )
+        head = f"hostname: {socket.gethostname()}  userip: {user_and_ip()}\ncd {os.getcwd()}\n{command_line()}\n"
         self._texts["log.txt"].append(f"{head}\n{listed}\n\n")
         content = json.dumps(options, indent=1, sort_keys=True, default=str) + "\n"
         write_atomically(self.path / "log" / "args.json", content.encode())
@@ -111,13 +115,18 @@ class RunFolder:
         stamp = datetime.datetime.now().strftime("%Y/%m/%d-%H:%M:%S")
         line = f"[{self.clock} {os.getpid()} {stamp}] {text}"
         self._texts["log.txt"].append(line + "\n")
-        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone; log.txt is what counts
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # the terminal may be gone; log.txt is what counts
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
 
     def record(self, kind: str, **values: Any) -> None:
         """One JSON object in metrics.jsonl: {"kind": kind, ...}. NaN and infinity become null."""
-        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        clean = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in values.items()
+        }
         self._texts["metrics.jsonl"].append(json.dumps({"kind": kind, **clean}) + "\n")
 
     def note_start(self, facts: Mapping[str, Any]) -> str:
@@ -127,7 +136,9 @@ class RunFolder:
         """
         AppendedText(self.path / "log" / "provenance.jsonl").append(json.dumps(facts) + "\n")
         versions = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
-        found = ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in FOUND_OUT if facts.get(name))
+        found = ", ".join(
+            f"{name.replace('_', ' ')} {facts[name]}" for name in FOUND_OUT if facts.get(name)
+        )
         return f"code {facts['commit'] or 'without git'}, python {facts['python']}, {versions}; {found}"
 
     def save_weights(self, name: str, weights: dict[str, Any]) -> None:
@@ -171,7 +182,9 @@ class RunFolder:
             from PIL import Image
 
             with self._naming("gen_img"):
-                Image.fromarray(picture.permute(1, 2, 0).numpy()).save(self.images / f"{name}_step{step}.png")
+                Image.fromarray(picture.permute(1, 2, 0).numpy()).save(
+                    self.images / f"{name}_step{step}.png"
+                )
 
     def close(self) -> None:
         if self._board is not None:
@@ -238,7 +251,9 @@ def user_and_ip() -> str:
         user = str(os.getuid())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # a datagram socket: this looks up the route and sends nothing
+            probe.connect(
+                ("192.0.2.1", 9)
+            )  # a datagram socket: this looks up the route and sends nothing
             address = probe.getsockname()[0]
         except OSError:
             address = "127.0.0.1"

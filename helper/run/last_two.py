@@ -14,9 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from helper.errors import UserError
-from helper.run.checkpoint import flush_folder, read_checkpoint, serialized, write_atomically, written_beside
+from helper.run.checkpoint import (
+    flush_folder,
+    read_checkpoint,
+    serialized,
+    write_atomically,
+    written_beside,
+)
 
-LATEST, PREVIOUS, DAMAGED, SUMS = "ckpt.pth", "ckpt.previous.pth", "ckpt.damaged.pth", "checksums.json"
+LATEST, PREVIOUS, DAMAGED, SUMS = (
+    "ckpt.pth",
+    "ckpt.previous.pth",
+    "ckpt.damaged.pth",
+    "checksums.json",
+)
 
 
 def save_latest(weights: Path, checkpoint: dict[str, Any], note: Any) -> None:
@@ -40,7 +51,10 @@ def recorded(weights: Path) -> dict[str, dict[str, Any]]:
     """What checksums.json says of each file; empty where there is none, or a damaged one."""
     try:
         entries = json.loads((weights / SUMS).read_text())
-        return {name: {"sha256": entry["sha256"], "note": entry["note"]} for name, entry in entries.items()}
+        return {
+            name: {"sha256": entry["sha256"], "note": entry["note"]}
+            for name, entry in entries.items()
+        }
     except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError):
         return {}
 

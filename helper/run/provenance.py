@@ -41,7 +41,9 @@ def commit(root: Path) -> str | None:
 def git(root: Path, *words: str) -> str:
     """What git says."""
     command = ["git", "-C", str(root), *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=10
+    ).stdout.strip()
 
 
 def version(package: str) -> str | None:

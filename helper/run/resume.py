@@ -90,7 +90,9 @@ def check_file(flag: str, path: str) -> None:
         raise UserError(f"{flag} {path} does not exist")
 
 
-def restore_newest(state: RunState, flag: str, path: Path) -> tuple[Path, dict[str, int], list[str]]:
+def restore_newest(
+    state: RunState, flag: str, path: Path
+) -> tuple[Path, dict[str, int], list[str]]:
     """Fill `state` from `path` or, if that is damaged, from the checkpoint before it.
 
     Returns the file, the lengths of the logs then, and what to say of it. UserError if neither will do.
@@ -149,14 +151,18 @@ def find_checkpoint(exp_id: str, root: Path, program: str) -> Path:
             names = ", ".join(path.parent.parent.name for path in found)
             raise UserError(f"--resume_ExpID {exp_id} could be any of {names}")
     if not found:
-        raise UserError(f"--resume_ExpID {exp_id}: {root}/ has no run of that name with a checkpoint")
+        raise UserError(
+            f"--resume_ExpID {exp_id}: {root}/ has no run of that name with a checkpoint"
+        )
     return found[-1].with_name(last_two.LATEST)
 
 
 def run_before_restart(options: argparse.Namespace, program: str, found_out: dict[str, str]) -> str:
     """The checkpoint of the newest run of this very job, which torchrun starts anew; empty if it has none yet."""
     runs = sorted(
-        run_root(options).glob("*/log/args.json"), key=lambda path: path.stat().st_mtime, reverse=True
+        run_root(options).glob("*/log/args.json"),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
     )
     for run in (path.parent.parent for path in runs):
         newest = last_two.newest_in(run / "weights")
@@ -211,8 +217,12 @@ def teacher_path(options: argparse.Namespace) -> Path:
 
     UserError if that folder can be neither written nor made: better now than after the training.
     """
-    target = Path(options.model_path) / f"{options.model}_vanilla" / f"ckpt_epoch_{options.epochs}.pth"
+    target = (
+        Path(options.model_path) / f"{options.model}_vanilla" / f"ckpt_epoch_{options.epochs}.pth"
+    )
     there = next(folder for folder in target.absolute().parents if os.path.exists(folder))
     if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise UserError(f"--model_path {options.model_path}: {there} is not a folder that can be written")
+        raise UserError(
+            f"--model_path {options.model_path}: {there} is not a folder that can be written"
+        )
     return target

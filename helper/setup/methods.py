@@ -102,7 +102,9 @@ class Methods:
         for name, method in (self.logit | self.feature).items():
             is_logit = name in self.logit
             weight = (
-                f"alpha {self.weights.logit[name]:g}" if is_logit else f"beta {self.weights.feature[name]:g}"
+                f"alpha {self.weights.logit[name]:g}"
+                if is_logit
+                else f"beta {self.weights.feature[name]:g}"
             )
             if not getattr(method, "in_main_stage", True):
                 weight = "in the initial stage alone"
@@ -146,7 +148,9 @@ def make_methods(
         num_classes=spec.num_classes,
         train_labels=train_labels.cpu(),
         pair=pair,
-        teacher_classifier=[module for module in teacher.modules() if isinstance(module, nn.Linear)][-1],
+        teacher_classifier=[
+            module for module in teacher.modules() if isinstance(module, nn.Linear)
+        ][-1],
         generator=generator,
         **{name: getattr(options, name) for name in OF_SETTING},
     )

@@ -27,7 +27,11 @@ def describe_machine(device: torch.device, options: argparse.Namespace, *, is_re
     """Device, versions, precision, and where the random draws come from."""
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
-    precision = "float32 with TF32 convolutions" if on_gpu and torch.backends.cudnn.allow_tf32 else "float32"
+    precision = (
+        "float32 with TF32 convolutions"
+        if on_gpu and torch.backends.cudnn.allow_tf32
+        else "float32"
+    )
     if on_gpu and options.precision != "default":
         precision = f"float32 at {options.precision} precision"
     random = "random state of the checkpoint" if is_resumed else f"seed {options.seed}"
@@ -63,12 +67,18 @@ def warn_of_other_data(checkpoint_says: dict[str, Any], spec: DatasetSpec) -> li
     ]
 
 
-def describe_student_job(options: argparse.Namespace, scheme: str, methods: Methods | None) -> list[str]:
+def describe_student_job(
+    options: argparse.Namespace, scheme: str, methods: Methods | None
+) -> list[str]:
     """What will be done. `methods` None: a T. stddev pass."""
     draw = f", one draw per {options.mix_draw}" if options.lw_mix else ""
     if methods is None:
         return [f"measuring the teacher: {options.epochs} epochs, second view: {scheme}{draw}"]
-    measured = ["the teacher's statistics are logged while the student trains"] if checks_of(options) else []
+    measured = (
+        ["the teacher's statistics are logged while the student trains"]
+        if checks_of(options)
+        else []
+    )
     initial = methods.with_initial_stage
     before = []
     if initial and options.init_epochs:
@@ -93,7 +103,9 @@ def describe_loss(options: argparse.Namespace, methods: Methods) -> str:
         clean, labels, view = options.lw_mix
         target = "teacher(x')" if options.t_output_as_target_for_input_mix else "teacher(x), mixed"
         mixed_labels = f"{labels:g} CE(x') + " if number == 0 else ""
-        terms.append(f"{alpha:g} ({clean:g} {name}(x) + {mixed_labels}{view:g} {name}(x', {target}))")
+        terms.append(
+            f"{alpha:g} ({clean:g} {name}(x) + {mixed_labels}{view:g} {name}(x', {target}))"
+        )
     for name in methods.in_main_stage:
         both = f"({name}(x) + {name}(x'))" if options.feature_views == "both" else f"{name}(x)"
         terms.append(f"{methods.weights.feature[name]:g} {both}")
@@ -118,10 +130,14 @@ def describe_vain_method_options(options: argparse.Namespace, methods: Methods) 
             f"warning: the second view has no effect: {options.distill} compares features of the first"
         )
     if options.feature_views == "both" and not main:
-        lines.append(f"warning: --feature_views both has no effect: {options.distill} compares no features")
+        lines.append(
+            f"warning: --feature_views both has no effect: {options.distill} compares no features"
+        )
     picks_by_kld = options.mix_mode == "cutmix_pick" and options.cutmix_pick_criterion == "kld"
     if (options.kd_S, options.kd_T) != (4, 4) and not ("kd" in methods.logit or picks_by_kld):
-        lines.append(f"warning: --kd_T and --kd_S are kd's; {options.distill} has its own temperature")
+        lines.append(
+            f"warning: --kd_T and --kd_S are kd's; {options.distill} has its own temperature"
+        )
     return lines
 
 
@@ -141,7 +157,9 @@ def describe_vain_options(
             f"warning: --mix_mode {options.mix_mode} has no effect without --lw_mix, such as [1,0,1]"
         )
     if options.mix_n_run > 1 and not picks:
-        lines.append(f"warning: --mix_n_run {options.mix_n_run} has no effect without --mix_mode cutmix_pick")
+        lines.append(
+            f"warning: --mix_n_run {options.mix_n_run} has no effect without --mix_mode cutmix_pick"
+        )
     if methods is not None:
         lines += describe_vain_method_options(options, methods)
     if checks_of(options) and not getattr(options, "utils.ON"):
@@ -153,5 +171,7 @@ def describe_vain_options(
     if options.finetune_student and options.model_s_pretrained:
         lines.append("warning: --model_s_pretrained is not read: --finetune_student goes first")
     if options.model_path or options.tb_path:
-        lines.append("--model_path and --tb_path have no effect: the run folder holds weights and tb/")
+        lines.append(
+            "--model_path and --tb_path have no effect: the run folder holds weights and tb/"
+        )
     return lines

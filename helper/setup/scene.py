@@ -77,7 +77,9 @@ def make_generators(seed: int) -> dict[str, torch.Generator]:
     """
     names = ("weights", "data", "views", "methods")
     states = np.random.SeedSequence(seed).generate_state(len(names), dtype=np.uint64)
-    return {name: torch.Generator().manual_seed(int(state >> 1)) for name, state in zip(names, states)}
+    return {
+        name: torch.Generator().manual_seed(int(state >> 1)) for name, state in zip(names, states)
+    }
 
 
 def evaluation_batch_of(spec: DatasetSpec, device: torch.device) -> int:
@@ -100,10 +102,14 @@ def make_batches(
 ) -> Splits:
     streams = isinstance(data.train, ImageFiles)
     make = (
-        partial(StreamedBatches, num_workers=options.num_workers, sharing=distributed) if streams else Batches
+        partial(StreamedBatches, num_workers=options.num_workers, sharing=distributed)
+        if streams
+        else Batches
     )
     crop, flip = (digit == "1" for digit in options.use_DA)
-    evaluation_batch = STREAMED_EVALUATION_BATCH if streams else evaluation_batch_of(data.spec, device)
+    evaluation_batch = (
+        STREAMED_EVALUATION_BATCH if streams else evaluation_batch_of(data.spec, device)
+    )
     images = data.train.to(device)  # once, for both parts of it
     train_rows, dev_rows = (
         dev_split(data.train.labels, options.dev_split) if options.dev_split else (None, None)
@@ -120,15 +126,21 @@ def make_batches(
     test = make(data.test, data.spec, evaluation_batch, device=device)
     if dev_rows is None:
         return Splits(train, test, None)
-    return Splits(train, test, make(images, data.spec, evaluation_batch, device=device, rows=dev_rows))
+    return Splits(
+        train, test, make(images, data.spec, evaluation_batch, device=device, rows=dev_rows)
+    )
 
 
-def make_augmentation(options: argparse.Namespace, spec: DatasetSpec, n_run: int = 1) -> Augmentation | None:
+def make_augmentation(
+    options: argparse.Namespace, spec: DatasetSpec, n_run: int = 1
+) -> Augmentation | None:
     """The mix mode, or None where none is given."""
     if not options.mix_mode:
         return None
     ceiling, floor = schedule_bounds(options)
-    settings = MixSettings(draw=options.mix_draw, n_run=n_run, box=options.bbox, ceiling=ceiling.at, floor=floor.at)
+    settings = MixSettings(
+        draw=options.mix_draw, n_run=n_run, box=options.bbox, ceiling=ceiling.at, floor=floor.at
+    )
     return mix_modes[options.mix_mode](spec, settings)
 
 
@@ -214,7 +226,9 @@ def load_teacher(options: argparse.Namespace, spec: DatasetSpec, device: torch.d
     load_weights(model, name, checkpoint, flag=flag, path=options.path_t)
     trained_on = {key: checkpoint[key] for key in ("dataset", "img_size") if key in checkpoint}
     network = to_device(freeze(model), device, spec.img_size)
-    return Teacher(name, network, checksum_of(options.path_t), recorded_accuracy(checkpoint), trained_on)
+    return Teacher(
+        name, network, checksum_of(options.path_t), recorded_accuracy(checkpoint), trained_on
+    )
 
 
 def checksum_of(path: str) -> str:
@@ -242,9 +256,13 @@ def test_teacher(options: argparse.Namespace, teacher: Teacher, test: AnyBatches
     return check_accuracy(teacher.network, teacher.accuracy, test, amp=options.amp, flag=flag)
 
 
-def new_model(name: str, spec: DatasetSpec, device: torch.device, generator: torch.Generator) -> nn.Module:
+def new_model(
+    name: str, spec: DatasetSpec, device: torch.device, generator: torch.Generator
+) -> nn.Module:
     """A zoo model for this data set, its weights drawn from the generator."""
-    model = build_model(name, num_classes=spec.num_classes, img_size=spec.img_size, generator=generator)
+    model = build_model(
+        name, num_classes=spec.num_classes, img_size=spec.img_size, generator=generator
+    )
     return to_device(model, device, spec.img_size)
 
 
@@ -290,7 +308,11 @@ class StudentPasses(NamedTuple):
 
 
 def student_passes(
-    options: argparse.Namespace, student: nn.Module, methods: Methods, spec: DatasetSpec, device: torch.device
+    options: argparse.Namespace,
+    student: nn.Module,
+    methods: Methods,
+    spec: DatasetSpec,
+    device: torch.device,
 ) -> StudentPasses:
     """On a CPU in turn if they would take much memory, else at once where possible. After it was compiled, if it is."""
     if options.lw_mix is None or device.type != "cpu" or distributed.size() > 1:

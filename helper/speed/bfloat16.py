@@ -18,7 +18,9 @@ def warn_if_slow(device: torch.device, *, amp: bool) -> list[str]:
     """
     if not amp or device.type != "cpu":
         return []
-    core = workers(torch.get_num_threads())  # one waits for no other, which a busy machine may hold up
+    core = workers(
+        torch.get_num_threads()
+    )  # one waits for no other, which a busy machine may hold up
     dtypes = (torch.float32, torch.bfloat16)
     seconds = {dtype: core.submit(seconds_of_convolution, dtype).result() for dtype in dtypes}
     times_as_long = seconds[torch.bfloat16] / seconds[torch.float32]

@@ -27,7 +27,9 @@ class BothViews:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self.twin = copy.deepcopy(network, {id(parameter): parameter for parameter in network.parameters()})
+        self.twin = copy.deepcopy(
+            network, {id(parameter): parameter for parameter in network.parameters()}
+        )
         self.twin.train()
         pairs = zip(network.modules(), self.twin.modules())
         self.norms = [(ours, theirs) for ours, theirs in pairs if isinstance(ours, nn.BatchNorm2d)]

@@ -38,7 +38,9 @@ def why_not(device: torch.device) -> str:
         return (x.sin() + 1).square().sum()
 
     try:
-        torch.compile(small, dynamic=False)(torch.ones(64, device=device, requires_grad=True)).backward()
+        torch.compile(small, dynamic=False)(
+            torch.ones(64, device=device, requires_grad=True)
+        ).backward()
     except Exception as error:  # whatever a compiler may throw, the run goes on without it
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"[:200]

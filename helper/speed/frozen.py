@@ -55,7 +55,10 @@ class FrozenCopy(nn.Module):
         Compiled, there is no inference mode: the student's CUDA graphs could not write to what was made in it.
         """
         without_gradient = torch.no_grad if is_compiled(self.network) else torch.inference_mode
-        with without_gradient(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp):
+        with (
+            without_gradient(),
+            torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp),
+        ):
             return self.network(images).float()
 
 
@@ -85,7 +88,9 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
         for layer in fast.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 layer.to(torch.bfloat16)
-    at_once = max(1, min(PIXELS_AT_ONCE // img_size**2, VALUES_AT_ONCE * len(example) // widest.values))
+    at_once = max(
+        1, min(PIXELS_AT_ONCE // img_size**2, VALUES_AT_ONCE * len(example) // widest.values)
+    )
     return FrozenCopy(fast, at_once=at_once, amp=amp)
 
 
@@ -145,14 +150,23 @@ def fold_batchnorms(traced: fx.GraphModule) -> fx.GraphModule:
         before = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
         if before is None or len(before.users) > 1:
             continue
-        layer, ours = (modules.get(n.target) if n.op == "call_module" else None for n in (before, node))
+        layer, ours = (
+            modules.get(n.target) if n.op == "call_module" else None for n in (before, node)
+        )
         if type(ours) in FOLDS and type(layer) is FOLDS[type(ours)][0]:
             parent, _, name = before.target.rpartition(".")
             setattr(traced.get_submodule(parent), name, FOLDS[type(ours)][1](layer, ours))
             node.replace_all_uses_with(before)
             traced.graph.erase_node(node)
-        elif (node.target in (F.relu, torch.relu) or type(ours) is nn.ReLU) and is_new(before, layer):
-            node.op, node.target, node.args, node.kwargs = "call_function", torch.relu_, (before,), {}
+        elif (node.target in (F.relu, torch.relu) or type(ours) is nn.ReLU) and is_new(
+            before, layer
+        ):
+            node.op, node.target, node.args, node.kwargs = (
+                "call_function",
+                torch.relu_,
+                (before,),
+                {},
+            )
         elif node.target is operator.add and is_new(before, layer):
             node.target = operator.iadd
     traced.graph.lint()

@@ -31,10 +31,14 @@ def wide_on_few_pixels(network: nn.Module, img_size: int) -> list[nn.Conv2d]:
     """Such convolutions, for images of `img_size` pixels a side. 1x1 ones gain nothing."""
 
     def is_wide(layer: nn.Module) -> bool:
-        channels = isinstance(layer, nn.Conv2d) and min(layer.in_channels, layer.out_channels) >= WIDE
+        channels = (
+            isinstance(layer, nn.Conv2d) and min(layer.in_channels, layer.out_channels) >= WIDE
+        )
         return channels and layer.groups == 1 and max(layer.kernel_size) > 1
 
     if not any(map(is_wide, network.modules())):
         return []
     calls = output_shapes(network, img_size, (nn.Conv2d,))
-    return list(dict.fromkeys(layer for layer, shape in calls if is_wide(layer) and shape[-1] <= NARROW))
+    return list(
+        dict.fromkeys(layer for layer, shape in calls if is_wide(layer) and shape[-1] <= NARROW)
+    )

@@ -37,7 +37,9 @@ class LossWeights:
     ) -> None:
         self.gamma, self.lw_mix = gamma, lw_mix
         self.logit, self.feature = dict(logit or {}), dict(feature or {})
-        self.parts = {"cls": (gamma, 1.0)} | {name: (beta, 1.0) for name, beta in self.feature.items()}
+        self.parts = {"cls": (gamma, 1.0)} | {
+            name: (beta, 1.0) for name, beta in self.feature.items()
+        }
         """Loss name -> (factor of its group in the total, factor within the group)."""
         clean, labels, view = lw_mix or (1.0, 0.0, 0.0)
         for name, alpha in self.logit.items():
@@ -126,7 +128,9 @@ class ViewMaker:
             keep = self.pick(PoolLogits(teacher_view, self._student_scores(view), clean))
             view = view.take(keep)
             teacher_view = None if teacher_view is None else teacher_view[keep]
-        features_view = select(features, lambda f: f[len(images) :][keep]) if self.features_of_view else {}
+        features_view = (
+            select(features, lambda f: f[len(images) :][keep]) if self.features_of_view else {}
+        )
         features_clean = select(features, lambda f: f[: len(images)])
         return TwoViews(view, clean, teacher_view, features_clean, features_view)
 
@@ -135,10 +139,14 @@ class ViewMaker:
         return TwoViews(None, logits, None, features)
 
     def _teacher_says(self, images: torch.Tensor) -> tuple[torch.Tensor, Features]:
-        if not len(images):  # of a batch smaller than the number of processes; networks take no empty batch
+        if not len(
+            images
+        ):  # of a batch smaller than the number of processes; networks take no empty batch
             logits, _ = self._teacher_says(images.new_zeros(1, *images.shape[1:]))
             return logits[:0], {}
-        return outputs_of(self.teacher, images, self.preacts, amp=self.amp, is_divided=not self.own_rows_only)
+        return outputs_of(
+            self.teacher, images, self.preacts, amp=self.amp, is_divided=not self.own_rows_only
+        )
 
     def _student_scores(self, pool: Augmented) -> torch.Tensor | None:
         if not self.pick.criterion.needs_student:
@@ -198,7 +206,11 @@ class DistillStep:
 
     @property
     def replicated(self) -> list[nn.Parameter]:
-        return [p for method in (*self.logit.values(), *self.feature.values()) for p in method.parameters()]
+        return [
+            p
+            for method in (*self.logit.values(), *self.feature.values())
+            for p in method.parameters()
+        ]
 
     def start_epoch(self, epoch: int) -> None:
         self.views.start_epoch(epoch)
@@ -242,7 +254,9 @@ class DistillStep:
         if self.both_views is not None and len(views) == 2:
             return [{"": Outputs(logits)} for logits in self.both_views(*views, amp=self.amp)]
         with torch.autocast(views[0].device.type, dtype=torch.bfloat16, enabled=self.amp):
-            said = [outputs_of(self.student, view, self.views.preacts, amp=self.amp) for view in views]
+            said = [
+                outputs_of(self.student, view, self.views.preacts, amp=self.amp) for view in views
+            ]
         return [self._heard(*outputs) for outputs in said]
 
     def _heard(self, logits: torch.Tensor, features: Features) -> dict[str, Outputs]:
@@ -263,7 +277,9 @@ class DistillStep:
         teacher = outputs_for(self.feature, seen.teacher_clean, seen.features_clean)
         return losses | self._feature_losses(student, teacher, batch)
 
-    def _losses_on_view(self, student: Mapping[str, Outputs], seen: TwoViews, batch: Batch) -> Losses:
+    def _losses_on_view(
+        self, student: Mapping[str, Outputs], seen: TwoViews, batch: Batch
+    ) -> Losses:
         logits, losses = student[""].logits, {}
         target = seen.teacher_view if self.teacher_target else seen.view.mix(seen.teacher_clean)
         for name, method in self.logit.items():
@@ -320,7 +336,9 @@ class LabelStep:
 
 def target_of(view: Augmented, labels: torch.Tensor) -> Target:
     """The labels of a view's images; labels: (B,) of the batch it was made from."""
-    return Target(view.own(labels), None if view.partner is None else labels[view.partner], view.lam)
+    return Target(
+        view.own(labels), None if view.partner is None else labels[view.partner], view.lam
+    )
 
 
 def cross_entropy(logits: torch.Tensor, target: Target) -> torch.Tensor:

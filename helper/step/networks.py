@@ -89,7 +89,9 @@ def frozen_batchnorm_statistics(model: nn.Module) -> Iterator[None]:
     that are scored and thrown away leave no trace in the network.
     """
     layers = [
-        m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training
+        m
+        for m in model.modules()
+        if isinstance(m, _BatchNorm) and m.track_running_stats and m.training
     ]
     for layer in layers:
         layer.track_running_stats = False

@@ -19,7 +19,8 @@ class RunningSums:
 
     def state_dict(self) -> dict[str, torch.Tensor | int]:
         return {
-            name: value.clone() if torch.is_tensor(value) else value for name, value in vars(self).items()
+            name: value.clone() if torch.is_tensor(value) else value
+            for name, value in vars(self).items()
         }
 
     def load_state_dict(self, state: dict[str, torch.Tensor | int]) -> None:
@@ -175,7 +176,9 @@ class CrossEntropyCovariance(RunningSums):
     def value(self) -> tuple[float, float]:
         """(covariance, its approximation) over the whole vectors so far; NaN with fewer than two."""
         whole = self.count // self.width
-        return tuple(sum_below_diagonal(v[: whole * self.width].view(whole, self.width)) for v in self.values)
+        return tuple(
+            sum_below_diagonal(v[: whole * self.width].view(whole, self.width)) for v in self.values
+        )
 
 
 def sum_below_diagonal(vectors: torch.Tensor) -> float:
