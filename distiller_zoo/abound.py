@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
+from distiller_zoo.base import FeatureDistiller, Outputs, Setting
 from distiller_zoo.connectors import full_precision, pair_stages, same_size
 from distiller_zoo.registry import distillers
 
@@ -61,6 +61,3 @@ class ABound(FeatureDistiller):
             *pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
         )
         return abound_loss([connect(m) for connect, m in zip(self.connectors, maps_s)], maps_t)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        return {}

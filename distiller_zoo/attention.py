@@ -33,6 +33,6 @@ class Attention(FeatureDistiller):
 
     default_weight = 1000.0
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         pairs = pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
-        return {"attention": sum(attention_loss(s, t) for s, t in pairs)}
+        return sum(attention_loss(s, t) for s, t in pairs)

@@ -131,6 +131,6 @@ class FeatureDistiller(Distiller):
         """The student's outputs with the logits, and the `head_input`, of the head that this method puts on it."""
         raise NotImplementedError
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        """Named scalar losses. The teacher's outputs carry no gradient."""
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+        """A scalar loss. The teacher's outputs carry no gradient. Not called unless `in_main_stage`."""
         raise NotImplementedError

@@ -35,7 +35,7 @@ class Correlation(FeatureDistiller):
     def describe(self) -> str:
         return f"embeddings of {self.embed_s.linear.out_features}"
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         embedded_s = self.embed_s(full_precision(student)[-1])  # (B, D)
         embedded_t = self.embed_t(full_precision(teacher)[-1])
-        return {"correlation": correlation_loss(embedded_s, embedded_t)}
+        return correlation_loss(embedded_s, embedded_t)

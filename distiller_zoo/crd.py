@@ -175,13 +175,13 @@ class CRD(FeatureDistiller):
             f"embeddings of {self.contrast.memory_v1.shape[1]}"
         )
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         v1 = F.normalize(self.embed_s(full_precision(student)[-1]))  # (B, D)
         v2 = F.normalize(self.embed_t(full_precision(teacher)[-1]))
         loss = self.contrast(v1, v2, self.draw_indices(batch.rows))
         if batch.is_clean:
             self.contrast.update(v1, v2, batch.rows)
-        return {"crd": loss}
+        return loss
 
     def draw_indices(self, rows: torch.Tensor) -> torch.Tensor:
         """rows: (B,) -> (B, 1 + nce_k) images to contrast them with."""

@@ -49,7 +49,7 @@ class Factor(FeatureDistiller):
         features = full_precision(teacher)[-2]
         return F.mse_loss(self.paraphraser(features), features)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         with torch.no_grad():
             teacher_factor = self.paraphraser.encoder(full_precision(teacher)[-2])
-        return {"factor": factor_loss(self.translator(full_precision(student)[-2]), teacher_factor)}
+        return factor_loss(self.translator(full_precision(student)[-2]), teacher_factor)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
+from distiller_zoo.base import FeatureDistiller, Outputs, Setting
 from distiller_zoo.connectors import full_precision, pair_stages, require_equal_channels, same_size
 from distiller_zoo.registry import distillers
 
@@ -57,6 +57,3 @@ class FSP(FeatureDistiller):
         return fsp_loss(
             *zip(*pair_stages(full_precision(student)[:-1], full_precision(teacher)[:-1]))
         )
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        return {}

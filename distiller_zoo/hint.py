@@ -40,6 +40,6 @@ class Hint(FeatureDistiller):
     def describe(self) -> str:
         return f"map {self.layer}"
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         mapped = self.regressor(full_precision(student)[self.layer])
-        return {"hint": hint_loss(mapped, full_precision(teacher)[self.layer])}
+        return hint_loss(mapped, full_precision(teacher)[self.layer])

@@ -91,10 +91,10 @@ class KDSVD(FeatureDistiller):
             )
         require_equal_channels("kdsvd", pairs)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         maps_s, maps_t = zip(
             *pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
         )
         vectors_s = [right_vectors(m, self.student_vectors) for m in maps_s]
         vectors_t = [right_vectors(m, self.teacher_vectors) for m in maps_t]
-        return {"kdsvd": kdsvd_loss(vectors_s, vectors_t)}
+        return kdsvd_loss(vectors_s, vectors_t)

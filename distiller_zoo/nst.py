@@ -37,6 +37,6 @@ class NST(FeatureDistiller):
 
     default_weight = 50.0
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         pairs = pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
-        return {"nst": sum(nst_loss(s, t) for s, t in pairs)}
+        return sum(nst_loss(s, t) for s, t in pairs)

@@ -34,5 +34,5 @@ class PKT(FeatureDistiller):
 
     default_weight = 30000.0
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"pkt": pkt_loss(full_precision(student)[-1], full_precision(teacher)[-1])}
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+        return pkt_loss(full_precision(student)[-1], full_precision(teacher)[-1])

@@ -135,7 +135,7 @@ class Review(FeatureDistiller):
     def describe(self) -> str:
         return f"review of {len(self.fusions)} levels, weight ramps up over {self.warmup} epochs"
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         levels = zip(
             self.fusions, _maps_from_deep(student.features), _maps_from_deep(teacher.features)
         )
@@ -143,4 +143,4 @@ class Review(FeatureDistiller):
         for fuse, student_map, teacher_map in levels:
             predicted, merged = fuse(at_least_float32(student_map), merged, teacher_map.shape[2:])
             losses.append(hcl_loss(predicted, teacher_map))
-        return {"review": self.ramp * sum(losses)}
+        return self.ramp * sum(losses)

@@ -43,5 +43,5 @@ class RKD(FeatureDistiller):
 
     default_weight = 1.0
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"rkd": rkd_loss(full_precision(student)[-1], full_precision(teacher)[-1])}
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+        return rkd_loss(full_precision(student)[-1], full_precision(teacher)[-1])

@@ -30,7 +30,5 @@ class Similarity(FeatureDistiller):
 
     default_weight = 3000.0
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        return {
-            "similarity": similarity_loss(full_precision(student)[-2], full_precision(teacher)[-2])
-        }
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+        return similarity_loss(full_precision(student)[-2], full_precision(teacher)[-2])

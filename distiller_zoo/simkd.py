@@ -78,5 +78,5 @@ class SimKD(FeatureDistiller):
         vector = self.project(at_least_float32(student.features[-2])).mean((2, 3))
         return replace(student, logits=F.linear(vector, self.weight, self.bias), head_input=vector)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"simkd": simkd_loss(student.head_input, teacher.features[-1])}
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+        return simkd_loss(student.head_input, teacher.features[-1])

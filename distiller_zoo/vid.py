@@ -59,6 +59,6 @@ class VID(FeatureDistiller):
         pairs = pair_stages(setting.student_shapes[1:-1], setting.teacher_shapes[1:-1])
         self.predictors = nn.ModuleList(Predictor(s[1], t[1]) for s, t in pairs)
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         pairs = pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
-        return {"vid": sum(predictor(s, t) for predictor, (s, t) in zip(self.predictors, pairs))}
+        return sum(predictor(s, t) for predictor, (s, t) in zip(self.predictors, pairs))

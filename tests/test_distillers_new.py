@@ -489,11 +489,11 @@ def test_review_goes_from_deep_to_shallow():
     stage1, merged = fuse[3](s[1], merged, (32, 32))
     expected = review.hcl_loss(vector, t[4].view(4, 64, 1, 1)) + review.hcl_loss(stage3, t[3])
     expected += review.hcl_loss(stage2, t[2]) + review.hcl_loss(stage1, t[1])
-    close(method(with_head(method, student), teacher, BATCH)["review"], expected, rel=1e-5)
+    close(method(with_head(method, student), teacher, BATCH), expected, rel=1e-5)
     (to_deepest,) = torch.autograd.grad(review.hcl_loss(stage1, t[1]), s[4], retain_graph=True)
     assert to_deepest.abs().sum() > 0
     method.start_epoch(5)
-    close(method(with_head(method, student), teacher, BATCH)["review"], 0.25 * expected, rel=1e-5)
+    close(method(with_head(method, student), teacher, BATCH), 0.25 * expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", [review.Review, simkd.SimKD])
@@ -502,7 +502,7 @@ def test_any_pair_trains_the_student_and_the_method(method, teacher_name, studen
     method, setting, student, teacher = pair_of(method, teacher_name, student_name, size)
     for feature in student.features:
         feature.retain_grad()
-    (loss,) = method(with_head(method, student), teacher, BATCH).values()
+    loss = method(with_head(method, student), teacher, BATCH)
     assert loss.shape == () and float(loss.detach()) > 0
     loss.backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in method.parameters())
@@ -524,7 +524,7 @@ def test_simkd_uses_the_teachers_classifier(teacher_name, student_name, size):
     projected_teacher = F.linear(teacher.features[-1], method.weight, method.bias)
     torch.testing.assert_close(projected_teacher, teacher.logits)
     error = (vector - teacher.features[-1]).square().mean()
-    close(method(with_head(method, student), teacher, BATCH)["simkd"], error, rel=1e-5)
+    close(method(with_head(method, student), teacher, BATCH), error, rel=1e-5)
     assert not {"weight", "bias"} & dict(method.named_parameters()).keys()
     assert {"weight", "bias"} < method.state_dict().keys()
 
@@ -569,10 +569,8 @@ def test_feature_methods_take_half_precision(name):
     half = [
         Outputs(o.logits, [f.detach().bfloat16() for f in o.features]) for o in (student, teacher)
     ]
-    (loss,), (full,) = (
-        method(with_head(method, half[0]), half[1], BATCH).values(),
-        method(with_head(method, student), teacher, BATCH).values(),
-    )
+    loss = method(with_head(method, half[0]), half[1], BATCH)
+    full = method(with_head(method, student), teacher, BATCH)
     assert loss.dtype == torch.float32
     close(loss, full, rel=0.02)
 

@@ -299,7 +299,7 @@ class DistillStep:
         """Of one view."""
         losses = {}
         for name, method in self.feature.items():
-            losses |= method(student[name], teacher[name], batch)
+            losses[name] = method(student[name], teacher[name], batch)
         return losses
 
 
