@@ -1,7 +1,7 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # T. stddev of each DA scheme: measures it with the teachers of the nine pairs, one pass each.
 # Runs what is not finished; --print prints the commands instead, --status lists how far they are. All options:
 # python scripts/sweep.py --help
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-exec "${PYTHON:-python}" scripts/sweep.py --dataset tinyimagenet --kind stddev "$@"
+set -eu
+cd "$(dirname "$0")/.."
+exec scripts/python.sh scripts/sweep.py --dataset tinyimagenet --kind stddev "$@"

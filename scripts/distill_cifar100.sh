@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # Distils on CIFAR-100 with each method, with the weights that its paper, or CRD's comparison, gives.
 #
 #   scripts/distill_cifar100.sh crd dkd                     these methods, one after the other
@@ -8,15 +8,15 @@
 #
 #   TEACHER=wrn_40_2 STUDENT=wrn_16_2    the networks; the teacher's file is
 #                                        $SAVE/models/${TEACHER}_vanilla/ckpt_epoch_240.pth
-#   SAVE=save  PYTHON=python
+#   SAVE=save  PYTHON=FILE
 #
 # To cross a method with a mix mode, add: -- --lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+set -eu
+cd "$(dirname "$0")/.."
 
-teacher=${TEACHER:-wrn_40_2} student=${STUDENT:-wrn_16_2} save=${SAVE:-save} python=${PYTHON:-python}
-all=(kd hint attention similarity correlation vid rkd pkt abound factor kdsvd fsp nst crd kd+crd
-    dkd dist nkd ttm wttm mlkd ls dkd_ls mlkd_ls review simkd)
+teacher=${TEACHER:-wrn_40_2} student=${STUDENT:-wrn_16_2} save=${SAVE:-save}
+all="kd hint attention similarity correlation vid rkd pkt abound factor kdsvd fsp nst crd kd+crd
+    dkd dist nkd ttm wttm mlkd ls dkd_ls mlkd_ls review simkd"
 
 # Gamma, alpha and beta. Where none are given, the published ones of the pair are the program's defaults.
 weights() {
@@ -40,25 +40,43 @@ weights() {
     esac
 }
 
+# The words as a shell reads them back.
+quoted() {
+    for word in "$@"; do
+        case $word in
+        *[!A-Za-z0-9_.,:/+=-]* | '') printf "'%s' " "$(printf '%s' "$word" | sed "s/'/'\\\\''/g")" ;;
+        *) printf '%s ' "$word" ;;
+        esac
+    done
+    echo
+}
+
 print_only=false
-[[ ${1:-} == --print ]] && print_only=true && shift
-methods=()
-while [[ $# -gt 0 && $1 != -- ]]; do
-    methods+=("$1")
+if [ "${1:-}" = --print ]; then
+    print_only=true
+    shift
+fi
+methods=
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    methods="$methods $1"
     shift
 done
-[[ ${1:-} == -- ]] && shift
-[[ ${#methods[@]} -gt 0 ]] || methods=("${all[@]}")
+[ "${1:-}" != -- ] || shift
 
-for method in "${methods[@]}"; do
+distil() {
+    method=$1
+    shift
     # shellcheck disable=SC2046  # the weights are several words
-    command=("$python" train_student.py --path_t "$save/models/${teacher}_vanilla/ckpt_epoch_240.pth"
-        --model_s "$student" --distill "$method" $(weights "$method")
-        --project_name "${method}__${teacher}${student}__cifar100" "$@")
+    set -- train_student.py --path_t "$save/models/${teacher}_vanilla/ckpt_epoch_240.pth" \
+        --model_s "$student" --distill "$method" $(weights "$method") \
+        --project_name "${method}__${teacher}${student}__cifar100" "$@"
     if $print_only; then
-        printf '%q ' "${command[@]}"
-        echo
+        quoted python "$@"
     else
-        "${command[@]}"
+        scripts/python.sh "$@"
     fi
+}
+
+for method in ${methods:-$all}; do
+    distil "$method" "$@"
 done

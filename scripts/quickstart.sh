@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # From nothing to a table and a plot: trains a small teacher, distils a student under each of nine augmentations,
 # measures T. stddev of each, and shows how well it predicts the students.
 #
@@ -6,10 +6,10 @@
 #   scripts/quickstart.sh cifar100     a part of CIFAR-100
 #
 #   DATA_ROOT=DIR      where CIFAR-100 is, or shall be downloaded to (default: data beside this folder)
-#   VENV=DIR           another environment, see setup_env.sh
-set -euo pipefail
+#   VENV=DIR           another environment, see set_up_env.sh
+set -eu
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-"$root/scripts/setup_env.sh"
+root=$(cd "$(dirname "$0")/.." && pwd)
+"$root/scripts/set_up_env.sh"
 python=$(cd "${VENV:-$root/.venv}/bin" && pwd)/python
 exec "$python" "$root/scripts/quickstart.py" --data_root "${DATA_ROOT:-$root/data}" "$@"

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # Puts the paper's public teachers where the commands expect them: downloads the two archives, checks every file
 # (intact, nothing but weights, fits its model) and unpacks them below save/. Run it again to go on after a break.
 #
@@ -8,10 +8,10 @@
 #
 #   SAVE=DIR        where to (default: save beside this folder)
 #   SOURCE=URL      where from (default: the release of the original system)
-#   VENV=DIR        another environment, see setup_env.sh
-set -euo pipefail
+#   VENV=DIR        another environment, see set_up_env.sh
+set -eu
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd "$(dirname "$0")/.." && pwd)
 save=${SAVE:-$root/save}
 source=${SOURCE:-https://github.com/MingSun-Tse/Good-DA-in-KD/releases/download/v0.1}
 
@@ -22,33 +22,38 @@ fail() {
 
 # Brings save/teachers_NAME.zip; a part that is there already is continued.
 fetch() {
-    local archive=$save/teachers_$1.zip url=$source/teachers_$1.zip reason
-    [[ ! -f $archive ]] || return 0
+    archive=$save/teachers_$1.zip
+    url=$source/teachers_$1.zip
+    [ ! -f "$archive" ] || return 0
     command -v curl >/dev/null || fail "there is no curl; fetch $url yourself and put it at $archive"
     mkdir -p "$save" || fail "cannot write to $save; name another folder: SAVE=DIR"
     echo "downloading $url"
     reason=$(curl --fail --location --silent --show-error --connect-timeout 20 --retry 2 --continue-at - \
-        --output "$archive.part" "$url" 2>&1 | tail -n 1) ||
-        fail "$reason: $url. With no network, fetch it elsewhere, put it at $archive and run this again"
+        --output "$archive.part" "$url" 2>&1) ||
+        fail "$(echo "$reason" | tail -n 1): $url. With no network, fetch it elsewhere, put it at $archive" \
+            "and run this again"
     mv "$archive.part" "$archive"
 }
 
 unpack() {
-    "$root/scripts/setup_env.sh"
+    "$root/scripts/set_up_env.sh"
     "${VENV:-$root/.venv}/bin/python" "$root/scripts/unpack_teachers.py" --save "$save" "$1"
 }
 
-[[ $# -gt 0 ]] || set -- cifar100 tinyimagenet
+[ $# -gt 0 ] || set -- cifar100 tinyimagenet
 for name in "$@"; do
     case $name in
     cifar100 | tinyimagenet) ;;
-    *.zip) [[ -f $name ]] || fail "$name does not exist" ;;
+    *.zip) [ -f "$name" ] || fail "$name does not exist" ;;
     *) fail "unknown data set $name; choices: cifar100, tinyimagenet, or an archive FILE.zip" ;;
     esac
 done
 for name in "$@"; do
     case $name in
     *.zip) unpack "$name" ;;
-    *) fetch "$name" && unpack "$save/teachers_$name.zip" ;;
+    *)
+        fetch "$name"
+        unpack "$save/teachers_$name.zip"
+        ;;
     esac
 done

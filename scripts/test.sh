@@ -1,10 +1,10 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # Runs the tests, on up to four processors; installs what they need first. Arguments go to pytest:
 # scripts/test.sh -k cutmix
-set -euo pipefail
+set -eu
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-"$root/scripts/setup_env.sh"
+root=$(cd "$(dirname "$0")/.." && pwd)
+"$root/scripts/set_up_env.sh"
 python=$(cd "${VENV:-$root/.venv}/bin" && pwd)/python
 cd "$root"
 workers=$("$python" -c 'import os; print(min(os.cpu_count() or 1, 4))')

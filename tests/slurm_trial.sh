@@ -15,6 +15,7 @@
 # 5 scancel        a cancelled task must not come back; submitted again it goes on
 # 6 the rest       a failing line is not repeated; a finished one has nothing to do
 # At the end all runs must equal, bit for bit, those of the same commands without Slurm.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # for sh tests/...
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,11 +22,99 @@ def call(script, *arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+SHELL_SCRIPTS = sorted([*SCRIPTS.glob("*.sh"), *SCRIPTS.glob("*.sbatch")])
+SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
+SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+a_shell = pytest.mark.parametrize("shell", SHELLS)
+
+
+@a_shell
+@pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda path: path.name)
+def test_shell_syntax(shell, script):
+    assert subprocess.run([shell, "-n", script]).returncode == 0
+    assert script.read_text().startswith("#!/bin/sh\n")
+
+
+@pytest.mark.skipif(SHELLCHECK is None, reason="there is no shellcheck")
+def test_shellcheck_has_no_complaint():
+    result = subprocess.run([SHELLCHECK, *SHELL_SCRIPTS], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
 @pytest.mark.parametrize(
-    "script", sorted([*SCRIPTS.glob("*.sh"), *SCRIPTS.glob("*.sbatch")]), ids=lambda path: path.name
+    ("kind", "dataset"), [("S_test_loss", "cifar100"), ("T_stddev", "tinyimagenet")]
 )
-def test_shell_syntax(script):
-    assert subprocess.run(["bash", "-n", script]).returncode == 0
+def test_published_sweep_lines_run_from_any_folder(tmp_path, kind, dataset):
+    script = os.path.relpath(SCRIPTS / f"{kind}_different_DA_{dataset}.sh", tmp_path)
+    result = subprocess.run(
+        [SHELLS[0], script, "--print", "--trials", "1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHON": sys.executable},
+    )
+    assert result.returncode == 0, result.stderr
+    assert all("train_student.py" in line for line in result.stdout.splitlines())
+    assert list(tmp_path.iterdir()) == []
+
+
+def set_up_env(folder, shell, *words, conda='echo "conda $*" >> "$CALLS"'):
+    """Runs the script with a conda that notes its calls, or with none. Returns (result, the calls)."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in ("sh", "dash", "bash", "dirname"):
+        if found := shutil.which(name):
+            (programs / name).symlink_to(found)
+    if conda:
+        (programs / "conda").write_text(f"#!/bin/sh\n{conda}\n")
+        (programs / "conda").chmod(0o755)
+    calls = folder / "calls.txt"
+    calls.touch()
+    result = subprocess.run(
+        [shell, SCRIPTS / "set_up_env.sh", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PATH": str(programs), "CALLS": str(calls)},
+    )
+    return result, calls.read_text().splitlines()
+
+
+@a_shell
+@pytest.mark.parametrize(("asked", "made"), [("3.9.6", "3.10"), ("3.12", "3.12")])
+def test_published_set_up_line_makes_a_conda_environment(tmp_path, shell, asked, made):
+    absent = 'echo "conda $*" >> "$CALLS"; case $* in *--version) exit 1 ;; esac'
+    words = ("Good-DA-in-KD", asked, "requirements.txt")
+    result, calls = set_up_env(tmp_path, shell, *words, conda=absent)
+    name = f"Good-DA-in-KD_Py{made}"
+    assert result.returncode == 0, result.stderr
+    assert f"conda create --yes --name {name} python={made}" in calls
+    requirements = SCRIPTS.parent / "requirements.txt"
+    assert calls[-1].startswith(f"conda run -n {name} python -m pip install")
+    assert calls[-1].endswith(f"-r {SCRIPTS.parent}/requirements.txt") and requirements.exists()
+    assert ("is too old" in result.stdout) == (asked != made)
+    assert result.stdout.endswith(f"now: conda activate {name}\n")
+
+
+def test_set_up_env_uses_the_environment_that_is_there(tmp_path):
+    result, calls = set_up_env(tmp_path, "sh", "kd", "3.11", "requirements.txt")
+    assert result.returncode == 0 and "is there already" in result.stdout
+    assert not any("create" in call for call in calls)
+
+
+@a_shell
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("kd",), "NAME PYTHON_VERSION REQUIREMENTS_FILE"),
+        (("kd", "new", "requirements.txt"), "new is no version of Python"),
+        (("kd", "3.11", "other.txt"), "there is no file other.txt"),
+        (("kd", "3.11", "requirements.txt"), "there is no conda"),
+    ],
+)
+def test_set_up_env_refuses_in_one_line(tmp_path, shell, words, said):
+    result, _ = set_up_env(tmp_path, shell, *words, conda=None)
+    assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_quickstart_names_the_choices():
@@ -35,10 +124,10 @@ def test_quickstart_names_the_choices():
     )
 
 
-def printed_commands(*words, **variables):
+def printed_commands(*words, shell="sh", **variables):
     script = str(SCRIPTS / "distill_cifar100.sh")
     result = subprocess.run(
-        ["bash", script, "--print", *words],
+        [shell, script, "--print", *words],
         capture_output=True,
         text=True,
         check=True,
@@ -76,9 +165,11 @@ def test_distill_cifar100_gives_the_published_weights():
             )
 
 
-def test_distill_cifar100_passes_words_on():
-    (first, second) = printed_commands("crd", "ls", "--", "--trial", "2", "--lw_mix", "[1,0,1]")
-    assert first[-4:] == second[-4:] == ["--trial", "2", "--lw_mix", "[1,0,1]"]
+@a_shell
+def test_distill_cifar100_passes_words_on(shell):
+    words = ["--project", 'it\'s "new"', "--lw_mix", "[1,0,1]"]
+    (first, second) = printed_commands("crd", "ls", "--", *words, shell=shell)
+    assert first[-4:] == second[-4:] == words
     assert "crd" in first and "ls" in second
 
 
@@ -117,7 +208,7 @@ def start_task(folder, *arguments, **variables):
         "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "73", "SLURM_CPUS_PER_TASK": "4", "PYTHON": str(folder / "stub"),
     }  # fmt: skip
     return subprocess.Popen(
-        ["bash", str(copy), *arguments],
+        ["sh", str(copy), *arguments],
         cwd=folder / "elsewhere",
         env=environment | variables,
         stdout=subprocess.PIPE,

@@ -176,7 +176,7 @@ def epochs_of(run):
 def printed(script, *words):
     """The words are those of no run that may lie in the repository's Experiments/."""
     process = subprocess.run(
-        ["bash", str(SCRIPTS / script), "--print", *words, "--", "--limit_train", "12321"],
+        ["sh", str(SCRIPTS / script), "--print", *words, "--", "--limit_train", "12321"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHON": sys.executable},

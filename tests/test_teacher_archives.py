@@ -48,7 +48,7 @@ def bring(tmp_path, environment):
             "VENV": str(environment),
         }
         return subprocess.run(
-            ["bash", str(SCRIPT), *words],
+            ["sh", str(SCRIPT), *words],
             env={**os.environ, **variables},
             capture_output=True,
             text=True,

@@ -7,6 +7,7 @@
 # 1 whole   one epoch on two hosts, by torchrun on each; beside it the same epoch of one process
 # 2 cable   the link goes down in the middle of the second epoch: both hosts must end the run within a minute
 # 3 resume  one process goes on from there
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # for sh tests/...
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
