@@ -21,7 +21,7 @@ from helper.processes import distributed
 from helper.processes.interruption import listening
 from helper.run.checkpoint import describe_model
 from helper.run.provenance import provenance
-from helper.run.resume import open_run, resume
+from helper.run.resume import claim_same, open_run, resume
 from helper.setup import plan
 from helper.setup import scene as build
 from helper.setup.methods import make_methods
@@ -43,6 +43,9 @@ def work(options: argparse.Namespace) -> None:
     # Build and check everything before anything is written; networks before data: a download is not cheap.
     device = build.select_device(options.device, options.precision)
     distributed.start(device)
+    claim = claim_same(options, PROGRAM, vars(parse_student([])))
+    if claim.is_done:
+        return
     options.seed = distributed.agreed(options.seed)
     generators = build.make_generators(options.seed)
     source, request = datasets[options.dataset], data_request(options)

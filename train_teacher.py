@@ -19,7 +19,7 @@ from helper.processes.interruption import listening
 from helper.processes.sync_batchnorm import share_batchnorm
 from helper.run.checkpoint import describe_model, save_keeping_old
 from helper.run.provenance import provenance
-from helper.run.resume import open_run, resume, teacher_path
+from helper.run.resume import claim_same, open_run, resume, teacher_path
 from helper.setup import plan
 from helper.setup import scene as build
 from helper.speed import bfloat16
@@ -40,6 +40,10 @@ def work(options: argparse.Namespace) -> None:
     # Build and check everything before anything is written; the network before the data: a download is not cheap.
     device = build.select_device(options.device, options.precision)
     distributed.start(device)
+    target = teacher_path(options)
+    claim = claim_same(options, PROGRAM, vars(parse_teacher([])), product=target)
+    if claim.is_done:
+        return
     options.seed = distributed.agreed(options.seed)
     generators = build.make_generators(options.seed)
     source, request = datasets[options.dataset], data_request(options)
@@ -48,7 +52,6 @@ def work(options: argparse.Namespace) -> None:
     if options.sync_bn:
         share_batchnorm(model)
     augment = build.make_augmentation(options, spec)
-    target = teacher_path(options)
     data = source.load(request)
     splits = build.make_batches(data, options, device, generators["data"])
     settings = build.loop_settings(options)

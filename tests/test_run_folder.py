@@ -14,7 +14,7 @@ from PIL import Image
 
 from helper.cli.options import parse_student
 from helper.errors import UserError
-from helper.run import run_folder
+from helper.run import folder as run_folder
 from helper.run.files import Lock
 from helper.run.folder import RunFolder, command_line, tile, user_and_ip
 from helper.run.resume import run_root

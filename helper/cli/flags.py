@@ -248,7 +248,8 @@ def student_parser() -> OptionParser:
     resume("--resume_student", default="", metavar="FILE",
            help="continue from a run's weights/ckpt.pth, in its folder: repeat the whole command and add this")
     resume("--resume_ExpID", default="", metavar="ID",
-           help="the same by the run folder's name or a part of it; latest: the newest run")
+           help="the same by the run folder's name or a part of it; latest: the newest run; same: the run of this very "
+                "command, which goes on, begins, or is found done")
     resume("--model_path",
            help=argparse.SUPPRESS)
     resume("--tb_path",
@@ -279,5 +280,6 @@ def teacher_parser() -> OptionParser:
     resume("--resume", default="", metavar="FILE", new=True,
            help="continue from a run's weights/ckpt.pth, in its folder: repeat the whole command and add this")
     resume("--resume_ExpID", default="", metavar="ID",
-           help="the same by the run folder's name or a part of it; latest: the newest run")
+           help="the same by the run folder's name or a part of it; latest: the newest run; same: the run of this very "
+                "command, which goes on, begins, or is found done")
     return parser

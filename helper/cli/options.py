@@ -50,7 +50,8 @@ def finish_common(options: argparse.Namespace, model_name: str) -> None:
         ]
         if options.epochs < 1:
             raise UserError(f"--epoch_factor {options.epoch_factor:g} leaves no epoch")
-    if options.seed is None:
+    options.seed_is_drawn = options.seed is None
+    if options.seed_is_drawn:
         options.seed = secrets.randbelow(2**31)
     schedule_bounds(options)
     weight_decay_schedule(options)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 from pathlib import Path
+from typing import IO
 
 from helper.errors import UserError
 
@@ -51,6 +52,22 @@ class AppendedText:
         self._file.close()
 
 
+def take_lock(file: IO[str], *, byte: int | None = None) -> bool:
+    """Lock a file, or one byte of it, until it is closed. False if another process has it.
+
+    Not flock, and so not the library filelock: child processes, which decode images, would hold that too.
+    """
+    span = (0, 0) if byte is None else (1, byte)  # length (0: all of it) and start
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, *span)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return True
+
+
 class Lock:
     """One process writes to a run folder. The system takes the lock back when the process ends, however it ends.
 
@@ -64,17 +81,11 @@ class Lock:
         if self._is_new and not create:
             return
         self._file = open(self._path, "a+")
-        try:
-            # Not flock: child processes, which decode images, would hold that too.
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
+        if not take_lock(self._file):
             self._file.seek(0)
             holder = self._file.read(200).strip()
             self._file.close()
-            raise UserError(f"{run} is in use by {holder or 'another process'}") from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+            raise UserError(f"{run} is in use by {holder or 'another process'}")
         if create:
             self._file.truncate(0)
             self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

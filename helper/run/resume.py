@@ -1,25 +1,90 @@
 """Run folders by name, and continuing a run where it stopped."""
 
 import argparse
-import contextlib
 import json
 import os
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from helper.errors import UserError
 from helper.loop.state import RunState
 from helper.processes import distributed
 from helper.run import last_two
-from helper.run.files import Lock
+from helper.run.files import Lock, take_lock
 from helper.run.folder import RunFolder, SilentRunFolder
+from helper.run.same import MAY_CHANGE, SAME, Runs, State, identity, read_options
 
-MAY_CHANGE = frozenset(
-    "epochs epoch_factor lr_decay_epochs seed device num_workers data_root cache_dir path_t model_t_pretrained "
-    "finetune_student model_s_pretrained model_path tb_path project_name debug note print_interval tb_freq "
-    "save_freq save_img_interval screen_print test_teacher dry_run resume resume_student resume_ExpID".split()
-)
-"""Options that a resumed run need not repeat; any other must be what it was."""
+
+class Claim(NamedTuple):
+    """What `--resume_ExpID same` has found. To be kept until the run ends: it keeps other processes out."""
+
+    is_done: bool
+    file: IO[str] | None = None
+
+
+def claim_same(
+    options: argparse.Namespace,
+    program: str,
+    defaults: Mapping[str, Any],
+    *,
+    product: Path | None = None,
+) -> Claim:
+    """Carry out `--resume_ExpID same`, as the start of a process after torchrun's restart does by itself.
+
+    If the run of this very command was interrupted, `options` are changed to resume it, with its seed. Where there is none,
+    a new run is to begin. It is not done while `product`, a file that it writes, is absent. `defaults`: the program's
+    options where none are given. UserError if another process runs the command.
+    """
+    is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    names_a_run = any(getattr(options, name, "") for name in ("resume", "resume_student"))
+    if options.resume_ExpID != SAME and (options.resume_ExpID or names_a_run or not is_restart):
+        return Claim(is_done=False)
+    key, runs = (
+        identity(vars(options), defaults),
+        Runs(run_root(options), program, lambda given: identity(given, defaults)),
+    )
+    state = None
+    if distributed.is_first():
+        state = (
+            last_begun(runs, key, options.epochs) if is_restart else runs.look(key, options.epochs)
+        )
+        if state.name == "done" and product is not None and not product.exists():
+            state = state._replace(name="interrupted")
+    state = distributed.agreed(state)
+    if state.name == "running":
+        raise UserError(f"--resume_ExpID same: this command is running already {state.note}")
+    if state.name == "done":
+        print(f"this command is done, see {state.run}", flush=True)
+        return Claim(is_done=True)
+    options.resume_ExpID = ""
+    if state.name == "interrupted":
+        options.resume_ExpID = state.run.name
+        options.seed = (read_options(state.run) or {}).get("seed", options.seed)
+    elif not options.dry_run and distributed.is_first():
+        return Claim(is_done=False, file=lock_command(run_root(options), key))
+    return Claim(is_done=False)
+
+
+def last_begun(runs: Runs, key: str, epochs: int) -> State:
+    """The newest run of a job, which torchrun starts anew: it is known to have died."""
+    for run in reversed(runs.of(key, epochs)):
+        if last_two.newest_in(run / "weights") is not None:
+            return State("interrupted", run)
+    return State("to do")
+
+
+def lock_command(root: Path, key: str) -> IO[str]:
+    """Nobody else begins this command while the file is open. UserError if somebody does."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        file = open(root / ".commands.lock", "a+")
+    except OSError as error:
+        raise UserError(f"cannot make a run folder in {root}: {error.strerror}") from None
+    if not take_lock(file, byte=zlib.crc32(key.encode())):
+        raise UserError("--resume_ExpID same: this command is running already, it has just begun")
+    return file
 
 
 class Resumed(NamedTuple):
@@ -52,12 +117,7 @@ def resume(
     """
     path = getattr(options, flag.removeprefix("--"))
     if not path and not options.resume_ExpID:
-        if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
-            return None
-        path = run_before_restart(options, program, found_out) if distributed.is_first() else ""
-        path, flag = distributed.agreed(path), "torchrun's restart:"
-        if not path:
-            return None
+        return None
     if not path:
         flag = f"--resume_ExpID {options.resume_ExpID}:"
         first = distributed.is_first()
@@ -123,12 +183,9 @@ def check_same_job(
 
     What the run `found_out` itself, as the teacher's model and checksum, must be the same too.
     """
-    try:
-        before = json.loads((run / "log" / "args.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(f"{flag} {run} is no run folder: it has no log/args.json") from None
-    if not isinstance(before, dict):
-        raise UserError(f"{flag} {run}: its log/args.json is damaged")
+    before = read_options(run)
+    if before is None:
+        raise UserError(f"{flag} {run} is no run folder: its log/args.json is absent or damaged")
     if before.get("program", program) != program:
         raise UserError(f"{flag} {run} is a run of {before['program']}")
     now = json.loads(json.dumps(vars(options) | found_out, default=str))
@@ -145,6 +202,8 @@ def find_checkpoint(exp_id: str, root: Path, program: str) -> Path:
     found = sorted(filter(None, newest), key=lambda path: path.stat().st_mtime)
     if exp_id == "latest":
         found = [path for path in found if is_run_of(program, path.parent.parent)]
+    elif whole := [path for path in found if exp_id == path.parent.parent.name]:
+        found = whole
     else:
         found = [path for path in found if exp_id in path.parent.parent.name]
         if len(found) > 1:
@@ -157,28 +216,8 @@ def find_checkpoint(exp_id: str, root: Path, program: str) -> Path:
     return found[-1].with_name(last_two.LATEST)
 
 
-def run_before_restart(options: argparse.Namespace, program: str, found_out: dict[str, str]) -> str:
-    """The checkpoint of the newest run of this very job, which torchrun starts anew; empty if it has none yet."""
-    runs = sorted(
-        run_root(options).glob("*/log/args.json"),
-        key=lambda path: path.stat().st_mtime,
-        reverse=True,
-    )
-    for run in (path.parent.parent for path in runs):
-        newest = last_two.newest_in(run / "weights")
-        with contextlib.suppress(UserError):
-            check_same_job(options, program, "", run, found_out)
-            if newest is not None:
-                return str(newest.with_name(last_two.LATEST))
-    return ""
-
-
 def is_run_of(program: str, run: Path) -> bool:
-    try:
-        args = json.loads((run / "log" / "args.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(args, dict) and args.get("program") == program
+    return (read_options(run) or {}).get("program") == program
 
 
 def open_run(
