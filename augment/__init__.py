@@ -1,6 +1,6 @@
-"""The second, stronger view of a batch: `mix_modes[name](spec, settings)(images, generator)`.
+"""The second, stronger view of a batch: `build("cutout:size=8+mixup", spec, settings)(images, generator)`.
 
-To add a mix mode: a file with a registered Augmentation, an import below, a test.
+To add a stage: a file with a registered Augmentation, an import below, a test. chain.py has the grammar.
 """
 
 from augment import geometric  # noqa: F401  (imported to be registered, in the order of the paper's tables)
@@ -8,15 +8,31 @@ from augment import cutout  # noqa: F401
 from augment import autoaugment  # noqa: F401
 from augment import mixup  # noqa: F401
 from augment import cutmix  # noqa: F401
+from augment import resizedcrop  # noqa: F401
+from augment import patches  # noqa: F401
+from augment import noise  # noqa: F401
+from augment import colour  # noqa: F401
+from augment import several  # noqa: F401
 from augment.base import Augmentation, Augmented, MixSettings, mix_modes
+from augment.chain import Stage, build, parse, picks, spell_chain, with_flags
 from augment.pick import Pick, PoolLogits, pick_criteria
 
+PUBLISHED = ("identity", "flip", "crop", "crop+flip", "cutout", "autoaugment", "mixup", "cutmix")
+"""The paper's schemes, its picks apart."""
+
 __all__ = [
+    "PUBLISHED",
     "Augmentation",
     "Augmented",
     "MixSettings",
     "Pick",
     "PoolLogits",
+    "Stage",
+    "build",
     "mix_modes",
+    "parse",
     "pick_criteria",
+    "picks",
+    "spell_chain",
+    "with_flags",
 ]

@@ -2,7 +2,7 @@
 
 E. Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", CVPR 2019, arXiv 1805.09501, with
 torchvision's policies and operations on uint8 images. One policy, one pair of coin tosses and signs serve
-the whole batch (unless --mix_draw sample). Pixels are rounded to bytes, so an operation that does not
+the whole batch (unless draw=sample). Pixels are rounded to bytes, so an operation that does not
 happen changes nothing (the original system truncates, which darkens a fifth of the byte values by one).
 """
 
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, mix_modes
+from augment.keys import Value, key
 from dataset.batches import normalize_for
 from dataset.spec import DatasetSpec
 
@@ -25,8 +26,14 @@ class PolicyDraw(NamedTuple):
 
 @mix_modes.register("autoaugment")
 class AutoAugment(Augmentation):
-    def __init__(self, spec: DatasetSpec, settings: MixSettings) -> None:
-        super().__init__(spec, settings)
+    """A policy drawn anew for each batch, or for each image."""
+
+    policy = key(
+        None, choices=("cifar10", "imagenet", "svhn"), help="learned on which data; the data set's"
+    )
+
+    def __init__(self, spec: DatasetSpec, settings: MixSettings, **values: Value) -> None:
+        super().__init__(spec, settings, **values)
         # Imported here because it takes a second that no other mix mode needs.
         from torchvision.transforms import AutoAugment as TorchvisionAutoAugment
         from torchvision.transforms import AutoAugmentPolicy
@@ -39,7 +46,7 @@ class AutoAugment(Augmentation):
             def get_params(self, transform_num: int) -> PolicyDraw:
                 return self.draw
 
-        self.operations = WithGivenDraw(AutoAugmentPolicy(spec.autoaugment_policy))
+        self.operations = WithGivenDraw(AutoAugmentPolicy(self.policy or spec.autoaugment_policy))
 
     def sample(self, batch_size: int, generator: torch.Generator) -> list[PolicyDraw]:
         return [

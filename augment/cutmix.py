@@ -1,8 +1,8 @@
 """CutMix: a box of another image of the batch pasted in.
 
 S. Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
-ICCV 2019, arXiv 1905.04899. lam ~ Beta(1, 1), which is the uniform distribution; one box for the batch (unless
---mix_draw sample), partners per image and never the image itself.
+ICCV 2019, arXiv 1905.04899. lam ~ Beta(alpha, alpha), published alpha 1 (uniform); one box for the batch (unless
+draw=sample), partners per image and never the image itself.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,9 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, mix_modes
+from augment.beta import draw_beta
 from augment.boxes import box_mask, draw_box, kept_share
+from augment.keys import Value, key
 from dataset.spec import DatasetSpec
 
 
@@ -25,18 +27,22 @@ class CutMixDraw(NamedTuple):
 class CutMix(Augmentation):
     """lam in the result is the exact share of the image that was kept, after the box was clipped."""
 
-    def __init__(self, spec: DatasetSpec, settings: MixSettings) -> None:
-        super().__init__(spec, settings)
+    mixes = True
+    alpha = key(1.0, 0.01, 100, "lam ~ Beta(alpha, alpha)")
+    box = key("rand_bbox", choices=draw_box, help="how the box is drawn", flag="bbox")
+
+    def __init__(self, spec: DatasetSpec, settings: MixSettings, **values: Value) -> None:
+        super().__init__(spec, settings, **values)
         self.start_epoch(1)
 
     def start_epoch(self, epoch: int) -> None:
         self.floor, self.ceiling = self.settings.floor(epoch), self.settings.ceiling(epoch)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> CutMixDraw:
-        lam = torch.rand(self.draws(batch_size), generator=generator, dtype=torch.float64)
+        lam = draw_beta(self.alpha, self.draws(batch_size), generator)
         lam = scale_lam(lam, self.floor, self.ceiling)
         side = self.spec.img_size
-        boxes = draw_box[self.settings.box](lam, side, side, generator)
+        boxes = draw_box[self.box](lam, side, side, generator)
         return CutMixDraw(boxes, derangement(batch_size, generator))
 
     def apply(self, images: torch.Tensor, draw: CutMixDraw) -> Augmented:
@@ -54,7 +60,7 @@ class CutMix(Augmentation):
 
 
 def scale_lam(lam: torch.Tensor, floor: float, ceiling: float) -> torch.Tensor:
-    """Uniform draws from 0..1 moved to floor..ceiling."""
+    """Draws from 0..1 moved to floor..ceiling."""
     return floor + (ceiling - floor) * lam
 
 

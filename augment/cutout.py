@@ -1,7 +1,8 @@
-"""Cutout: one square hole of the mean colour.
+"""Cutout: square holes of the mean colour.
 
 T. DeVries, G. Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017,
-arXiv 1708.04552. One hole serves the whole batch (unless --mix_draw sample); its side is the data set's.
+arXiv 1708.04552. The authors' sides: 8 for CIFAR-100, 16 for CIFAR-10, one hole. The same holes serve the whole
+batch (unless draw=sample). An odd side is exact here; the authors' code shrinks it by one pixel.
 """
 
 from typing import NamedTuple
@@ -9,11 +10,12 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, mix_modes
-from augment.boxes import box_mask, centred_boxes
+from augment.boxes import box_mask
+from augment.keys import key
 
 
 class HoleDraw(NamedTuple):
-    """Centres of the holes in pixels, each (1,) or (B,)."""
+    """Centres of the holes in pixels, each (n * holes,), where n is 1 or B."""
 
     center_y: torch.Tensor
     center_x: torch.Tensor
@@ -21,16 +23,23 @@ class HoleDraw(NamedTuple):
 
 @mix_modes.register("cutout")
 class Cutout(Augmentation):
+    """Centres are uniform over the pixels; holes are clipped at the border."""
+
+    size = key(None, 1, 224, "side of a hole in pixels; the data set's published one", kind=int)
+    holes = key(1, 1, 64, "how many holes")
+
     def sample(self, batch_size: int, generator: torch.Generator) -> HoleDraw:
-        shape = (self.draws(batch_size),)
+        shape = (self.draws(batch_size) * self.holes,)
         center_y = torch.randint(self.spec.img_size, shape, generator=generator)
         center_x = torch.randint(self.spec.img_size, shape, generator=generator)
         return HoleDraw(center_y, center_x)
 
     def apply(self, images: torch.Tensor, draw: HoleDraw) -> Augmented:
         height, width = images.shape[2:]
-        half = torch.full_like(draw.center_x, self.spec.cutout_size // 2)
-        holes = centred_boxes(draw.center_x, draw.center_y, half, half, height=height, width=width)
-        hole = box_mask(holes.to(images.device, non_blocking=True), height, width)  # (n, 1, H, W)
+        size = self.size or self.spec.cutout_size
+        left, top = draw.center_x - size // 2, draw.center_y - size // 2
+        boxes = torch.stack([left, top, left + size, top + size], dim=1)  # clipped by the mask
+        hole = box_mask(boxes.to(images.device, non_blocking=True), height, width)
+        hole = hole.unflatten(0, (-1, self.holes)).any(1)  # (n, 1, H, W)
         mean_color = images.new_zeros(())  # what 0 is after normalisation
         return Augmented(torch.where(hole, mean_color, images))

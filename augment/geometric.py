@@ -1,16 +1,15 @@
 """identity, flip, crop and crop+flip: the default DA once more, as a second view.
 
-Unlike the default DA, one offset and one mirror flag serve the whole batch (unless --mix_draw sample).
+Unlike the default DA, one offset and one mirror flag serve the whole batch (unless draw=sample).
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import torch
 
-from augment.base import Augmentation, Augmented, MixSettings, mix_modes
+from augment.base import Augmentation, Augmented, mix_modes
+from augment.keys import key
 from dataset.batches import crop_and_flip, normalize_for
-from dataset.spec import DatasetSpec
 
 
 class ShiftDraw(NamedTuple):
@@ -21,26 +20,21 @@ class ShiftDraw(NamedTuple):
     mirror: torch.Tensor
 
 
-class Geometric(Augmentation):
-    """A crop out of a black margin, a mirror image with probability 0.5, both, or neither."""
+@mix_modes.register("identity")
+class Identity(Augmentation):
+    """The batch itself."""
 
-    def __init__(self, spec: DatasetSpec, settings: MixSettings, *, crop: bool, flip: bool) -> None:
-        super().__init__(spec, settings)
-        self.crop, self.flip = crop, flip
+    def sample(self, batch_size: int, generator: torch.Generator) -> None:
+        return None
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> ShiftDraw:
-        count, padding = self.draws(batch_size), self.spec.crop_padding
-        top, left = torch.zeros(2, count, dtype=torch.long)
-        mirror = torch.zeros(count, dtype=torch.bool)
-        if self.crop:
-            top, left = torch.randint(-padding, padding + 1, (2, count), generator=generator)
-        if self.flip:
-            mirror = torch.rand(count, generator=generator) < 0.5
-        return ShiftDraw(top, left, mirror)
+    def apply(self, images: torch.Tensor, draw: None) -> Augmented:
+        return Augmented(images)
+
+
+class Shift(Augmentation):
+    """Pixels moved by a draw; `sample` is the subclass's."""
 
     def apply(self, images: torch.Tensor, draw: ShiftDraw) -> Augmented:
-        if not (self.crop or self.flip):
-            return Augmented(images)
         device = images.device
         moved = crop_and_flip(
             images.permute(0, 2, 3, 1),  # (B, H, W, 3)
@@ -53,5 +47,39 @@ class Geometric(Augmentation):
         return Augmented(moved.permute(0, 3, 1, 2))
 
 
-for _name in ("identity", "flip", "crop", "crop+flip"):
-    mix_modes.register(_name)(partial(Geometric, crop="crop" in _name, flip="flip" in _name))
+@mix_modes.register("flip")
+class Flip(Shift):
+    """The mirror image."""
+
+    p = key(0.5, 0, 1, "how often it happens")
+    draws_its_p = True
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> ShiftDraw:
+        count = self.draws(batch_size)
+        top, left = torch.zeros(2, count, dtype=torch.long)
+        return ShiftDraw(top, left, torch.rand(count, generator=generator) < self.p)
+
+
+@mix_modes.register("crop")
+class Crop(Shift):
+    """A crop of the same size out of a black margin."""
+
+    padding = key(
+        None, 0, 112, "pixels of the margin; the data set's: an eighth of the side", kind=int
+    )
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> ShiftDraw:
+        count = self.draws(batch_size)
+        padding = self.spec.crop_padding if self.padding is None else self.padding
+        top, left = torch.randint(-padding, padding + 1, (2, count), generator=generator)
+        return ShiftDraw(top, left, torch.zeros(count, dtype=torch.bool))
+
+
+@mix_modes.register("crop+flip")
+class CropFlip(Crop):
+    """Both in one pass: the same draws and pixels as the chain of the two."""
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> ShiftDraw:
+        shift = super().sample(batch_size, generator)
+        mirror = torch.rand(self.draws(batch_size), generator=generator) < 0.5
+        return shift._replace(mirror=mirror)

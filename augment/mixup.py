@@ -1,7 +1,8 @@
 """mixup: every image blended with another of the batch.
 
-H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, arXiv 1710.09412. lam ~ Beta(1, 1),
-which is the uniform distribution; one lam for the batch (unless --mix_draw sample), partners per image.
+H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, arXiv 1710.09412. lam ~ Beta(alpha,
+alpha): the paper has alpha 1 on CIFAR (uniform) and 0.2 on ImageNet. One lam for the batch (unless draw=sample),
+partners per image.
 """
 
 from typing import NamedTuple
@@ -9,6 +10,8 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, mix_modes
+from augment.beta import draw_beta
+from augment.keys import key
 
 
 class MixUpDraw(NamedTuple):
@@ -20,8 +23,13 @@ class MixUpDraw(NamedTuple):
 
 @mix_modes.register("mixup")
 class MixUp(Augmentation):
+    """lam * x + (1 - lam) * x[partner]."""
+
+    mixes = True
+    alpha = key(1.0, 0.01, 100, "lam ~ Beta(alpha, alpha)")
+
     def sample(self, batch_size: int, generator: torch.Generator) -> MixUpDraw:
-        lam = torch.rand(self.draws(batch_size), generator=generator, dtype=torch.float64)
+        lam = draw_beta(self.alpha, self.draws(batch_size), generator)
         return MixUpDraw(lam, torch.randperm(batch_size, generator=generator))
 
     def apply(self, images: torch.Tensor, draw: MixUpDraw) -> Augmented:

@@ -1,34 +1,24 @@
-"""cutmix_pick: mix the batch several times, keep the views that tell the student most.
+"""Picks: augment the batch several times, keep the views that tell the student most.
 
 H. Wang et al., "What Makes a 'Good' Data Augmentation in Knowledge Distillation - A Statistical Perspective",
-NeurIPS 2022, arXiv 2012.02909. The mix mode makes the pool of n_run * B views; `Pick` scores it and keeps the
+NeurIPS 2022, arXiv 2012.02909. A stage makes the pool of n_run * B views; `Pick` scores it and keeps the
 highest. Which network's logits a criterion needs is written beside it, so nobody runs a network in vain.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from augment.base import Augmented, concatenate, mix_modes
-from augment.cutmix import CutMix, CutMixDraw
+from augment.base import Augmentation, Augmented, MixSettings, concatenate, mix_modes
+from augment.cutmix import CutMix
+from augment.geometric import Identity
+from augment.keys import Value, key
+from augment.mixup import MixUp
+from dataset.spec import DatasetSpec
 from helper.registry import Registry
-
-
-@mix_modes.register("cutmix_pick")
-class CutMixPool(CutMix):
-    """n_run independent cutmixes of the same batch, one after the other: (n_run * B, 3, H, W)."""
-
-    def sample(self, batch_size: int, generator: torch.Generator) -> list[CutMixDraw]:
-        return [
-            super(CutMixPool, self).sample(batch_size, generator)
-            for _ in range(self.settings.n_run)
-        ]
-
-    def apply(self, images: torch.Tensor, draw: list[CutMixDraw]) -> Augmented:
-        return concatenate([super(CutMixPool, self).apply(images, one) for one in draw])
 
 
 class PoolLogits(NamedTuple):
@@ -98,3 +88,54 @@ class Pick:
         """Rows of the pool to keep, lowest score first: (min(P, count),)."""
         scores = self.criterion.score(logits, self.temperature)
         return scores.argsort(stable=True)[-self.count :]
+
+
+class Pool(Augmentation):
+    """The first half of a pick: n_run independent views of the same batch, one after the other.
+
+    Mixed into a stage's class, before it. The view has n_run * B images.
+    """
+
+    n_run = key(2, 2, 64, "views of the batch in the pool", flag="mix_n_run")
+    n_pick = key(None, 1, 10**6, "views kept; the batch size", kind=int, flag="n_pick")
+    criterion = key(
+        "kld", choices=pick_criteria, help="what ranks them", flag="cutmix_pick_criterion"
+    )
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> list[Any]:
+        return [super(Pool, self).sample(batch_size, generator) for _ in range(self.n_run)]
+
+    def apply(self, images: torch.Tensor, draw: list[Any]) -> Augmented:
+        return concatenate([super(Pool, self).apply(images, one) for one in draw])
+
+
+@mix_modes.register("cutmix_pick")
+class CutMixPool(Pool, CutMix):
+    """cutmix+pick."""
+
+
+@mix_modes.register("mixup_pick")
+class MixUpPool(Pool, MixUp):
+    """mixup+pick."""
+
+
+class InnerChain(Augmentation):
+    """The stages before a pick, as one. The chain sets `inner`; alone it is the batch itself."""
+
+    def __init__(self, spec: DatasetSpec, settings: MixSettings, **values: Value) -> None:
+        super().__init__(spec, settings, **values)
+        self.inner: Augmentation = Identity(spec, settings)
+
+    def start_epoch(self, epoch: int) -> None:
+        self.inner.start_epoch(epoch)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Any:
+        return self.inner.sample(batch_size, generator)
+
+    def apply(self, images: torch.Tensor, draw: Any) -> Augmented:
+        return self.inner.apply(images, draw)
+
+
+@mix_modes.register("pick")
+class PoolOfChain(Pool, InnerChain):
+    """A pool of all that stands before it, such as autoaugment+cutmix+pick."""

@@ -15,16 +15,21 @@ class Target:
     own: torch.Tensor
     """(P,) int64"""
     partner: torch.Tensor | None = None
-    """(P,) int64, the label of what was mixed in; None where nothing is mixed."""
+    """(P,) int64, the label of what was mixed in, or (P, S) of several; None where nothing is mixed."""
     lam: torch.Tensor | None = None
-    """() or (P,): the weight of the own label."""
+    """() or (P,): the weight of the own label. A single partner's is 1 - lam."""
+    shares: torch.Tensor | None = None
+    """(P, S): the weights of several partners' labels."""
 
     def average(self, loss: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Mean over the images of `loss`, a function of labels (P,) -> (P,), weighted by the shares in the mix."""
         own = loss(self.own)
         if self.partner is None:
             return own.mean()
-        return (self.lam * own + (1 - self.lam) * loss(self.partner)).mean()
+        if self.shares is None:
+            return (self.lam * own + (1 - self.lam) * loss(self.partner)).mean()
+        others = [share * loss(labels) for share, labels in zip(self.shares.T, self.partner.T)]
+        return (self.lam * own + sum(others)).mean()
 
 
 @dataclass(frozen=True)

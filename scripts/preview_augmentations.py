@@ -23,7 +23,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from augment import Augmented, PoolLogits, mix_modes, pick_criteria
+from augment import PUBLISHED, Augmented, PoolLogits, pick_criteria
 from augment.pick import entropy
 from dataset import DatasetSpec, datasets
 from dataset.batches import normalize_for
@@ -39,7 +39,7 @@ from helper.step.networks import freeze, logits_of
 from models import model_dict
 
 PROGRAM = "preview_augmentations.py"
-WITHOUT_PICK = [mode for mode in mix_modes if mode not in ("crop", "cutmix_pick")]
+WITHOUT_PICK = [mode for mode in PUBLISHED if mode != "crop"]
 ENTROPIES = ("student_entropy", "teacher_entropy")
 NO_DATE = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """By the suffixes we write: the metadata that would make two equal pictures differ."""

@@ -23,7 +23,7 @@ from command_line import (
 from fast_runs import draw_once  # noqa: F401  (a fixture)
 
 import helper.speed.bfloat16
-from augment import mix_modes, pick_criteria
+from augment import PUBLISHED, mix_modes, pick_criteria
 from dataset import DataRequest, datasets
 from dataset.batches import Batches, DefaultDA
 from distiller_zoo import distillers
@@ -42,7 +42,7 @@ STEPS = 3
 PAPER = "--distill kd --model_s resnet8 -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1]"
 PASS = "--learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs 4"
 PICK = "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion"
-SCHEMES = {mode: f"--mix_mode {mode}" for mode in mix_modes if mode != "cutmix_pick"} | {
+SCHEMES = {mode: f"--mix_mode {mode}" for mode in PUBLISHED} | {
     f"cutmix_pick by {criterion}": f"{PICK} {criterion}"
     for criterion in ("student_entropy", "teacher_entropy")
 }

@@ -268,8 +268,8 @@ STUDENT_ROWS = [
     ("--project a/b", "--project_name", "a/b"),
     # Rules between flags.
     ("--lw_mix [1,0,1]", "--lw_mix", "--mix_mode is missing", "Choices: ", "cutmix"),
-    ("--lw_mix [1,0,1] --mix_mode cutmix_pick", "cutmix_pick", "--mix_n_run 1 is too few"),
-    (f"{PICK} kld --mix_n_run 1", "cutmix_pick", "--mix_n_run 1 is too few"),
+    ("--lw_mix [1,0,1] --mix_mode cutmix_pick --mix_n_run 1", "cutmix_pick", "--mix_n_run 1: cutmix_pick needs a whole number from 2 to 64"),
+    (f"{PICK} kld --mix_n_run 1", "cutmix_pick", "--mix_n_run 1: cutmix_pick needs a whole number from 2 to 64"),
     (f"{PASS} {PICK} student_entropy", "--cutmix_pick_criterion student_entropy", "--finetune_student FILE"),
     (f"{PASS} {PICK} kld", "--cutmix_pick_criterion kld", "--finetune_student FILE"),
     (f"{PASS}_v3 --lw_mix [1,0,1] --mix_mode cutmix", "--utils.check_ce_var_v3", "--finetune_student FILE"),

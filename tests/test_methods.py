@@ -8,7 +8,7 @@ import pytest
 import torch
 from command_line import identical, load, log_lines, metrics, new_run, run, without_clock
 
-from augment import MixSettings, Pick, mix_modes, pick_criteria
+from augment import PUBLISHED, MixSettings, Pick, mix_modes, pick_criteria
 from dataset.synthetic import synthetic_spec
 from distiller_zoo import FeatureDistiller, LogitDistiller, distillers
 from helper.cli.flags import student_parser
@@ -243,7 +243,7 @@ def test_the_paraphraser_stays_as_it_is_after_the_initial_stage():
 # --- Views -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mix_mode", mix_modes)
+@pytest.mark.parametrize("mix_mode", [*PUBLISHED, "mean", "cutmix_pick"])
 @pytest.mark.parametrize("name", NAMES)
 def test_any_method_with_any_mix_mode(name, mix_mode):
     n_run = 2 if mix_mode == "cutmix_pick" else 1

@@ -114,7 +114,7 @@ def test_command_lines_mean_what_they_meant(name):
 
 def test_pick_with_one_run_is_rejected_as_before():
     assert "cutmix_pick with mix_n_run 1" in CONFIG["rejected"]
-    with pytest.raises(UserError, match="--mix_n_run 1 is too few"):
+    with pytest.raises(UserError, match="--mix_n_run 1: cutmix_pick needs a whole number from 2"):
         student("--mix_mode cutmix_pick --mix_n_run 1 --lw_mix [1,0,1]")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from augment import MixSettings, mix_modes
+from augment import MixSettings, build, mix_modes
 from dataset.synthetic import synthetic_spec
 from distiller_zoo import Setting, distillers
 
@@ -20,17 +20,18 @@ def examples():
     for code in EXAMPLES:
         exec(code, {})
     yield
-    for registry, name in ((mix_modes, "invert"), (distillers, "mse")):
+    for registry, name in ((mix_modes, "fog"), (distillers, "mse")):
         del registry._entries[name]
 
 
 def test_mix_mode():
     images = torch.randn(6, 3, 16, 16)
     for draw in ("batch", "sample"):
-        invert = mix_modes["invert"](synthetic_spec(5, 16), MixSettings(draw=draw))
-        view = invert(images, torch.Generator().manual_seed(0)).images
-        signs = {float(sign) for sign in (view / images).mean(dim=(1, 2, 3))}
-        assert signs <= {1.0, -1.0} and len(signs) == (1 if draw == "batch" else 2)
+        fog = build("fog:most=0.8", synthetic_spec(5, 16), MixSettings(draw=draw))
+        view = fog(images, torch.Generator().manual_seed(0)).images
+        shares = {round(float(share), 4) for share in (view / images).mean(dim=(1, 2, 3))}
+        assert min(shares) >= 0.2 and max(shares) <= 1
+        assert len(shares) == (1 if draw == "batch" else 6)
 
 
 def test_distiller():

@@ -11,7 +11,7 @@ import torch
 from command_line import identical, load, log_lines, metrics, new_run, run, the_run, without_clock
 from fast_runs import draw_once  # noqa: F401  (a fixture)
 
-from augment import mix_modes, pick_criteria
+from augment import PUBLISHED, pick_criteria
 from distiller_zoo import distillers
 from helper.processes import interruption
 
@@ -25,7 +25,7 @@ METHOD = "--model_s resnet14 --nce_k 7 --init_epochs 1 --epochs 2 --dev_split 0.
 MIXED = "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --feature_views both"
 KD = "--model_s resnet8 --distill kd --epochs 2 --lw_mix [1,1,1]"
 PASS = "--learning_rate 0 --fix_student --utils.check_ce_var --utils.check_ce_var_v2 --lw_mix [1,0,1] --epochs 3"
-SCHEMES = [f"--mix_mode {mode}" for mode in mix_modes if mode != "cutmix_pick"] + [
+SCHEMES = [f"--mix_mode {mode}" for mode in PUBLISHED] + [
     f"--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion {name}" for name in pick_criteria
 ]
 

@@ -6,7 +6,7 @@ Flags, short forms and defaults are the original system's; those marked `new` ar
 import argparse
 from collections.abc import Callable, Sequence
 
-from augment import mix_modes, pick_criteria
+from augment import mix_modes, pick_criteria, picks
 from augment.boxes import draw_box
 from dataset import datasets
 from distiller_zoo import distillers
@@ -15,6 +15,7 @@ from helper.cli.parser import (
     OptionParser,
     epoch_list,
     loss_weights_of_mix,
+    mix_mode,
     names_joined_by_plus,
     number,
     one_of,
@@ -130,11 +131,11 @@ def add_common_sections(parser: OptionParser) -> None:
 def add_mix_section(parser: OptionParser, modes: Sequence[str], text: str) -> Callable[..., None]:
     """The flags of the second view. Returns the section, to add more to it."""
     mix = parser.section("second view", text)
-    mix("--mix_mode", type=one_of("mix mode", modes), metavar="MODE",
-        help=f"one of {', '.join(modes)}")
+    mix("--mix_mode", type=mix_mode(modes), metavar="STAGE+STAGE",
+        help=f"stages NAME or NAME:key=value,key=value, joined by +, as --list shows them: {', '.join(modes)}")
     mix("--mix_draw", default="batch", type=one_of("draw", ["batch", "sample"]), metavar="HOW", new=True,
         help="one random draw a batch, as published, or one per image: batch, sample (default: batch)")
-    mix("--bbox", default="rand_bbox", type=one_of("box", draw_box), metavar="NAME",
+    mix("--bbox", type=one_of("box", draw_box), metavar="NAME",
         help=f"cutmix: how the box is drawn, one of {', '.join(draw_box)} (default: rand_bbox)")
     mix("--ceiling_ratio_schedule", default="", metavar="E:V,E:V",
         help="cutmix: upper bound of lam by epoch, such as 0:0.75,150:1")
@@ -214,11 +215,11 @@ def student_parser() -> OptionParser:
         help="weights of KD on x, mixed-label CE on x', KD on x'; the paper: [1,0,1]; absent: no second view")
     mix("--t_output_as_target_for_input_mix", action="store_true",
         help="target on x' is the teacher's output on x'; else its outputs on x, mixed")
-    mix("--mix_n_run", default=1, type=number(int, 1), metavar="N",
-        help="cutmix_pick: cutmixes in the pool, at least 2 (default: 1)")
+    mix("--mix_n_run", type=number(int, 1), metavar="N",
+        help="picks: views of the batch in the pool, at least 2 (default: 2)")
     mix("--n_pick", type=number(int, 1), metavar="N",
-        help="cutmix_pick: views kept (default: the batch size)")
-    mix("--cutmix_pick_criterion", default="kld", type=one_of("pick criterion", pick_criteria), metavar="NAME",
+        help="picks: views kept (default: the batch size)")
+    mix("--cutmix_pick_criterion", type=one_of("pick criterion", pick_criteria), metavar="NAME",
         help=f"one of {', '.join(pick_criteria)} (default: kld)")
     mix("--cutmix_pick_scheme", default="sort", type=one_of("pick scheme", ["sort"]), metavar="NAME",
         help="sort: the highest scores are kept (default: sort)")
@@ -269,7 +270,7 @@ def teacher_parser() -> OptionParser:
              help="--list prints the names (default: resnet110)")
     networks("--model_path", default="save/models", metavar="DIR",
              help="folder of MODEL_vanilla/ckpt_epoch_N.pth (default: save/models)")
-    modes = [mode for mode in mix_modes if mode != "cutmix_pick"]
+    modes = [mode for mode in mix_modes if not picks(mode)]
     add_mix_section(
         parser,
         modes,

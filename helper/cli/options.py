@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from augment import mix_modes, pick_criteria
+from augment import mix_modes, parse, pick_criteria, picks, spell_chain, with_flags
 from dataset import DataRequest, datasets
 from helper.cli.flags import student_parser, teacher_parser
 from helper.cli.schedule import EpochSchedule
@@ -63,6 +63,7 @@ def parse_teacher(argv: Sequence[str]) -> argparse.Namespace:
     finish_common(options, options.model)
     if options.resume and options.resume_ExpID:
         raise UserError("--resume and --resume_ExpID both name a run to resume: give one")
+    settle_mix_mode(options)
     options.project_name = options.project_name or f"teacher__{options.model}__{options.dataset}"
     return options
 
@@ -71,13 +72,35 @@ def parse_student(argv: Sequence[str]) -> argparse.Namespace:
     """Options of train_student.py. Raises UserError, or exits with status 2, on bad input."""
     options = student_parser().parse(argv)
     finish_common(options, options.model_s)
-    options.n_pick = options.n_pick or options.batch_size
     options.path_t = options.model_t_pretrained or options.path_t
+    settle_mix_mode(options)
     if not options.project_name:
         scheme = options.mix_mode if options.lw_mix else "nomix"
         options.project_name = f"{options.distill}__{options.model_s}__{options.dataset}__{scheme}"
     check_student(options)
     return options
+
+
+def settle_mix_mode(options: argparse.Namespace) -> None:
+    """Let --mix_mode and the older flags say the same thing. UserError where they contradict each other.
+
+    A lone name, such as cutmix_pick, keeps its flags beside it; else they become keys of the stages.
+    """
+    if options.mix_mode:
+        stages = parse(options.mix_mode)
+        full = with_flags(stages, vars(options))
+        options.mix_mode = spell_chain(stages)
+        if options.mix_mode not in mix_modes:
+            options.mix_mode = spell_chain(full)
+        for stage in full:
+            for name, value in stage.values.items():
+                if flag := stage.kind.keys()[name].flag:
+                    setattr(options, flag, value)
+    options.bbox = options.bbox or "rand_bbox"
+    if hasattr(options, "n_pick"):  # train_teacher.py has no pick
+        options.mix_n_run = options.mix_n_run or (2 if picks(options.mix_mode) else 1)
+        options.n_pick = options.n_pick or options.batch_size
+        options.cutmix_pick_criterion = options.cutmix_pick_criterion or "kld"
 
 
 def check_student(options: argparse.Namespace) -> None:
@@ -87,11 +110,6 @@ def check_student(options: argparse.Namespace) -> None:
     if options.lw_mix and not options.mix_mode:
         raise UserError(
             f"--lw_mix is given but --mix_mode is missing. Choices: {', '.join(mix_modes)}"
-        )
-    if options.mix_mode == "cutmix_pick" and options.mix_n_run < 2:
-        raise UserError(
-            f"--mix_mode cutmix_pick picks from several cutmixes: --mix_n_run {options.mix_n_run} is too few, "
-            "give at least 2"
         )
     if options.fix_student and not checks:
         raise UserError(
@@ -149,9 +167,9 @@ def checks_of(options: argparse.Namespace) -> set[str]:
 
 def needs_student(options: argparse.Namespace) -> bool:
     """Whether a T. stddev pass has to run a student."""
-    picks = bool(options.lw_mix) and options.mix_mode == "cutmix_pick"
+    needs_scores = bool(options.lw_mix) and picks(options.mix_mode)
     return "v3" in checks_of(options) or (
-        picks and pick_criteria[options.cutmix_pick_criterion].needs_student
+        needs_scores and pick_criteria[options.cutmix_pick_criterion].needs_student
     )
 
 

@@ -3,10 +3,11 @@
 import argparse
 import difflib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
-from helper.errors import say_error, unknown_name
+from augment import parse
+from helper.errors import UserError, say_error, unknown_name
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -85,6 +86,22 @@ def one_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
     def convert(text: str) -> str:
         if text not in choices:
             raise argparse.ArgumentTypeError(str(unknown_name(kind, text, choices)))
+        return text
+
+    return convert
+
+
+def mix_mode(names: Collection[str]) -> Callable[[str], str]:
+    """An argparse type: a chain of stages among `names`, as augment/chain.py reads it."""
+
+    def convert(text: str) -> str:
+        try:
+            stages = parse(text)
+            for stage in stages:
+                if stage.name not in names and stage.picks:
+                    raise unknown_name("mix mode", stage.name, names)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         return text
 
     return convert

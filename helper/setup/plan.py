@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from augment import picks
 from dataset import DatasetSpec
 from helper.cli.options import checks_of, needs_student, student_weights
 from helper.processes import distributed
@@ -19,8 +20,8 @@ def scheme_name(options: argparse.Namespace) -> str:
     """The second view in a few words."""
     if options.lw_mix is None:
         return "none"
-    picks = options.mix_mode == "cutmix_pick"
-    return options.mix_mode + (f" by {options.cutmix_pick_criterion}" if picks else "")
+    unsaid = picks(options.mix_mode) and "criterion=" not in options.mix_mode
+    return options.mix_mode + (f" by {options.cutmix_pick_criterion}" if unsaid else "")
 
 
 def describe_machine(device: torch.device, options: argparse.Namespace, *, is_resumed: bool) -> str:
@@ -133,7 +134,7 @@ def describe_vain_method_options(options: argparse.Namespace, methods: Methods) 
         lines.append(
             f"warning: --feature_views both has no effect: {options.distill} compares no features"
         )
-    picks_by_kld = options.mix_mode == "cutmix_pick" and options.cutmix_pick_criterion == "kld"
+    picks_by_kld = picks(options.mix_mode) and options.cutmix_pick_criterion == "kld"
     if (options.kd_S, options.kd_T) != (4, 4) and not ("kd" in methods.logit or picks_by_kld):
         lines.append(
             f"warning: --kd_T and --kd_S are kd's; {options.distill} has its own temperature"
@@ -151,14 +152,13 @@ def describe_vain_options(
         lines.append(
             f"warning: {steps} steps are too few for T. stddev, which needs {2 * GROUP_STEPS}: it will be nan"
         )
-    picks = options.mix_mode == "cutmix_pick"
     if options.mix_mode and options.lw_mix is None:
         lines.append(
             f"warning: --mix_mode {options.mix_mode} has no effect without --lw_mix, such as [1,0,1]"
         )
-    if options.mix_n_run > 1 and not picks:
+    if options.mix_n_run > 1 and not picks(options.mix_mode):
         lines.append(
-            f"warning: --mix_n_run {options.mix_n_run} has no effect without --mix_mode cutmix_pick"
+            f"warning: --mix_n_run {options.mix_n_run} has no effect without a pick, such as --mix_mode cutmix_pick"
         )
     if methods is not None:
         lines += describe_vain_method_options(options, methods)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from augment import Augmentation, MixSettings, Pick, mix_modes, pick_criteria
+from augment import Augmentation, MixSettings, Pick, build, parse, pick_criteria, picks, with_flags
 from dataset import Dataset, DatasetSpec, ImageFiles
 from dataset.batches import Batches, DefaultDA
 from dataset.dev_split import dev_split
@@ -131,21 +131,17 @@ def make_batches(
     )
 
 
-def make_augmentation(
-    options: argparse.Namespace, spec: DatasetSpec, n_run: int = 1
-) -> Augmentation | None:
-    """The mix mode, or None where none is given."""
+def make_augmentation(options: argparse.Namespace, spec: DatasetSpec) -> Augmentation | None:
+    """What --mix_mode names, or None where none is given."""
     if not options.mix_mode:
         return None
     ceiling, floor = schedule_bounds(options)
-    settings = MixSettings(
-        draw=options.mix_draw, n_run=n_run, box=options.bbox, ceiling=ceiling.at, floor=floor.at
-    )
-    return mix_modes[options.mix_mode](spec, settings)
+    settings = MixSettings(draw=options.mix_draw, ceiling=ceiling.at, floor=floor.at)
+    return build(with_flags(parse(options.mix_mode), vars(options)), spec, settings)
 
 
 def make_pick(options: argparse.Namespace) -> Pick | None:
-    if options.mix_mode != "cutmix_pick":
+    if not picks(options.mix_mode):
         return None
     return Pick(pick_criteria[options.cutmix_pick_criterion], options.n_pick, options.kd_T)
 
@@ -167,7 +163,7 @@ def make_views(
     features_of_view = bool(preacts) and options.feature_views == "both"
     return ViewMaker(
         teacher,
-        make_augmentation(options, spec, options.mix_n_run) if wanted else None,
+        make_augmentation(options, spec) if wanted else None,
         generator,
         pick=make_pick(options) if wanted else None,
         student=student,

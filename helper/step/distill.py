@@ -336,9 +336,8 @@ class LabelStep:
 
 def target_of(view: Augmented, labels: torch.Tensor) -> Target:
     """The labels of a view's images; labels: (B,) of the batch it was made from."""
-    return Target(
-        view.own(labels), None if view.partner is None else labels[view.partner], view.lam
-    )
+    partner = None if view.partner is None else labels[view.partner]
+    return Target(view.own(labels), partner, view.lam, view.shares)
 
 
 def cross_entropy(logits: torch.Tensor, target: Target) -> torch.Tensor:
