@@ -19,7 +19,6 @@ from helper.loop.state import RunState
 from helper.loop.training import TrainingState, fit
 from helper.processes import distributed
 from helper.processes.interruption import listening
-from helper.run.checkpoint import describe_model
 from helper.run.provenance import provenance
 from helper.run.resume import claim_same, open_run, resume
 from helper.setup import plan
@@ -78,7 +77,7 @@ def work(options: argparse.Namespace) -> None:
             model=student,
             optimizer=build.make_optimizer(options, student, methods.modules),
             generators={name: generators[name] for name in ("data", "views", "methods")},
-            description=describe_model(options.model_s, spec.num_classes, spec.img_size, spec.name),
+            description=build.describe(options.model_s, spec),
             extra={"distiller": methods.modules}
             | {k: v for k, v in (("initial", initial), ("probe", probe)) if v},
             head=methods.head,
@@ -101,7 +100,7 @@ def work(options: argparse.Namespace) -> None:
         *(resumed.warnings if resumed else ()),
         plan.describe_machine(device, options, is_resumed=resumed is not None),
         *bfloat16.warn_if_slow(device, amp=options.amp),
-        plan.describe_data(data.spec, splits),
+        *plan.describe_data(data, splits),
         teacher_line,
         *plan.warn_of_other_data(teacher.trained_on, spec),
     ]

@@ -17,7 +17,7 @@ from helper.loop.training import TrainingState, fit
 from helper.processes import distributed
 from helper.processes.interruption import listening
 from helper.processes.sync_batchnorm import share_batchnorm
-from helper.run.checkpoint import describe_model, save_keeping_old
+from helper.run.checkpoint import save_keeping_old
 from helper.run.provenance import provenance
 from helper.run.resume import claim_same, open_run, resume, teacher_path
 from helper.setup import plan
@@ -60,7 +60,7 @@ def work(options: argparse.Namespace) -> None:
         model=model,
         optimizer=build.make_optimizer(options, model),
         generators={name: generators[name] for name in ("data", "views")},
-        description=describe_model(options.model, spec.num_classes, spec.img_size, spec.name),
+        description=build.describe(options.model, spec),
     )
     resumed = resume(
         options, state, PROGRAM, "--resume", steps_per_epoch=len(splits.train), **found_out
@@ -70,7 +70,7 @@ def work(options: argparse.Namespace) -> None:
         *(resumed.warnings if resumed else ()),
         plan.describe_machine(device, options, is_resumed=resumed is not None),
         *bfloat16.warn_if_slow(device, amp=options.amp),
-        plan.describe_data(data.spec, splits),
+        *plan.describe_data(data, splits),
         plan.describe_network("network", options.model, model, spec.img_size),
         f"{options.epochs} epochs at learning rate {options.learning_rate:g}, "
         f"trained on {options.mix_mode or 'plain'} batches; weights go to {target}",

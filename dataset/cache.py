@@ -68,7 +68,7 @@ def cached(
     mark: str,
     decode: Mapping[str, Callable[[], Decoded]],
 ) -> dict[str, ImageSet]:
-    """Both splits from the cache of data set `name`, whose source files have the fingerprint `mark`.
+    """The splits from the cache of data set `name`, whose source files have the fingerprint `mark`.
 
     It is built by `decode`, split after split, if it is absent or damaged, and an older one of the same `source` is removed. Where
     nothing may be written and there is none, a stand-in is returned: enough for the plan of a dry run. Raises
@@ -76,14 +76,14 @@ def cached(
     """
     cache_dir = request.cache_dir or request.root / "cache"
     folder = cache_dir / f"{name}-{mark}"
-    if splits := _open(folder):
+    if splits := _open(folder, decode):
         return splits
     if not request.may_write:
         return {split: _stand_in(decode_split()) for split, decode_split in decode.items()}
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with _lock(cache_dir / f".{name}.lock", folder) as is_alone:
-            if splits := _open(folder):  # another process has built it meanwhile
+        with lock(cache_dir / f".{name}.lock", folder) as is_alone:
+            if splits := _open(folder, decode):  # another process has built it meanwhile
                 return splits
             if is_alone:  # what a killed build has left
                 for leftover in cache_dir.glob(f".building-{name}-*"):
@@ -93,7 +93,7 @@ def cached(
         raise UserError(
             f"cannot write decoded images to {cache_dir}/: {error.strerror or error} (--cache_dir names another folder)"
         ) from None
-    return _open(folder)
+    return _open(folder, decode)
 
 
 def _stand_in(decoded: Decoded) -> ImageSet:
@@ -103,12 +103,19 @@ def _stand_in(decoded: Decoded) -> ImageSet:
 
 
 def decode_files(files: ImageFiles, img_size: int, num_workers: int, title: str) -> Decoded:
-    """The images of a split, decoded by worker processes, with a progress bar. All must be img_size x img_size."""
+    """The images of a split. All must be img_size x img_size."""
+    return decoded_by(_DecodeWhole(files, img_size), files, num_workers, title)
+
+
+def decoded_by(
+    load: Callable[[int], np.ndarray], files: ImageFiles, num_workers: int, title: str
+) -> Decoded:
+    """The images of a split as `load` makes them of its rows, in worker processes, with a progress bar."""
 
     def chunks() -> Iterator[np.ndarray]:
         rows = range(len(files))
         requests = [rows[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-        pool = WorkerPool(_DecodeWhole(files, img_size), requests, num_workers=num_workers)
+        pool = WorkerPool(load, requests, num_workers=num_workers)
         with tqdm(
             total=len(files), desc=title, unit="image", disable=not sys.stderr.isatty()
         ) as bar:
@@ -135,11 +142,11 @@ class _DecodeWhole:
         return np.array(image)
 
 
-def _open(folder: Path) -> dict[str, ImageSet] | None:
-    """Both splits, mapped to memory; None if they are not there, or not whole."""
+def _open(folder: Path, names: Iterable[str]) -> dict[str, ImageSet] | None:
+    """The splits of these names, mapped to memory; None if they are not there, or not whole."""
     splits = {}
     try:
-        for split in SPLITS:
+        for split in names:
             # Copy on write: PyTorch wants memory that it may write to, and the file stays as it is.
             images = np.load(folder / f"{split}_images.npy", mmap_mode="c", allow_pickle=False)
             labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
@@ -204,15 +211,33 @@ def _remove_older(cache_dir: Path, name: str, folder: Path) -> None:
                 shutil.rmtree(older, ignore_errors=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside the place, then rename. Raises OSError."""
+    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
+
+
 @contextlib.contextmanager
-def _lock(path: Path, folder: Path) -> Iterator[bool]:
-    """Ours alone within; the system releases it if the process dies. False where the file system has no locks."""
+def lock(path: Path, wanted: Path) -> Iterator[bool]:
+    """One process alone is within; the system releases it if that process dies. `wanted`: what is made within.
+
+    False where the file system has no locks.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another process, which makes {folder}/", flush=True)
+            print(f"waiting for another process, which makes {wanted}", flush=True)
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):

@@ -31,6 +31,8 @@ class DatasetSpec:
     """What every training image gets unless --use_DA says otherwise: random crop and flip, 1 or 0 each."""
     light_student_lr: float | None = None
     """Learning rate of LIGHT_STUDENTS unless the user gives one; None: no such rule."""
+    class_names: tuple[str, ...] = ()
+    """Class k's name; empty where the public order of the classes is known."""
 
     def learning_rate(self, model_name: str) -> float:
         """The published learning rate of a model on this data set."""
@@ -75,10 +77,12 @@ class Dataset:
 
     spec: DatasetSpec
     train: ImageSet | ImageFiles
-    test: ImageSet | ImageFiles
+    test: ImageSet | ImageFiles | None
+    """None: there is no test set, and what --dev_split holds out of the training set takes its place."""
+    notes: tuple[str, ...] = ()
+    """What log.txt tells of the data beside the facts, a line each."""
 
     def fingerprint(self) -> str:
         """Tells these images and labels from any others (image files: their names and labels). 16 digits."""
-        return hashlib.sha256(f"{self.train.digest()} {self.test.digest()}".encode()).hexdigest()[
-            :16
-        ]
+        test = "no test set" if self.test is None else self.test.digest()
+        return hashlib.sha256(f"{self.train.digest()} {test}".encode()).hexdigest()[:16]

@@ -28,6 +28,7 @@ MAX_TRAIN, MAX_TEST = 50_000, 10_000
 BLOCK_PIXELS = 2**18
 """Pixels drawn at once (256 images of 32 x 32); bounds the memory beside the images to about 50 MB."""
 MIN_IMG_SIZE, MAX_IMG_SIZE = 16, 512
+DEFAULT_IMG_SIZE = 32
 
 Field = np.ndarray
 """(B, H, W) float32, or what broadcasts to it."""
@@ -37,21 +38,22 @@ Field = np.ndarray
 class Synthetic:
     @staticmethod
     def spec(request: DataRequest) -> DatasetSpec:
-        return synthetic_spec(request.num_classes, request.img_size)
+        return synthetic_spec(request.num_classes, request.img_size or DEFAULT_IMG_SIZE)
 
     @staticmethod
     def load(request: DataRequest) -> Dataset:
         """Both splits; what the limits cut off is not drawn. Raises UserError."""
+        spec = Synthetic.spec(request)
 
         def images(split: str, per_class: int, most: int, limit: int | None) -> ImageSet:
             count = min(per_class * request.num_classes, most)
             count = count if limit is None else min(count, limit)
             return synthetic_images(
-                split, count, num_classes=request.num_classes, img_size=request.img_size
+                split, count, num_classes=spec.num_classes, img_size=spec.img_size
             )
 
         return Dataset(
-            spec=Synthetic.spec(request),
+            spec=spec,
             train=images("train", TRAIN_PER_CLASS, MAX_TRAIN, request.limit_train),
             test=images("test", TEST_PER_CLASS, MAX_TEST, request.limit_test),
         )

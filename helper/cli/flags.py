@@ -19,6 +19,7 @@ from helper.cli.parser import (
     names_joined_by_plus,
     number,
     one_of,
+    three_numbers,
     two_switches,
     weights,
 )
@@ -47,7 +48,7 @@ def add_common_sections(parser: OptionParser) -> None:
     data("--dataset", default="cifar100", type=one_of("data set", datasets), metavar="NAME",
          help=f"one of {', '.join(datasets)} (default: cifar100)")
     data("--data_root", default="data", metavar="DIR", new=True,
-         help="folder of the public files; absent ones are downloaded (default: data)")
+         help="folder of the public files, absent ones are downloaded; of --dataset folder: your images (default: data)")
     data("--batch_size", default=64, type=number(int, 1), metavar="N",
          help="training batch (default: 64)")
     data("--use_DA", type=two_switches, metavar="CF",
@@ -55,7 +56,7 @@ def add_common_sections(parser: OptionParser) -> None:
     data("--no_DA", action="store_true",
          help="no default DA, like --use_DA 00")
     data("--cache_dir", default="", metavar="DIR", new=True,
-         help="folder for decoded images of tinyimagenet and svhn (default: cache in --data_root)")
+         help="folder for decoded images of tinyimagenet, svhn and folder (default: cache in --data_root)")
     data("--dev_split", default=0.0, type=number(below=1), metavar="F", new=True,
          help="hold out this fraction of the training set, the same of each class, and choose the best epoch on it "
               "instead of the test set (default: 0, as published)")
@@ -63,10 +64,17 @@ def add_common_sections(parser: OptionParser) -> None:
          help="only the first N training examples, for smoke runs")
     data("--limit_test", type=number(int, 1), metavar="N", new=True,
          help="only the first N test examples")
-    data("--num_classes", default=20, type=number(int, 2), metavar="K", new=True,
+    data("--num_classes", type=number(int, 2), metavar="K", new=True,
          help="synthetic data: number of classes (default: 20)")
-    data("--img_size", default=32, type=number(int, 8), metavar="S", new=True,
-         help="synthetic data: image side in pixels (default: 32)")
+    data("--img_size", type=number(int, 8), metavar="S", new=True,
+         help="image side in pixels: of synthetic data (default: 32), or to resize those of folder to (default: as they are)")
+    data("--mean", type=three_numbers, metavar="R,G,B", new=True,
+         help="folder: mean of each channel, of 0..1, that is subtracted (default: measured once)")
+    data("--std", type=three_numbers, metavar="R,G,B", new=True,
+         help="folder: deviation of each channel, that is divided by (default: measured once)")
+    data("--images", default="auto", type=one_of("choice", ["auto", "memory", "stream"]), metavar="HOW", new=True,
+         help="folder: decoded once and held on the device, or streamed from the files in every epoch: memory, stream, "
+              "auto: memory up to 2 GiB (default: auto)")
 
     train = parser.section("optimisation")
     train("--epochs", default=240, type=number(int, 1), metavar="N",

@@ -25,6 +25,11 @@ def listing() -> str:
     lines.append("distillers       " + "  ".join(distillers))
     lines.append("\ndata sets        classes  pixels")
     for name in datasets:
+        if name == "folder":
+            lines.append(
+                "  folder          your own images: --data_root DIR, see dataset/README.md"
+            )
+            continue
         spec = datasets[name].spec(DataRequest())
         lines.append(f"  {name:<14} {spec.num_classes:>7}  {spec.img_size}x{spec.img_size}")
     return "\n".join(lines)

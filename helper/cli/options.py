@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from augment import mix_modes, parse, pick_criteria, picks, spell_chain, with_flags
-from dataset import DataRequest, datasets
+from dataset import DataRequest, DatasetSpec, datasets
 from helper.cli.flags import student_parser, teacher_parser
 from helper.cli.schedule import EpochSchedule
 from helper.errors import UserError
@@ -21,8 +21,11 @@ def data_request(options: argparse.Namespace) -> DataRequest:
         root=Path(options.data_root),
         limit_train=options.limit_train,
         limit_test=options.limit_test,
-        num_classes=options.num_classes,
+        num_classes=options.num_classes or DataRequest.num_classes,
         img_size=options.img_size,
+        mean=options.mean,
+        std=options.std,
+        images=options.images,
         cache_dir=Path(options.cache_dir) if options.cache_dir else None,
         num_workers=options.num_workers,
         may_write=not options.dry_run,
@@ -40,6 +43,7 @@ def finish_common(options: argparse.Namespace, model_name: str) -> None:
             f"--project_name {options.project_name[:20]}...: a folder's name has no room for it"
         )
     spec = datasets[options.dataset].spec(data_request(options))
+    check_data_options(options, spec)
     if options.learning_rate is None:
         options.learning_rate = spec.learning_rate(model_name)
     options.use_DA = "00" if options.no_DA else options.use_DA or spec.default_da
@@ -55,6 +59,31 @@ def finish_common(options: argparse.Namespace, model_name: str) -> None:
         options.seed = secrets.randbelow(2**31)
     schedule_bounds(options)
     weight_decay_schedule(options)
+
+
+def check_data_options(options: argparse.Namespace, spec: DatasetSpec) -> None:
+    """UserError for an option of some data sets with another one; fills in the defaults of --num_classes and --img_size."""
+    is_folder, is_synthetic = (options.dataset == name for name in ("folder", "synthetic"))
+    if options.num_classes not in (None, spec.num_classes):
+        raise UserError(
+            f"--num_classes {options.num_classes}: {spec.name} has {spec.num_classes} classes "
+            "(only synthetic has as many as are wanted)"
+        )
+    if options.img_size not in (None, spec.img_size):
+        raise UserError(
+            f"--img_size {options.img_size}: the images of {spec.name} have {spec.img_size}x{spec.img_size} pixels "
+            "(only those of folder and synthetic have another size if it is wanted)"
+        )
+    for name in ("mean", "std"):
+        if getattr(options, name) and not is_folder:
+            raise UserError(f"--{name} is for --dataset folder: {spec.name} has its own")
+    if options.std and min(options.std) == 0:
+        raise UserError("--std must be above 0")
+    if options.images != "auto" and not is_folder:
+        raise UserError(f"--images {options.images} is for --dataset folder alone")
+    # What others recorded before these depended on the data set: an old run can still be resumed.
+    options.num_classes = options.num_classes or (spec.num_classes if is_folder else 20)
+    options.img_size = spec.img_size if is_folder or is_synthetic else options.img_size or 32
 
 
 def parse_teacher(argv: Sequence[str]) -> argparse.Namespace:

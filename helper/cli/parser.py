@@ -163,6 +163,14 @@ def loss_weights_of_mix(text: str) -> tuple[float, float, float]:
     return weights
 
 
+def three_numbers(text: str) -> tuple[float, float, float]:
+    """ "0.5,0.5,0.5" -> (0.5, 0.5, 0.5): a value of 0..1 for each channel."""
+    values = tuple(number(float)(part) for part in text.split(","))
+    if len(values) != 3 or max(values) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected three numbers of 0..1, R,G,B")
+    return values
+
+
 def epoch_list(text: str) -> list[int]:
     """ "150,180,210" -> [150, 180, 210]."""
     inner = text.strip()

@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -240,9 +240,35 @@ def fitting_models(weights: dict[str, torch.Tensor]) -> list[str]:
     return names
 
 
-def describe_model(name: str, num_classes: int, img_size: int, dataset: str) -> dict[str, Any]:
-    """What a checkpoint says of its network."""
-    return {"arch": name, "num_classes": num_classes, "img_size": img_size, "dataset": dataset}
+def describe_model(
+    name: str, num_classes: int, img_size: int, dataset: str, class_names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a checkpoint says of its network. `class_names`: where they are not those of a public data set."""
+    facts = {"arch": name, "num_classes": num_classes, "img_size": img_size, "dataset": dataset}
+    return facts | ({"class_names": list(class_names)} if class_names else {})
+
+
+def check_class_names(
+    checkpoint: dict[str, Any], class_names: Sequence[str], *, flag: str, path: str | Path
+) -> None:
+    """UserError if a checkpoint names its classes, and they or their order are not `class_names`, of the data set."""
+    there, here = list(checkpoint.get("class_names", ())), list(class_names)
+    if not there or not here or there == here:
+        return
+    if set(there) == set(here):
+        advice = "name them in its order in classes.txt in --data_root, a line each"
+    else:
+        advice = "give the folder that it was trained on, or train one on this: train_teacher.py --dataset folder"
+    place = next(
+        (k for k, (a, b) in enumerate(zip(there, here)) if a != b), min(len(there), len(here))
+    )
+    which = " and ".join(
+        f"{where} {repr(names[place]) if place < len(names) else 'no such'}"
+        for where, names in (("there", there), ("here", here))
+    )
+    raise UserError(
+        f"{flag} {path} has {len(there)} classes, --data_root {len(here)}; class {place} is {which}: {advice}"
+    )
 
 
 def save_keeping_old(path: Path, checkpoint: dict[str, Any]) -> Path | None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from augment import picks
-from dataset import DatasetSpec
+from dataset import Dataset, DatasetSpec
 from helper.cli.options import checks_of, needs_student, student_weights
 from helper.processes import distributed
 from helper.setup.methods import Methods, as_list
@@ -43,12 +43,15 @@ def describe_machine(device: torch.device, options: argparse.Namespace, *, is_re
     )
 
 
-def describe_data(spec: DatasetSpec, splits: Splits) -> str:
+def describe_data(data: Dataset, splits: Splits) -> list[str]:
+    """How many images of how many classes, and what else there is to tell of them."""
+    spec, test = data.spec, "test" if data.test is not None else "held-out (there is no test set)"
     held_out = "" if splits.dev is None else f", {splits.dev.count} held-out"
-    return (
-        f"data {spec.name}: {splits.train.count} training{held_out} and {splits.test.count} test images, "
+    counts = (
+        f"data {spec.name}: {splits.train.count} training{held_out} and {splits.test.count} {test} images, "
         f"{spec.num_classes} classes, {spec.img_size}x{spec.img_size} pixels, {len(splits.train)} steps an epoch"
     )
+    return [counts, *data.notes]
 
 
 def describe_network(role: str, name: str, model: nn.Module, img_size: int, path: str = "") -> str:

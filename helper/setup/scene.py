@@ -34,7 +34,13 @@ from helper.loop.teacher_check import check_accuracy, recorded_accuracy
 from helper.loop.training import LoopSettings
 from helper.processes import distributed
 from helper.processes.sync_batchnorm import share_batchnorm
-from helper.run.checkpoint import load_weights, model_name_of, read_checkpoint
+from helper.run.checkpoint import (
+    check_class_names,
+    describe_model,
+    load_weights,
+    model_name_of,
+    read_checkpoint,
+)
 from helper.setup.methods import Methods
 from helper.speed.both_views import KEPT_AT_MOST, BothViews, kept_per_image
 from helper.speed.frozen import frozen_copy
@@ -100,6 +106,11 @@ class Splits(NamedTuple):
 def make_batches(
     data: Dataset, options: argparse.Namespace, device: torch.device, generator: torch.Generator
 ) -> Splits:
+    if data.test is None and not options.dev_split:
+        raise UserError(
+            f"--data_root {options.data_root} holds no val/ or test/ to measure accuracy on: --dev_split 0.1 takes a "
+            "tenth of the training images for it"
+        )
     streams = isinstance(data.train, ImageFiles)
     make = (
         partial(StreamedBatches, num_workers=options.num_workers, sharing=distributed)
@@ -123,12 +134,11 @@ def make_batches(
         default_da=DefaultDA(crop, flip),
         rows=train_rows,
     )
-    test = make(data.test, data.spec, evaluation_batch, device=device)
-    if dev_rows is None:
-        return Splits(train, test, None)
-    return Splits(
-        train, test, make(images, data.spec, evaluation_batch, device=device, rows=dev_rows)
-    )
+    evaluated = partial(make, spec=data.spec, batch_size=evaluation_batch, device=device)
+    if data.test is None:  # what is held out takes its place
+        return Splits(train, evaluated(images, rows=dev_rows[: options.limit_test]), None)
+    dev = None if dev_rows is None else evaluated(images, rows=dev_rows)
+    return Splits(train, evaluated(data.test), dev)
 
 
 def make_augmentation(options: argparse.Namespace, spec: DatasetSpec) -> Augmentation | None:
@@ -218,6 +228,7 @@ def load_teacher(options: argparse.Namespace, spec: DatasetSpec, device: torch.d
     flag = "--model_t_pretrained" if options.model_t_pretrained else "--path_t"
     checkpoint = read_checkpoint(flag, options.path_t)
     name = options.model_t or model_name_of(flag, options.path_t, checkpoint)
+    check_class_names(checkpoint, spec.class_names, flag=flag, path=options.path_t)
     model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
     load_weights(model, name, checkpoint, flag=flag, path=options.path_t)
     trained_on = {key: checkpoint[key] for key in ("dataset", "img_size") if key in checkpoint}
@@ -252,6 +263,11 @@ def test_teacher(options: argparse.Namespace, teacher: Teacher, test: AnyBatches
     return check_accuracy(teacher.network, teacher.accuracy, test, amp=options.amp, flag=flag)
 
 
+def describe(name: str, spec: DatasetSpec) -> dict[str, Any]:
+    """What a checkpoint says of a network for this data set."""
+    return describe_model(name, spec.num_classes, spec.img_size, spec.name, spec.class_names)
+
+
 def new_model(
     name: str, spec: DatasetSpec, device: torch.device, generator: torch.Generator
 ) -> nn.Module:
@@ -273,7 +289,9 @@ def make_student(
         share_batchnorm(student)
     if given := student_weights(options):
         flag, path = given
-        load_weights(student, options.model_s, read_checkpoint(flag, path), flag=flag, path=path)
+        checkpoint = read_checkpoint(flag, path)
+        check_class_names(checkpoint, spec.class_names, flag=flag, path=path)
+        load_weights(student, options.model_s, checkpoint, flag=flag, path=path)
     return freeze(student) if options.fix_student else student
 
 
