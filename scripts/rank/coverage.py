@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""How often the 95 % intervals hold the truth, on synthetic probabilities whose T. stddev is known.
+
+    python scripts/rank/coverage.py --seeds 200
+
+Classes are correlated, images differ in how sure the teacher is, and with `--policies` each batch draws one of
+several policies, as an augmentation with one draw a batch does. Prints, for each number of steps, how many of the
+intervals hold the truth: T. stddev, its paired difference to identity, balance, information, consistency.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from helper.step.view_stats import ViewStatistics, difference
+
+SHOWN = ("t_stddev", "consistency", "balance", "information")
+BATCH = 64
+
+
+class SyntheticTeacher:
+    """A pool of images, and the teacher's probabilities of each and of its views under each policy."""
+
+    def __init__(self, num_classes: int, policies: int, images: int = 20_000) -> None:
+        generator = torch.Generator().manual_seed(0)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+        labels = torch.randint(num_classes, (images,), generator=generator)
+        directions = 1.2 * normal(8, num_classes)  # what makes classes alike
+        logits = 5 * torch.eye(num_classes, dtype=torch.float64)[labels]
+        logits = logits + normal(images, 8) @ directions
+        self.clean = logits.softmax(dim=1)
+        self.views = [
+            (0.7 * logits + 0.7 * normal(num_classes)).softmax(dim=1) for _ in range(policies)
+        ]
+
+    def steps(self, count: int, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Yields p(x), p(x') of a batch."""
+        for _ in range(count):
+            rows = torch.randint(len(self.clean), (BATCH,), generator=generator)
+            policy = int(torch.randint(len(self.views), (), generator=generator))
+            yield self.clean[rows], self.views[policy][rows]
+
+    def measured(self, count: int, seed: int) -> dict[str, ViewStatistics]:
+        """A scheme and identity, on the same steps."""
+        generator = torch.Generator().manual_seed(seed)
+        found = {name: ViewStatistics(self.clean.shape[1]) for name in ("view", "identity")}
+        for clean, view in self.steps(count, generator):
+            found["view"].update(clean, view)
+            found["identity"].update(clean, clean)
+        return found
+
+
+Values = dict[str, tuple[float, float, float]]
+
+
+def values_of(found: dict[str, ViewStatistics]) -> Values:
+    values = {name: found["view"].measure(name) for name in SHOWN}
+    return values | {"difference": difference(found["view"], found["identity"])}
+
+
+def coverage(
+    teacher: SyntheticTeacher, steps: int, seeds: int, truth_steps: int
+) -> dict[str, float]:
+    """The share of intervals that hold the truth, which is a measurement of `truth_steps` steps."""
+    truth = values_of(teacher.measured(truth_steps, seed=2**31))
+    held = dict.fromkeys(truth, 0)
+    for seed in range(seeds):
+        for name, (_, low, high) in values_of(teacher.measured(steps, seed)).items():
+            held[name] += low <= truth[name][0] <= high
+    return {name: count / seeds for name, count in held.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--steps", type=int, nargs="+", default=[16, 32, 64, 150])
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--policies", type=int, default=8)
+    parser.add_argument("--truth_steps", type=int, default=30_000)
+    options = parser.parse_args()
+    teacher = SyntheticTeacher(options.classes, options.policies)
+    for steps in options.steps:
+        held = coverage(teacher, steps, options.seeds, options.truth_steps)
+        shown = "  ".join(f"{name} {100 * share:.1f} %" for name, share in held.items())
+        print(f"{steps:4d} steps, {options.seeds} seeds: {shown}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

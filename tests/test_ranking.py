@@ -1,0 +1,246 @@
+"""T. stddev with its error, the guard, and the ranking, against independent formulas and on made-up teachers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from helper.errors import UserError
+from helper.step.guard import Guard
+from helper.step.intervals import c4, jackknife, t_quantile
+from helper.step.ranking import FIRST_LOOK, Ranking
+from helper.step.teacher_stats import TeacherStddev
+from helper.step.view_stats import MOST_BLOCKS, ViewStatistics, difference
+
+K = 6
+
+
+def a_batch(generator, rows=16, strength=3.0):
+    """Logits (rows, K) of images whose classes are correlated."""
+    labels = torch.randint(K, (rows,), generator=generator)
+    common = torch.randn(rows, 2, generator=generator, dtype=torch.float64)
+    directions = torch.linspace(-1, 1, 2 * K, dtype=torch.float64).view(2, K)
+    return strength * torch.eye(K, dtype=torch.float64)[labels] + common @ directions
+
+
+VIEWS = {
+    "identity": lambda logits, g: logits,
+    "weak": lambda logits, g: logits + 0.3 * torch.randn(logits.shape, generator=g),
+    "strong": lambda logits, g: 0.5 * logits + 0.3 * torch.randn(logits.shape, generator=g),
+    "grey": lambda logits, g: torch.zeros_like(logits) + torch.arange(K),
+    "uniform": lambda logits, g: torch.zeros_like(logits),
+    "not a number": lambda logits, g: logits * math.nan,
+}
+"""A scheme -> what the teacher says to its views."""
+
+
+def measure(ranking, steps, seed=0, rows=16):
+    """Feed `steps` steps to the schemes that are still measured; the same images for all."""
+    data = torch.Generator().manual_seed(seed)
+    views = {name: torch.Generator().manual_seed(seed + 1) for name in ranking.statistics}
+    for _ in range(steps):
+        logits = a_batch(data, rows)
+        for name in list(ranking.live):
+            view = VIEWS[name](logits, views[name])
+            ranking.update(name, logits.softmax(1), view.softmax(1))
+        if ranking.is_due() and ranking.look():
+            break
+    return ranking
+
+
+def rows_of(steps, seed=0, sizes=(16,)):
+    """[(p(x), p(x')), ...] of the view "strong"."""
+    generator = torch.Generator().manual_seed(seed)
+    batches = [a_batch(generator, sizes[step % len(sizes)]) for step in range(steps)]
+    return [(b.softmax(1), VIEWS["strong"](b, generator).softmax(1)) for b in batches]
+
+
+def filled(steps):
+    statistics = ViewStatistics(K)
+    for clean, view in steps:
+        statistics.update(clean, view)
+    return statistics
+
+
+def by_hand(steps):
+    """T. stddev of single steps, for batches of one size."""
+    means = np.stack([torch.cat(step).mean(0).numpy() for step in steps])
+    n = len(means)
+    factor = math.sqrt(2 / (n - 1)) * math.gamma(n / 2) / math.gamma((n - 1) / 2)
+    return means.std(axis=0, ddof=1).mean() / math.sqrt(5) / factor
+
+
+def test_measures_are_their_formulas():
+    steps = rows_of(40)
+    statistics = filled(steps)
+    clean, view = (torch.cat(parts).numpy() for parts in zip(*steps))
+
+    def entropy(p):
+        return -(p * np.log(p)).sum(axis=-1)
+
+    covariance = sum(np.cov(view[:, k], clean[:, k], bias=True)[0, 1] for k in range(K))
+    expected = {
+        "t_stddev": by_hand(steps),
+        "t_share": by_hand(steps) / by_hand([(clean, clean) for clean, _ in steps]),
+        "consistency": covariance / math.sqrt(view.var(axis=0).sum() * clean.var(axis=0).sum()),
+        "balance": entropy(view.mean(0)) / entropy(clean.mean(0)),
+        "information": entropy(view.mean(0)) - entropy(view).mean(),
+    }
+    for name, value in expected.items():
+        assert statistics.measure(name).value == pytest.approx(value, rel=1e-9), name
+
+
+def test_published_value_is_that_of_the_pass():
+    steps, alone = rows_of(23), TeacherStddev(K)
+    for step in steps:
+        alone.update(*step)
+    assert filled(steps).published.value() == alone.value()
+
+
+def test_step_means_estimate_what_the_groups_do():
+    """Over many passes the mean squares agree; the groups' own value is c4 too low, and varies more."""
+    measured = [filled(rows_of(30, seed=seed)) for seed in range(25)]
+    precise = np.array([m.measure("t_stddev").value for m in measured])
+    groups = np.array([m.published.value()[0] for m in measured])
+    assert precise.mean() == pytest.approx(groups.mean() / float(c4(6)), rel=0.04)
+    assert precise.std() < 0.7 * groups.std()
+
+
+def test_shares_of_mixed_images_count():
+    """consistency compares with the mixed probabilities; the teacher's hits are by shares."""
+    generator = torch.Generator().manual_seed(0)
+    statistics = ViewStatistics(K)
+    for _ in range(8):
+        clean = a_batch(generator).softmax(1)
+        mixed = 0.3 * clean + 0.7 * clean.roll(1, 0)
+        statistics.update(clean, mixed, mixed, hits=torch.full((16,), 0.25))
+    assert statistics.measure("consistency").value == pytest.approx(1)
+    assert statistics.measure("teacher_top1").value == pytest.approx(25)
+
+
+def test_short_batches_count_by_their_rows():
+    equal, short = filled(rows_of(400)), filled(rows_of(400, sizes=(16, 16, 16, 4)))
+    means = [s.measure("t_stddev").value * math.sqrt(r) for s, r in ((equal, 16), (short, 13))]
+    assert means[1] == pytest.approx(means[0], rel=0.1)
+
+
+def test_memory_is_constant_and_blocks_keep_everything():
+    steps = rows_of(MOST_BLOCKS * 2 + 7)
+    statistics = filled(steps)
+    size = statistics.state_dict()["sums"].numel()
+    assert size == ViewStatistics(K).state_dict()["sums"].numel()
+    assert len(statistics.blocks()) <= MOST_BLOCKS
+    assert statistics.measure("t_stddev").value == pytest.approx(by_hand(steps), rel=1e-9)
+
+
+def test_jackknife_leaves_out_one_block_at_a_time():
+    blocks = torch.rand(9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def ratio(sums):
+        return sums[..., 0] / sums[..., 1]
+
+    left = [ratio(torch.cat([blocks[:i], blocks[i + 1 :]]).sum(0)) for i in range(9)]
+    centre = 9 * float(ratio(blocks.sum(0))) - 8 * np.mean(left)
+    half = t_quantile(0.9, 8) * math.sqrt(8 / 9 * sum((v - np.mean(left)) ** 2 for v in left))
+    found = jackknife(ratio, blocks, 0.9)
+    assert (found.low, found.high) == pytest.approx((centre - half, centre + half))
+    assert t_quantile(0.9, 8) == pytest.approx(1.8595, abs=1e-4)
+    assert math.isnan(jackknife(ratio, blocks[:3]).low)
+    assert float(c4(6)) == pytest.approx(0.9515, abs=1e-4)
+
+
+def test_intervals_hold_the_truth():
+    """A sample of what scripts/rank/coverage.py measures in full."""
+    truth = np.mean(
+        [filled(rows_of(200, seed=1000 + s)).measure("t_stddev").value for s in range(5)]
+    )
+    found = [filled(rows_of(20, seed=seed)).measure("t_stddev") for seed in range(50)]
+    held = np.mean([low <= truth <= high for _, low, high in found])
+    assert 0.86 <= held <= 1
+    narrow = np.mean([low <= truth * 1.25 <= high for _, low, high in found])
+    assert narrow < 0.6  # the intervals tell a quarter more
+
+
+def test_pairs_are_told_apart_sooner():
+    ranking = measure(Ranking(["identity", "weak"], K, until="budget"), 40)
+    paired = difference(*(ranking.statistics[name] for name in ("weak", "identity")))
+    alone = ranking.statistics["identity"].measure("t_stddev")
+    assert paired.high < 0
+    assert paired.high - paired.low < 0.3 * (alone.high - alone.low)
+    again = difference(*(ranking.statistics[name] for name in ("identity", "weak")))
+    assert again.value == pytest.approx(-paired.value)
+
+
+def test_pairs_of_unequal_length_are_compared_on_the_common_steps():
+    steps = rows_of(MOST_BLOCKS * 2)
+    long, short = filled(steps), filled(steps[:30])
+    assert difference(long, short).value == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("until", ["best", "order"])
+def test_race(until):
+    """The best is named, what says nothing never is, and what is beaten is not measured to the end."""
+    ranking = measure(Ranking(VIEWS, K, until=until), 400)
+    rows = {row.scheme: row for row in ranking.table()}
+    assert ranking.best() == "strong"
+    groups = [rows[name].group for name in ("strong", "weak", "identity")]
+    assert groups == [1, 2, 3] if until == "order" else groups[0] == 1 < groups[1]
+    for name in ("grey", "uniform", "not a number"):
+        assert rows[name].verdict.name == "no signal" and rows[name].group is None
+        assert rows[name].steps == FIRST_LOOK
+    assert rows["grey"].t_stddev.value < rows["strong"].t_stddev.value
+    assert ranking.steps < 400 and next(iter(rows)) == "strong"
+
+
+def test_the_budget_question_drops_nothing():
+    ranking = measure(Ranking(VIEWS, K, until="budget"), 30)
+    assert {row.steps for row in ranking.table()} == {30}
+
+
+def test_what_is_not_resolved_is_a_tie():
+    """Two schemes of the same distribution: over 8 seeds hardly any is named best."""
+    named = 0
+    for seed in range(8):
+        ranking = Ranking(["weak", "also weak"], K)
+        data = torch.Generator().manual_seed(seed)
+        for _ in range(30):
+            logits = a_batch(data)
+            for name in ranking.live:
+                ranking.update(name, logits.softmax(1), VIEWS["weak"](logits, data).softmax(1))
+            if ranking.is_due() and ranking.look():
+                break
+        named += ranking.best() is not None
+        assert ranking.best() or {row.group for row in ranking.table()} == {1}
+    assert named <= 1
+
+
+def test_a_view_beyond_the_range_is_unproven():
+    guard = Guard(border=0.5, t_range=(0.9, 1.0))
+    ranking = measure(Ranking(["identity", "strong"], K, guard=guard), 60)
+    rows = {row.scheme: row for row in ranking.table()}
+    assert rows["strong"].verdict.name == "unproven" and "0.9 to 1" in rows["strong"].verdict.reason
+    assert ranking.best() == "identity"
+
+
+def test_guard_names_its_measures():
+    with pytest.raises(UserError, match=r"'luck'.*Choices: .*balance"):
+        Guard(measure="luck")
+    assert "0.88" in Guard().describe() and Guard().source in Guard().describe()
+
+
+def test_schemes_have_different_names():
+    with pytest.raises(UserError, match="'weak' is named twice"):
+        Ranking(["weak", "weak"], K)
+
+
+def test_state_continues():
+    whole = measure(Ranking(VIEWS, K, until="budget"), 20)
+    steps = [a_batch(torch.Generator().manual_seed(step)) for step in range(9)]
+    again = Ranking(VIEWS, K, until="budget")
+    again.load_state_dict(whole.state_dict())
+    for ranking in (whole, again):
+        for step in steps:
+            ranking.update("weak", step.softmax(1), (0.9 * step).softmax(1))
+    assert repr(again.table()) == repr(whole.table())  # NaN equals NaN there
+    assert (again.looks, again.lower) == (whole.looks, whole.lower)
