@@ -32,8 +32,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from classic_loop import ClassicProcess
-from fast_loop import (
+from scripts.bench.classic_loop import ClassicProcess
+from scripts.bench.fast_loop import (
     JOBS,
     PICK_RUNS,
     VARIANTS,

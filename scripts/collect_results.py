@@ -11,11 +11,14 @@ The S. values are those of the last epoch, as published.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from result_tables import FORMATS, SUFFIXES, csv_text
-from results import load, run_script, say, write_file
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.results.tables import FORMATS, SUFFIXES, csv_text
+from scripts.results.groups import load, run_script, say, write_file
 
 PROGRAM = "collect_results.py"
 

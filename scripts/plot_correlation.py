@@ -13,12 +13,15 @@ points should rise from left to right.
 
 import argparse
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from correlation import Point, correlations, points_of, read_points, shown
-from results import Group, as_json, load, run_script, say
-from run_logs import InputError, printable
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.results.correlation import Point, correlations, points_of, read_points, shown
+from scripts.results.groups import Group, as_json, load, run_script, say
+from scripts.results.logs import InputError, printable
 
 PROGRAM = "plot_correlation.py"
 LOG_SUFFIXES = (".txt", ".log", ".jsonl")
@@ -43,7 +46,7 @@ def read(paths: Sequence[Path]) -> tuple[dict[Group, list[Point]], list[str]]:
 
 def draw(groups: Mapping[Group, Sequence[Point]], path: Path, *, each_pair: bool) -> list[Path]:
     """The grid and, if asked for, one figure a pair beside it. Returns the files."""
-    import figures  # takes a second, which coefficients alone need not
+    from scripts.results import figures  # takes a second, which coefficients alone need not
 
     made = [(path, groups)]
     if each_pair:

@@ -12,15 +12,25 @@ import base64
 import html
 import itertools
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import figures
-import report_page
-from correlation import COEFFICIENTS, SIGNIFICANT, Point, correlations, points_of, shown
-from result_tables import Table, text_tables
-from results import Group, Results, Row, load, run_script, say, write_file
-from run_logs import InputError, Run, printable
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.results import figures
+from scripts.results import page_frame
+from scripts.results.correlation import (
+    COEFFICIENTS,
+    SIGNIFICANT,
+    Point,
+    correlations,
+    points_of,
+    shown,
+)
+from scripts.results.tables import Table, text_tables
+from scripts.results.groups import Group, Results, Row, load, run_script, say, write_file
+from scripts.results.logs import InputError, Run, printable
 
 PROGRAM = "report.py"
 IMAGE_TYPES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
@@ -199,9 +209,9 @@ def page(results: Results, title: str, previews: Sequence[Path]) -> str:
                 itertools.count(), text_tables(results), results.groups.values()
             )
         ]
-    return report_page.PAGE.format(
+    return page_frame.PAGE.format(
         title=escaped(title),
-        style=report_page.STYLE,
+        style=page_frame.STYLE,
         summary=f"<p>{escaped(first)}</p><ul>{found}</ul>",
         remarks=f"<section><h2>Remarks</h2><ul>{remarks}</ul></section>" if remarks else "",
         sections="\n".join(sections),

@@ -4,11 +4,10 @@
     python scripts/sweep.py --dataset cifar100 --kind both --print > commands.txt
     python scripts/sweep_line.py commands.txt 7        # the seventh
 
-Its run is found as sweep.py finds it, by its options. This process then becomes the command, with --resume_ExpID
-where a run of it was interrupted or killed: signals reach it, the exit status is its own. It holds the job's lock, so
-that neither another task nor a sweep starts it too. Where it seems to be running already, maybe on another host, this
-waits until that shows progress, and leaves it alone, or proves dead. Words ahead of train_student.py are kept: variables,
-python, torchrun with its options.
+This process becomes the command, with --resume_ExpID same: signals reach it, the exit status is its own. It holds the job's
+lock, so that neither another task nor a sweep starts it too. Where the job seems to be running already, maybe on another
+host, this waits until its run shows progress, and leaves it alone, or proves dead. Words ahead of train_student.py are kept:
+variables, python, torchrun with its options.
 
 Exit status: that of the command; 0 if it is finished, or run by another process; 2 bad input.
 """
@@ -20,61 +19,51 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import sweep_jobs  # first: it finds our packages
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from helper.cli.options import parse_student
 from helper.cli.parser import OptionParser, number
 from helper.errors import UserError, one_line_errors
+from helper.run.same import SAME, SILENT_SECONDS, State
+from scripts.sweep.jobs import PICK, TRAINER, Job, key_of
+from scripts.sweep.states import JobRuns, make_folder, take_lock
 
 PROGRAM = "sweep_line.py"
 PAUSE = 5.0
-PATIENCE = sweep_jobs.SILENCE + 100.0
-"""Seconds between two looks at a run that may be someone else's, and until it is left alone in any case."""
+PATIENCE = SILENT_SECONDS + 100.0
+"""Seconds between two looks at a run that another process may be at, and until it is left alone in any case."""
 
 
-class Line(NamedTuple):
-    """A command, without what says where it goes on."""
-
-    before: list[str]
-    """python train_student.py"""
-    job: sweep_jobs.Job
-
-
-def read_line(path: str, number: int) -> Line:
-    """UserError if there is no such file or line, or it is no command of the trainer that a sweep could have made."""
+def read_line(path: str, number: int) -> tuple[list[str], Job]:
+    """(the words ahead, up to train_student.py, the job) of a line. UserError if no sweep can have printed it."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', error)}") from None
     if number > len(lines):
         raise UserError(f"{path} has {len(lines)} lines, there is no line {number}")
-    where = f"{path}, line {number}"
+    where, line = f"{path}, line {number}", lines[number - 1]
     try:
-        words = shlex.split(lines[number - 1])
+        words = shlex.split(line)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
-    programs = [
-        index for index, word in enumerate(words) if os.path.basename(word) == sweep_jobs.TRAINER
-    ]
+    programs = [index for index, word in enumerate(words) if os.path.basename(word) == TRAINER]
     if not programs:
-        raise UserError(
-            f"{where} is no command of {sweep_jobs.TRAINER}: {lines[number - 1][:200]!r}"
-        )
+        raise UserError(f"{where} is no command of {TRAINER}: {line[:200]!r}")
     split = programs[0] + 1
-    line = Line(words[:split], job_of(words[split:], where))
-    if not os.path.exists(line.before[-1]):
+    job = job_of(words[split:], where)
+    if not os.path.exists(words[programs[0]]):
         raise UserError(
-            f"{where}: there is no {line.before[-1]} here; call this from the folder where it was printed"
+            f"{where}: there is no {words[programs[0]]} here; call this from the folder where it was printed"
         )
-    return line
+    return words[:split], job
 
 
-def job_of(words: Sequence[str], where: str) -> sweep_jobs.Job:
-    """The job of a command, the same as the sweep's that printed it."""
+def job_of(words: Sequence[str], where: str) -> Job:
+    """The job of a command, the same as that of the sweep that printed it."""
     words = list(words)
-    if "--resume_ExpID" in words:  # as it was when it was printed
+    if "--resume_ExpID" in words:
         index = words.index("--resume_ExpID")
         del words[index : index + 2]
     options = parse_student(words)
@@ -82,38 +71,29 @@ def job_of(words: Sequence[str], where: str) -> sweep_jobs.Job:
         if getattr(options, name):
             raise UserError(f"{where}: --{name} has no place in a sweep")
     pair = f"{Path(options.path_t).parent.name.removesuffix('_vanilla')}/{options.model_s}"
-    return sweep_jobs.Job(
-        "stddev" if options.fix_student else "train",
-        pair,
-        scheme_of(options),
-        options.trial,
-        tuple(words),
-        options.epochs,
-        sweep_jobs.identity(vars(options)),
-        (),
-    )
+    kind = "stddev" if options.fix_student else "train"
+    scheme, key = scheme_of(options), key_of(vars(options))
+    return Job(kind, pair, scheme, options.trial, tuple(words), options.epochs, key)
 
 
 def scheme_of(options: Namespace) -> str:
-    is_pick = options.mix_mode == "cutmix_pick"
-    return f"{sweep_jobs.PICK}{options.cutmix_pick_criterion}" if is_pick else str(options.mix_mode)
+    is_pick = options.mix_mode == PICK[:-1]
+    return f"{PICK}{options.cutmix_pick_criterion}" if is_pick else str(options.mix_mode)
 
 
-def claim(job: sweep_jobs.Job) -> tuple[sweep_jobs.State, int | None]:
+def claim(job: Job) -> tuple[State, int | None]:
     """How far the job is, and its lock: None if another process runs it."""
     stop, logged = time.monotonic() + PATIENCE, None
     while True:
-        runs, lock = sweep_jobs.Runs(), sweep_jobs.take_lock(job)
-        state = sweep_jobs.State("running", note="by a sweep")
+        runs, lock = JobRuns(), take_lock(job)
+        state = State("running", note="by a sweep")
         if lock is not None:
-            state = runs.look(job)
+            state = runs.state_of(job)
             if state.name != "running":
                 return state, lock
             os.close(lock)
-        before, logged = (
-            logged,
-            sum((run / "log" / "log.txt").stat().st_size for run, _ in runs.of(job.key)),
-        )
+        before = logged
+        logged = sum((run / "log" / "log.txt").stat().st_size for run in runs.of(job.key))
         if before is None:
             say(f"{job} seems to be running {state.note}; waiting to see whether it is")
         elif logged > before or time.monotonic() > stop:
@@ -133,8 +113,8 @@ def main(argv: Sequence[str]) -> None:
         "number", metavar="N", type=number(int, 1), help="which of its lines, from 1"
     )
     options = parser.parse(argv)
-    before, job = read_line(options.file, options.number)
-    sweep_jobs.make_folder()
+    ahead, job = read_line(options.file, options.number)
+    make_folder()
     state, lock = claim(job)
     if lock is None:
         say(f"{job} is running {state.note}: left to it")
@@ -143,7 +123,7 @@ def main(argv: Sequence[str]) -> None:
     else:
         say(f"{job}: {f'goes on, {state.note}' if state.name == 'interrupted' else 'begins'}")
         os.set_inheritable(lock, True)
-        os.execvp("env", ["env", *before, *job.words, *state.words])
+        os.execvp("env", ["env", *ahead, *job.words, "--resume_ExpID", SAME])
 
 
 if __name__ == "__main__":

@@ -33,8 +33,7 @@ from helper.step.networks import freeze
 from helper.step.teacher_stats import GROUP_STEPS, TeacherStddev
 from models import build_model, model_dict
 
-sys.path.append(str(Path(__file__).parent.parent / "scripts"))
-from classic_loop import ALPHA, GAMMA, ClassicLoop
+from scripts.bench.classic_loop import ALPHA, GAMMA, ClassicLoop
 
 SPEC = datasets["cifar100"].spec(DataRequest())
 BATCH = 8

@@ -154,11 +154,8 @@ def is_alive(run: Path) -> bool:
         ends = any(
             f"] {word}" in line for line in tail(log)[-1:] for word in (INTERRUPTED, STOPPED)
         )
-        age = time.time() - log.stat().st_mtime
-        return (
-            age < (ENDING_SECONDS if ends else SILENT_SECONDS)
-            and host_of(run) != socket.gethostname()
-        )
+        is_recent = time.time() - log.stat().st_mtime < (ENDING_SECONDS if ends else SILENT_SECONDS)
+        return is_recent and host_of(run) not in ("", socket.gethostname())
     except OSError:
         return False
 
@@ -172,14 +169,14 @@ def is_locked(run: Path) -> bool:
 
 
 def host_of(run: Path) -> str:
-    """Where it ran last: who held its lock ("process 1 on host"), or who began it ("hostname: host ...")."""
+    """Where it ran last: who held its lock ("process 1 on host"), or who began it ("hostname: host ..."); "" if unknown."""
     for name, index in (("lock", -1), ("log.txt", 1)):
         with (
             contextlib.suppress(OSError, IndexError),
             open(run / "log" / name, errors="replace") as file,
         ):
             return file.readline().split()[index]
-    return "unknown"
+    return ""
 
 
 def tail(path: Path, size: int = 8192) -> list[str]:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 import torch
 import torch.nn.functional as F
-from fast_loop import PICK_RUNS, Case, endless, load_data, new_network, synchronize
+from scripts.bench.fast_loop import PICK_RUNS, Case, endless, load_data, new_network, synchronize
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader

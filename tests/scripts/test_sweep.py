@@ -17,13 +17,13 @@ from helper.cli.options import parse_student
 from helper.run.checkpoint import save_checkpoint
 from models import build_model
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+import scripts.sweep_line as sweep_line
+from helper.errors import one_line_errors
+from helper.run import same
+from scripts.sweep import command_line as sweep
+from scripts.sweep import jobs as sweep_jobs
 
-import sweep
-import sweep_jobs
-import sweep_line
-
-SCRIPTS = Path(sweep.__file__).parent
+SCRIPTS = Path(sweep_line.__file__).parent
 PICKED = "cutmix_pick_student_entropy"
 TINY = "--num_classes 5 --img_size 16 --limit_train 64 --limit_test 24 --batch_size 16 --device cpu"
 KILL, INTERRUPT, TERMINATE = signal.SIGKILL, signal.SIGINT, signal.SIGTERM
@@ -34,12 +34,17 @@ import json, os, pathlib, sys, time
 _, *words = sys.argv[1:]
 jobs = json.loads(pathlib.Path("jobs.json").read_text())
 resumed = None
-if words[-2] == "--resume_ExpID":
-    resumed, words = words[-1], words[:-2]
+assert words[-2:] == ["--resume_ExpID", "same"]
+words = words[:-2]
 if words[-2] == "--finetune_student":
     assert pathlib.Path(words[-1]).is_file()
     words = words[:-2]
-options = jobs[" ".join(words)]
+options = jobs[" ".join(words)] | {{"program": "train_student.py"}}
+for head in pathlib.Path("Experiments").glob("*/log/args.json"):
+    before = head.parent.parent
+    ends = (head.parent / "log.txt").read_text().strip().endswith("done, see here")
+    if json.loads(head.read_text()) == options and (before / "weights/ckpt.pth").exists() and not ends:
+        resumed = before.name
 with open("calls.txt", "a") as file:
     file.write(json.dumps([os.environ.get("CUDA_VISIBLE_DEVICES"), resumed, *sys.argv[2:]]) + "\n")
 if options["model_s"] == "resnet14":
@@ -49,7 +54,7 @@ run = pathlib.Path("Experiments", resumed or f"{{options['mix_mode']}}-{{os.getp
 for name in ("log", "weights"):
     (run / name).mkdir(parents=True, exist_ok=True)
 if not resumed:
-    (run / "log" / "args.json").write_text(json.dumps(options | {{"program": "train_student.py"}}))
+    (run / "log" / "args.json").write_text(json.dumps(options))
 metrics, log = open(run / "log" / "metrics.jsonl", "a"), open(run / "log" / "log.txt", "a")
 def write(file, text):
     file.write(text + "\n")
@@ -146,7 +151,7 @@ def terminal():
 
 
 def runs():
-    return sorted(path.name for path in Path("Experiments").iterdir() if path.name != ".sweep")
+    return sorted(path.name for path in Path("Experiments").iterdir() if path.name[0] != ".")
 
 
 def inventory():
@@ -271,7 +276,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(place, capsys, words):
         if words.startswith("-- ")
         else (words.removesuffix(" --"), "")
     )
-    with pytest.raises(SystemExit) as ended, sweep.one_line_errors(sweep.PROGRAM):
+    with pytest.raises(SystemExit) as ended, one_line_errors(sweep.PROGRAM):
         sweep.main(command(mine, extra))
     error = capsys.readouterr().err
     assert ended.value.code == 2 and error.count("\n") == 1 and BAD[words] in error
@@ -287,7 +292,7 @@ def test_everything_runs_once_and_the_pass_finds_its_student(place, capsys):
     assert len(runs()) == len(calls()) == 8 and {call[0] for call in calls()} == {"3", "5"}
     passes = [call for call in calls() if "--fix_student" in call and "student_entropy" in call]
     for call in passes:
-        student = Path(call[-1]).parent.parent
+        student = Path(call[-3]).parent.parent
         args = json.loads((student / "log" / "args.json").read_text())
         assert args["trial"] == "1" and args["cutmix_pick_criterion"] == "student_entropy"
     before = inventory()
@@ -382,6 +387,7 @@ def test_an_interrupted_pass_goes_on(place):
     ]
     metrics = Path("Experiments", only, "log", "metrics.jsonl")
     metrics.write_text(metrics.read_text().splitlines()[0] + "\n")
+    (metrics.parent / "log.txt").write_text(f"hostname: {os.uname().nodename}\n")
     Path("Experiments", only, "weights", "ckpt.pth").write_text("1")
     assert do(argv) == 0 and len(runs()) == 2 and "resume   stddev" in terminal()
     assert calls()[-1][1] == only and "--finetune_student" in calls()[-1]
@@ -412,7 +418,7 @@ def test_a_run_that_someone_started_by_hand_is_left_alone(place):
         log.write_text(
             f"{log.read_text().splitlines()[0]}\n\n[123456 {by_hand.pid} 2024/01/01-00:00:00] at it\n"
         )
-        until(lambda: sweep_jobs.is_alive(run))
+        until(lambda: same.is_alive(run))
         assert do(argv) == 0 and "1 run by others" in terminal() and len(calls()) == 1
     finally:
         by_hand.kill()
@@ -441,7 +447,7 @@ def test_a_printed_command_is_the_sweeps_own_job(place):
     jobs = sweep_jobs.make_jobs(options, ["--epochs", "60"])
     for job in jobs:
         words = [*job.words, *(["--finetune_student", "any"] if job.students else [])]
-        again = sweep_line.job_of([*words, "--resume_ExpID", "any"], "here")
+        again = sweep_line.job_of([*words, "--resume_ExpID", "same"], "here")
         assert again.words == tuple(words)
         assert (again.file(""), again.key, str(again)) == (job.file(""), job.key, str(job))
     assert len({job.file("") for job in jobs}) == len(jobs) == 81 * 4
@@ -478,7 +484,7 @@ def test_a_line_that_was_printed_interrupted_knows_how_it_goes_on_now(place, cap
     run = Path("Experiments", *runs())
     (run / "log" / "log.txt").write_text("")
     (line,) = print_lines(argv, capsys)
-    assert line.endswith(f"--resume_ExpID {run.name}")
+    assert line.endswith("--resume_ExpID same")
     run.rename(run.with_name("moved"))
     Path("commands.txt").write_text(f"env -u X TOLD=1 {line}\n")
     assert end(begin_line()) == 0 and calls()[-1][1] == "moved"
@@ -499,26 +505,6 @@ def test_a_line_and_a_sweep_do_not_run_the_same_job(place, monkeypatch, capsys):
         file.write("more\n")
     assert end(second) == 0 and "is running by a sweep: left to it" in terminal()
     assert end(pid) == 0 and len(calls()) == len(runs()) == 1
-
-
-@pytest.mark.parametrize(
-    ("last", "age", "alive"),
-    [("resumed: python", 600, True), ("resumed: python", 1000, False), ("done, see x", 600, True),
-     ("interrupted in epoch 2 after step 3", 20, True), ("interrupted in epoch 2 after step 3", 70, False),
-     ("stopped: the loss is nan", 70, False)],
-)  # fmt: skip
-def test_whether_a_run_on_another_host_is_alive(place, last, age, alive):
-    """As on a cluster: it began here, was requeued elsewhere, and no lock tells."""
-    log = Path("Experiments/run/log")
-    log.mkdir(parents=True)
-    (log / "log.txt").write_text(
-        f"hostname: {os.uname().nodename}  userip: u\n[123456 1 2024/01/01-00:00:00] {last}\n"
-    )
-    os.utime(log / "log.txt", (time.time() - age,) * 2)
-    (log / "lock").write_text("process 1 on elsewhere\n")
-    assert sweep_jobs.is_alive(log.parent) == alive
-    (log / "lock").write_text(f"process 1 on {os.uname().nodename}\n")
-    assert not sweep_jobs.is_alive(log.parent)
 
 
 def test_a_line_waits_for_a_run_that_may_be_dead_and_takes_it(place, monkeypatch, capsys):
@@ -558,7 +544,7 @@ def test_a_bad_line_is_one_line_and_leaves_nothing(place, capsys, text):
     Path("commands.txt").write_text(f"{text}\n")
     before = set(place.rglob("*"))
     message, number = BAD_LINES[text]
-    with pytest.raises(SystemExit) as ended, sweep.one_line_errors(sweep_line.PROGRAM):
+    with pytest.raises(SystemExit) as ended, one_line_errors(sweep_line.PROGRAM):
         sweep_line.main(["commands.txt", str(number)])
     error = capsys.readouterr().err
     assert ended.value.code == 2 and error.count("\n") == 1 and message in error

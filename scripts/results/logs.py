@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from option_list import InputError, is_flat, parse_options, printable
+from scripts.results.option_list import InputError, is_flat, parse_options, printable
 
 LONGEST_LINE = 1 << 20
 """Bytes; no line that matters is longer, and a file without line ends is not to fill the memory."""

@@ -12,12 +12,9 @@ from fake_cifar import write_cifar
 from helper.errors import UserError, one_line_errors
 from models import model_dict
 from models.model_info import count_parameters
+from scripts import benchmark, scaling
 
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "scripts"))
-import benchmark  # noqa: E402
-import scaling  # noqa: E402
-
+ROOT = Path(benchmark.__file__).parent.parent
 FIELDS = set(re.findall(r"^- `(\w+)`", (ROOT / "BENCHMARKS.md").read_text(), flags=re.MULTILINE))
 
 

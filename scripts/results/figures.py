@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from correlation import FEWEST_POINTS, Point, correlations, is_significant, p_text, shown
-from results import SCHEMES, Group, Row, write_file
-from run_logs import InputError, Run, printable
+from scripts.results.correlation import (
+    FEWEST_POINTS,
+    Point,
+    correlations,
+    is_significant,
+    p_text,
+    shown,
+)
+from scripts.results.groups import SCHEMES, Group, Row, write_file
+from scripts.results.logs import InputError, Run, printable
 from scipy import stats
 
 matplotlib.use("Agg")

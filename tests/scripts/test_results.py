@@ -24,17 +24,15 @@ from scipy import stats
 
 from distiller_zoo import LogitDistiller, distillers
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-sys.path.append(str(SCRIPTS))  # where they find each other when called
+from scripts.results import correlation
+from scripts.results import figures
+from scripts.results import option_list
+from scripts import plot_correlation
+from scripts.results import tables as result_tables
+from scripts.results import groups as results
+from scripts.results import logs as run_logs
 
-import correlation  # noqa: E402
-import figures  # noqa: E402
-import option_list  # noqa: E402
-import plot_correlation  # noqa: E402
-import result_tables  # noqa: E402
-import results  # noqa: E402
-import run_logs  # noqa: E402
-
+SCRIPTS = Path(plot_correlation.__file__).parent
 COMMAND = "python train_student.py --lw_mix '[1,0,1]'"
 
 

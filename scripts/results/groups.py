@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from run_logs import InputError, Key, Run, find_logs, printable, read_run
+from scripts.results.logs import InputError, Key, Run, find_logs, printable, read_run
 
-PUBLISHED = Path(__file__).parent / "published"
+PUBLISHED = Path(__file__).parent.parent / "published"
 """scatter.csv: the paper's 72 points. accuracy.csv: top-1 accuracies of the literature."""
 SCHEMES = (
     "none", "identity", "flip", "crop+flip", "cutout", "autoaugment", "mixup", "cutmix",

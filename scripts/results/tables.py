@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from results import VALUES, Group, Results, Row, as_json, published_around
-from run_logs import Key, Run, printable
+from scripts.results.groups import VALUES, Group, Results, Row, as_json, published_around
+from scripts.results.logs import Key, Run, printable
 
 DIGITS = {"t_stddev": 6, "s_test_loss": 4, "s_acc1": 2}
 NAMES = {"t_stddev": "T. stddev", "s_test_loss": "S. test loss", "s_acc1": "S. top-1"}

@@ -2,20 +2,15 @@
 
 import html
 import re
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from fake_runs import epoch, epoch_line, log_head, options_of, write_experiments, write_run
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-sys.path.append(str(SCRIPTS))  # where they find each other when called
-
-import correlation  # noqa: E402
-import report  # noqa: E402
-import results  # noqa: E402
-from run_logs import InputError  # noqa: E402
+from scripts.results import correlation
+from scripts import report
+from scripts.results import groups as results
+from scripts.results.logs import InputError
 
 NOTE = "<script>alert(1)</script> \"'&amp; $x_1$"
 VOID = {"meta", "img", "br", "wbr", "link", "input"}

@@ -14,7 +14,7 @@ import pytest
 from distiller_zoo import FeatureDistiller, distillers
 from helper.cli.options import parse_student
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
+SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 
 
 def call(script, *arguments):

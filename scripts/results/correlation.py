@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from results import Group, Results
-from run_logs import InputError, printable
+from scripts.results.groups import Group, Results
+from scripts.results.logs import InputError, printable
 from scipy import stats
 
 COLUMNS = ("dataset", "teacher", "student", "augmentation", "t_stddev", "s_test_loss")

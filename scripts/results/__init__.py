@@ -1,0 +1,1 @@
+"""From run folders and logs to tables, figures and a page."""
