@@ -1,0 +1,146 @@
+"""What is trained for the evidence: teachers, schemes, seeds, and in which order."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+KD = "--distill kd -r 0.1 -a 0.9 -b 0 --lw_mix [1,0,1] --t_output_as_target_for_input_mix".split()
+PICK = "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A second view: its family, its strength within the family (0: none) and its flags."""
+
+    name: str
+    family: str
+    strength: float = 0
+    flags: str = ""
+
+    @property
+    def words(self) -> list[str]:
+        return (self.flags or f"--mix_mode {self.name}").split()
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A data set, a teacher and how long its students train."""
+
+    name: str
+    data: str
+    img_size: int
+    teacher: str
+    teacher_epochs: int
+    student: str
+    epochs: int
+    rate_steps: str
+    teacher_data: str = ""
+    """The teacher's data flags, where they are not the students'."""
+    teacher_rate_steps: str = ""
+
+    @property
+    def teacher_file(self) -> str:
+        return f"{self.teacher}_vanilla/ckpt_epoch_{self.teacher_epochs}.pth"
+
+
+EMBEDDED = (
+    "--dataset synthetic --num_classes 10 --img_size 16 --limit_train 1500 --limit_test 1000"
+)
+A = Setup("embedded_wrn_16_1", EMBEDDED, 16, "wrn_16_1", 60, "resnet8", 24, "15,18,21",
+          teacher_data=EMBEDDED, teacher_rate_steps="37,45,52")  # fmt: skip
+B = dataclasses.replace(A, name="embedded_resnet14", teacher="resnet14")
+SHARED = Setup("cifar100_wrn_16_2", "--dataset cifar100 --limit_train 12800", 32, "wrn_16_2", 10,
+               "resnet8", 10, "6,7,8")  # fmt: skip
+OWN = dataclasses.replace(
+    SHARED, name="cifar100_resnet20", teacher="resnet20", teacher_epochs=30,
+    teacher_data="--dataset cifar100", teacher_rate_steps="15,22,27",
+)  # fmt: skip
+SETUPS = {setup.name: setup for setup in (A, B, SHARED, OWN)}
+
+
+def schemes(img_size: int) -> list[Scheme]:
+    """All second views for images of this side. Which half a family belongs to: see PREDICTIONS.md."""
+    paper = "identity flip crop+flip cutout autoaugment mixup cutmix".split()
+    return [
+        *(Scheme(name, "paper") for name in paper),
+        Scheme("cutmix_pick:teacher", "paper", flags=f"{PICK} teacher_entropy"),
+        Scheme("cutmix_pick:student", "paper", flags=f"{PICK} student_entropy"),
+        *(Scheme(f"noise:sigma={sigma}", "noise", sigma) for sigma in (0.1, 0.25, 0.5, 1)),
+        *(Scheme(f"patches:grid={grid}", "patches", grid) for grid in (2, 4, 8)),
+        *(Scheme(name, "recolourings") for name in ("grayscale", "channels", "invert")),
+        *(
+            Scheme(f"cutout:size={img_size * quarters // 4}", "cutout", quarters / 4)
+            for quarters in (2, 3)  # a quarter is the published cutout
+        ),
+        *(
+            Scheme(f"resizedcrop:scale_min={least}", "resizedcrop", 1 - least)
+            for least in (0.5, 0.25, 0.08)
+        ),
+        *(Scheme(f"mean:k={count}", "mean", count) for count in (2, 4, 8)),
+        Scheme("grey", "controls"),
+        Scheme("other", "controls"),
+    ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One student."""
+
+    setup: Setup
+    scheme: Scheme
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Relative to the folder of all runs."""
+        scheme = self.scheme.name.replace(":", "_").replace("=", "")
+        return f"{self.setup.name}/{scheme}/seed{self.seed}"
+
+    @property
+    def words(self) -> list[str]:
+        """The flags of train_student.py, without the folders of a machine."""
+        return [
+            "--model_s", self.setup.student, *KD, *self.scheme.words, *self.setup.data.split(),
+            "--epochs", str(self.setup.epochs), "--lr_decay_epochs", self.setup.rate_steps,
+            "--seed", str(self.seed),
+        ]  # fmt: skip
+
+
+CORE = (
+    "identity cutmix cutmix_pick:teacher noise:sigma=0.25 resizedcrop:scale_min=0.08 patches:grid=4 invert mean:k=2 "
+    "noise:sigma=1 cutout:stronger mean:k=4 patches:grid=2"
+).split()
+"""The schemes that come first in a pass: computing time is short, and part of a pass must be of use."""
+CORE_OF_TEST = (
+    "identity cutmix resizedcrop:scale_min=0.08 mean:k=2 cutout:stronger mean:k=4"
+).split()
+"""Those of the test half."""
+
+
+def queue() -> Iterator[Run]:
+    """All runs. After each pass over the families one seed more is done."""
+    yield from one_pass(A, 1, CORE)
+    yield from one_pass(B, 1, CORE_OF_TEST)
+    yield from one_pass(A, 1, ("grayscale", "channels", "cutout:strong", "grey", "mixup", "resizedcrop:scale_min=0.5"))
+    yield from one_pass(A, 2, CORE)
+    yield from one_pass(B, 1, CORE)
+    yield from one_pass(A, 1)
+    yield from one_pass(B, 1)
+    yield from one_pass(SHARED, 1, CORE)
+    for seed in (2, 3):
+        yield from one_pass(A, seed)
+        yield from one_pass(B, seed)
+    for seed in (4, 5):
+        yield from one_pass(A, seed)
+    for seed in (1, 2, 3):
+        yield from one_pass(OWN, seed)
+
+
+def one_pass(setup: Setup, seed: int, only: Sequence[str] = ()) -> Iterator[Run]:
+    """One seed over the schemes, or `only` those. The core comes first."""
+    strong, stronger = (f"cutout:size={setup.img_size * part // 4}" for part in (2, 3))
+    words = {"cutout:strong": strong, "cutout:stronger": stronger}
+    order = {words.get(name, name): place for place, name in enumerate(only or CORE)}
+    for scheme in sorted(schemes(setup.img_size), key=lambda s: order.get(s.name, len(order))):
+        if not only or scheme.name in order:
+            yield Run(setup, scheme, seed)
