@@ -15,7 +15,7 @@ from dataset import DataRequest, datasets
 from dataset.batches import Batches
 from helper.errors import UserError
 from helper.loop.teacher_check import check_accuracy, recorded_accuracy
-from helper.run.provenance import PACKAGES, commit, provenance
+from helper.run.provenance import PACKAGES, ROOT, commit, provenance
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 TINY = (
@@ -50,6 +50,7 @@ def test_each_start_is_on_record(teacher):
     run(STUDENT, *words, "--epochs 2 --resume_ExpID latest")
     first, second = starts(folder)
     assert {**first, "time": 0} == {**second, "time": 0}
+    assert (ROOT / STUDENT).exists()  # or the commit is looked for in the wrong folder
     assert first["teacher_checksum"] == hashlib.sha256(teacher.read_bytes()).hexdigest()[:16]
     assert first["teacher_accuracy"] == load(teacher)["accuracy"]
     assert set(first["packages"]) == set(PACKAGES) and first["device"].startswith("cpu, ")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "tensorboard", "tqdm", "pillow")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def provenance(device: torch.device) -> dict[str, Any]:

@@ -112,7 +112,9 @@ def points(setup: str, bn_views: str = "both") -> list[Point]:
     for scheme, by_seed in losses.items():
         shared = {seed: loss for seed, loss in by_seed.items() if seed in identity}
         if scheme in measured and shared:
-            values = {n: float(measured[scheme][n]) for n in ("T", "MI", *FLOORS, *CEILINGS, "top1")}
+            values = {
+                n: float(measured[scheme][n]) for n in ("T", "MI", *FLOORS, *CEILINGS, "top1")
+            }
             found.append(
                 Point(
                     setup, facts[scheme][0], scheme, values, shared,
@@ -173,7 +175,9 @@ def regret(kept: Sequence[Point], among: Sequence[Point]) -> tuple[str, float]:
 
 
 def print_table(among: Sequence[Point]) -> None:
-    print("\n| second view | T / identity | R | MI share | B | V | A | S | S. test loss - identity | seeds | verdict |")
+    print(
+        "\n| second view | T / identity | R | MI share | B | V | A | S | S. test loss - identity | seeds | verdict |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for p in sorted(among, key=lambda p: p.measures["T"]):
         shown = " | ".join(f"{p.measures[n]:.2f}" for n in ("R", "MI_share", "B", "V", "A", "S"))
@@ -186,7 +190,9 @@ def print_table(among: Sequence[Point]) -> None:
 
 
 def print_test(guards: Sequence[tuple[str, Guard]], among: Sequence[Point]) -> None:
-    print("\n| guard | missed traps | false alarms | kept | Spearman within | p | lowest T chooses | regret |")
+    print(
+        "\n| guard | missed traps | false alarms | kept | Spearman within | p | lowest T chooses | regret |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for title, guard in guards:
         kept = [p for p in among if guard.keeps(p)]
@@ -221,7 +227,9 @@ def print_batchnorm(setup: str) -> None:
         both = statistics.mean(p.losses[s] for s in seeds)
         mean = statistics.mean(change)
         harm = f"{-mean / p.difference:.0%}" if p.verdict == "harmful" else "-"
-        print(f"| {p.scheme} | {both:.3f} | {both + mean:.3f} | {mean:+.3f} +- {error:.3f} | {len(seeds)} | {harm} |")
+        print(
+            f"| {p.scheme} | {both:.3f} | {both + mean:.3f} | {mean:+.3f} +- {error:.3f} | {len(seeds)} | {harm} |"
+        )
 
 
 def points_of_first(setup: str) -> list[Point]:
@@ -279,7 +287,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
-    first, second, *others = "embedded_wrn_16_1 embedded_resnet14 cifar100_wrn_16_2 cifar100_resnet20".split()
+    first, second, *others = (
+        "embedded_wrn_16_1 embedded_resnet14 cifar100_wrn_16_2 cifar100_resnet20".split()
+    )
     on_a = points(first)
     half = [p for p in on_a if p.is_in(CHOOSE, "grey")]
     names = (*FLOORS, *CEILINGS)

@@ -31,7 +31,10 @@ def compare(run: Run, folder: Path, data_root: Path) -> dict[str, object]:
     from helper.loop.metrics import evaluate
     from helper.setup import scene as build
 
-    options, device = parse_student([*run.words, "--data_root", str(data_root)]), torch.device("cpu")
+    options, device = (
+        parse_student([*run.words, "--data_root", str(data_root)]),
+        torch.device("cpu"),
+    )
     data = datasets[options.dataset].load(data_request(options))
     spec, generators = data.spec, build.make_generators(run.seed)
     student = build.new_model(options.model_s, spec, device, generators["weights"])

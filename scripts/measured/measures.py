@@ -164,14 +164,16 @@ def main() -> None:
     setup, rows = SETUPS[arguments.setup], {}
     if MEASURES.exists():
         with open(MEASURES, newline="") as file:
-            rows = {(r["setup"], r["scheme"], r["seed"], r["steps"]): r for r in csv.DictReader(file)}
+            rows = {
+                (r["setup"], r["scheme"], r["seed"], r["steps"]): r for r in csv.DictReader(file)
+            }
     for scheme in schemes(setup.img_size):
         name = (setup.name, scheme.name, str(arguments.seed), str(arguments.steps))
         if name in rows:
             continue
-        if scheme.name == "cutmix_pick:student":  # only once its student is trained
-            if not student_of(Run(setup, scheme, 1), arguments.work):
-                continue
+        first = Run(setup, scheme, 1)
+        if scheme.name == "cutmix_pick:student" and not student_of(first, arguments.work):
+            continue  # it waits for its student
         try:
             found = measure(Run(setup, scheme, arguments.seed), arguments)
         except (UserError, SystemExit) as error:  # a stage that this code does not have yet

@@ -43,9 +43,7 @@ class Setup:
         return f"{self.teacher}_vanilla/ckpt_epoch_{self.teacher_epochs}.pth"
 
 
-EMBEDDED = (
-    "--dataset synthetic --num_classes 10 --img_size 16 --limit_train 1500 --limit_test 1000"
-)
+EMBEDDED = "--dataset synthetic --num_classes 10 --img_size 16 --limit_train 1500 --limit_test 1000"
 A = Setup("embedded_wrn_16_1", EMBEDDED, 16, "wrn_16_1", 60, "resnet8", 24, "15,18,21",
           teacher_data=EMBEDDED, teacher_rate_steps="37,45,52")  # fmt: skip
 B = dataclasses.replace(A, name="embedded_resnet14", teacher="resnet14")
@@ -121,7 +119,11 @@ def queue() -> Iterator[Run]:
     """All runs. After each pass over the families one seed more is done."""
     yield from one_pass(A, 1, CORE)
     yield from one_pass(B, 1, CORE_OF_TEST)
-    yield from one_pass(A, 1, ("grayscale", "channels", "cutout:strong", "grey", "mixup", "resizedcrop:scale_min=0.5"))
+    yield from one_pass(
+        A,
+        1,
+        ("grayscale", "channels", "cutout:strong", "grey", "mixup", "resizedcrop:scale_min=0.5"),
+    )
     yield from one_pass(A, 2, CORE)
     yield from one_pass(B, 1, CORE)
     yield from one_pass(A, 1)

@@ -183,7 +183,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     root = HERE.parents[1]
-    parser.add_argument("--work", type=Path, default=Path("measured_runs"), help="folder of all runs")
+    parser.add_argument(
+        "--work", type=Path, default=Path("measured_runs"), help="folder of all runs"
+    )
     parser.add_argument("--code", type=Path, default=root, help="checkout whose scripts run")
     parser.add_argument("--data_root", type=Path, default=root / "data")
     parser.add_argument("--python", default=sys.executable)
