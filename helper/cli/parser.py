@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from augment import parse
 from helper.errors import UserError, say_error, unknown_name
+from helper.registry import Registry
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -80,12 +81,17 @@ class OptionParser(argparse.ArgumentParser):
 
 
 def one_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
-    """An argparse type: a name among `choices`; a wrong one is told the nearest."""
-    choices = list(choices)
+    """An argparse type: a name among `choices`, a registry perhaps; a wrong one is told the nearest."""
+    choices = choices if isinstance(choices, Registry) else list(choices)
 
     def convert(text: str) -> str:
-        if text not in choices:
-            raise argparse.ArgumentTypeError(str(unknown_name(kind, text, choices)))
+        try:
+            if isinstance(choices, Registry):
+                choices[text]
+            elif text not in choices:
+                raise unknown_name(kind, text, choices)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         return text
 
     return convert

@@ -1,0 +1,123 @@
+"""Networks of timm and torchvision: what every model offers, and what is told of names that cannot be had."""
+
+import importlib.util
+
+import pytest
+import torch
+from command_line import identical
+
+from helper.errors import UserError
+from models import build_model, model_dict
+
+needs_timm = pytest.mark.skipif(
+    importlib.util.find_spec("timm") is None, reason="timm is not installed"
+)
+SMALL = (
+    "test_resnet",
+    "test_efficientnet",
+    "test_convnext",
+    "test_vit:patch_size=8",
+    "test_byobnet",
+)
+NAMES = [
+    *(pytest.param(f"timm.{name}", marks=needs_timm) for name in SMALL),
+    "torchvision.mobilenet_v3_small",
+]
+
+
+def generator(seed=1):
+    return torch.Generator().manual_seed(seed)
+
+
+def build(name, img_size=32, seed=1):
+    return build_model(name, num_classes=7, img_size=img_size, generator=generator(seed))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_offers_what_every_model_does(name):
+    state = torch.get_rng_state()
+    model = build(name)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert identical(dict(model.state_dict()), dict(build(name).state_dict()))
+    assert not identical(dict(model.state_dict()), dict(build(name, seed=2).state_dict()))
+    assert model.training and model.why_no_maps() == ""
+    images = torch.randn(3, 3, 32, 32, generator=generator())
+    features, logits = model.eval()(images, is_feat=True)
+    assert torch.equal(logits, model(images)) and logits.shape == (3, 7)
+    assert len(features) >= 4 and all(f.dim() == 4 and len(f) == 3 for f in features[:-1])
+    sides = [f.shape[2] for f in features[:-1]]
+    assert sides == sorted(sides, reverse=True)
+    classifier = model.classifier_layer()
+    assert torch.equal(classifier(features[-1]), logits)
+    assert [model.state_dict()[key].shape[0] for key in model.classifier_keys()] == [7, 7]
+    assert not any(
+        key.startswith("network") for key in model.state_dict()
+    )  # the library's own keys
+
+
+@pytest.mark.parametrize("name", NAMES[:1] + NAMES[-1:])
+def test_a_pass_in_training_draws_nothing(name):
+    model, images = build(name), torch.randn(3, 3, 32, 32, generator=generator())
+    state = torch.get_rng_state()
+    first, second = model(images), model(images)
+    assert torch.equal(torch.get_rng_state(), state) and torch.equal(first, second)
+
+
+def test_a_small_stem_keeps_the_size_of_the_image():
+    plain, small = (build(f"torchvision.resnet18{stem}") for stem in ("", ":stem=small"))
+    images = torch.zeros(1, 3, 32, 32)
+    for model, size in ((plain, 1), (small, 4)):
+        assert model.eval()(images, is_feat=True)[0][-2].shape == (1, 512, size, size)
+
+
+@needs_timm
+def test_weights_of_another_image_size_are_adapted():
+    there, here = (build("timm.test_vit:patch_size=8", img_size=size) for size in (64, 32))
+    adapted = here.adapted(there.state_dict())
+    assert adapted["pos_embed"].shape == here.pos_embed.shape != there.pos_embed.shape
+
+
+BAD = {
+    "torchvision.resnet19": "no network 'resnet19'. The nearest ones: resnet1",
+    "torchvision.fasterrcnn_resnet50_fpn": "no network",
+    "torchvision.": "no network ''",
+    "torchvision.resnet18:stem=big": "stem=big is unknown. Choices: small",
+    "torchvision.resnet18:stem": "'stem' is not key=value",
+    "torchvision.resnet18:num_classes=3": "num_classes cannot be given here",
+    "torchvision.resnet18:width=3": "cannot be built for 7 classes, 32x32 pixels",
+    "resnet20x": "Did you mean 'resnet20'.*timm.NAME, torchvision.NAME",
+}
+BAD_TIMM = {
+    "timm.resnet5": "no network 'resnet5'. The nearest ones: resnet50",
+    "timm.test_resnet.bogus": "Invalid pretrained tag",
+    "timm.deit_tiny_distilled_patch16_224": "distillation token",
+    "timm.test_vit:stem=small": "whose first layer is a convolution of stride 2",
+    "timm.test_vit:img_size=32": "img_size cannot be given here",
+}
+
+
+def refused(name, expected, img_size=32):
+    with pytest.raises(UserError, match=expected) as caught:
+        model_dict[name](num_classes=7, img_size=img_size)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_name_is_one_line(name):
+    refused(name, BAD[name])
+
+
+@needs_timm
+@pytest.mark.parametrize("name", BAD_TIMM)
+def test_a_bad_name_of_timm_is_one_line(name):
+    refused(name, BAD_TIMM[name])
+
+
+def test_images_that_are_too_small_are_refused():
+    refused("torchvision.squeezenet1_1", "does not take images of 8x8 pixels", img_size=8)
+
+
+def test_an_absent_library_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    assert "timm.resnet18" not in model_dict
+    refused("timm.resnet18", "networks of timm take the package timm: pip install timm")
