@@ -8,10 +8,19 @@ from augment import cutout  # noqa: F401
 from augment import autoaugment  # noqa: F401
 from augment import mixup  # noqa: F401
 from augment import cutmix  # noqa: F401
+from augment import randaugment  # noqa: F401
+from augment import augmix  # noqa: F401
 from augment import resizedcrop  # noqa: F401
+from augment import erasing  # noqa: F401
+from augment import gridmask  # noqa: F401
 from augment import patches  # noqa: F401
+from augment import jitter  # noqa: F401
+from augment import blur  # noqa: F401
 from augment import noise  # noqa: F401
 from augment import colour  # noqa: F401
+from augment import resizemix  # noqa: F401
+from augment import fmix  # noqa: F401
+from augment import ricap  # noqa: F401
 from augment import several  # noqa: F401
 from augment.base import Augmentation, Augmented, MixSettings, mix_modes
 from augment.chain import Stage, build, parse, picks, spell_chain, with_flags

@@ -12,12 +12,27 @@ import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, mix_modes
 from augment.keys import Value, key
+from augment.operations import SIGNED, Operation, Space, operate
 from dataset.batches import normalize_for
 from dataset.spec import DatasetSpec
 
 
+class Operated(Augmentation):
+    """Operations on bytes, one after the other; `operations` says which."""
+
+    def operations(self, draw: list) -> list[Operation]:
+        raise NotImplementedError
+
+    def apply(self, images: torch.Tensor, draw: list) -> Augmented:
+        normalize = normalize_for(self.spec, images.device)
+        pixels = normalize.undo(images)  # (B, 3, H, W) uint8
+        for operation in self.operations(draw):
+            pixels = operate(pixels, operation)
+        return Augmented(normalize(pixels.permute(0, 2, 3, 1).contiguous()))
+
+
 class PolicyDraw(NamedTuple):
-    """What torchvision's AutoAugment.get_params returns: policy (), probs (2,), signs (2,)."""
+    """policy (), probs (2,): the coins of its operations, signs (2,): 0 for a negative strength."""
 
     policy: int
     probs: torch.Tensor
@@ -25,7 +40,7 @@ class PolicyDraw(NamedTuple):
 
 
 @mix_modes.register("autoaugment")
-class AutoAugment(Augmentation):
+class AutoAugment(Operated):
     """A policy drawn anew for each batch, or for each image."""
 
     policy = key(
@@ -34,64 +49,37 @@ class AutoAugment(Augmentation):
 
     def __init__(self, spec: DatasetSpec, settings: MixSettings, **values: Value) -> None:
         super().__init__(spec, settings, **values)
-        # Imported here because it takes a second that no other mix mode needs.
+        # Imported here because it takes a second that other stages do not need.
         from torchvision.transforms import AutoAugment as TorchvisionAutoAugment
         from torchvision.transforms import AutoAugmentPolicy
 
-        class WithGivenDraw(TorchvisionAutoAugment):
-            """torchvision's operations, on draws made by `sample` instead of the global generator."""
-
-            draw: PolicyDraw
-
-            def get_params(self, transform_num: int) -> PolicyDraw:
-                return self.draw
-
-        self.operations = WithGivenDraw(AutoAugmentPolicy(self.policy or spec.autoaugment_policy))
+        name = self.policy or spec.autoaugment_policy
+        self.policies = TorchvisionAutoAugment(AutoAugmentPolicy(name)).policies
+        """Pairs of (operation, probability, step of its strength or None)."""
+        self.space = Space(10, 0.3, 150 / 331 * spec.img_size, 30, 0.9, (8, 4))
 
     def sample(self, batch_size: int, generator: torch.Generator) -> list[PolicyDraw]:
         return [
             PolicyDraw(
-                int(torch.randint(len(self.operations.policies), (1,), generator=generator)),
+                int(torch.randint(len(self.policies), (1,), generator=generator)),
                 torch.rand(2, generator=generator),
                 torch.randint(2, (2,), generator=generator),
             )
             for _ in range(self.draws(batch_size))
         ]
 
-    def apply(self, images: torch.Tensor, draw: list[PolicyDraw]) -> Augmented:
-        normalize = normalize_for(self.spec, images.device)
-        pixels = normalize.undo(images)  # (B, 3, H, W) uint8
-        changed = []
-        for one, group in zip(draw, pixels.split(len(pixels) // len(draw))):
-            for place in range(2):
-                group = self._operate(group, one, place)
-            changed.append(group)
-        pixels = torch.cat(changed).permute(0, 2, 3, 1).contiguous()  # (B, H, W, 3)
-        return Augmented(normalize(pixels))
+    def operations(self, draw: list[PolicyDraw]) -> list[Operation]:
+        return [
+            Operation(names, torch.tensor(strengths, dtype=torch.float64))
+            for names, strengths in (
+                zip(*(self._operation(one, place) for one in draw)) for place in range(2)
+            )
+        ]
 
-    def _operate(self, pixels: torch.Tensor, draw: PolicyDraw, place: int) -> torch.Tensor:
-        """The policy's first or second operation, if its coin says so, on (B, 3, H, W) uint8."""
-        name, probability, _ = self.operations.policies[draw.policy][place]
-        if name == "Equalize":
-            return equalize(pixels) if draw.probs[place] <= probability else pixels
-        coins = torch.full_like(draw.probs, 2.0)  # the other operation does not happen
-        coins[place] = draw.probs[place]
-        self.operations.draw = draw._replace(probs=coins)
-        return self.operations(pixels)
-
-
-def equalize(pixels: torch.Tensor) -> torch.Tensor:
-    """Histogram equalisation of every channel of every image, (B, C, H, W) uint8: torchvision's, to the byte.
-
-    torchvision goes through the channels one by one, and on a GPU waits for each twice.
-    """
-    channels = pixels.flatten(2).long()  # (B, C, H * W)
-    counts = channels.new_zeros(*channels.shape[:2], 256).scatter_add_(
-        2, channels, torch.ones_like(channels)
-    )
-    of_brightest = counts.gather(2, channels.amax(2, keepdim=True))
-    step = (channels.shape[2] - of_brightest) // 255  # (B, C, 1)
-    table = ((counts.cumsum(2) + step // 2) // step.clamp(min=1)).clamp(max=255).roll(1, 2)
-    table[..., 0] = 0
-    equalized = torch.where(step == 0, channels, table.gather(2, channels))
-    return equalized.to(torch.uint8).reshape(pixels.shape)
+    def _operation(self, draw: PolicyDraw, place: int) -> tuple[str, float]:
+        """The policy's first or second operation and its strength, or none if its coin says so."""
+        name, probability, step = self.policies[draw.policy][place]
+        if draw.probs[place] > probability:
+            return "Identity", 0.0
+        strength = 0.0 if step is None else self.space.strength(name, step)
+        return name, -strength if name in SIGNED and draw.signs[place] == 0 else strength

@@ -8,7 +8,7 @@ import torch
 
 from augment.keys import Key, Value, key
 from dataset.spec import DatasetSpec
-from helper.errors import unknown_name
+from helper.errors import UserError, unknown_name
 from helper.registry import Registry
 
 
@@ -114,6 +114,14 @@ class Augmentation:
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> Augmented:
         return self.apply(images, self.sample(len(images), generator))
+
+
+def check_ranges(stage: Augmentation, *names: str) -> None:
+    """UserError if NAME_min is above NAME_max."""
+    for name in names:
+        low, high = getattr(stage, f"{name}_min"), getattr(stage, f"{name}_max")
+        if low > high:
+            raise UserError(f"{name}_min={low:g} is above {name}_max={high:g}")
 
 
 def check_key(stage: str, name: str, keys: dict[str, Key]) -> None:

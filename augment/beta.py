@@ -12,3 +12,18 @@ def draw_beta(alpha: float, count: int, generator: torch.Generator) -> torch.Ten
     from scipy.special import betaincinv
 
     return torch.from_numpy(betaincinv(alpha, alpha, uniform.numpy()))
+
+
+def draw_dirichlet(
+    alpha: float, shape: tuple[int, int], generator: torch.Generator
+) -> torch.Tensor:
+    """Rows of positive weights that sum to 1, all alphas the same: (n, k) float64."""
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+    if alpha == 1:
+        gamma = -(1 - uniform).log()
+    else:
+        from scipy.special import gammaincinv
+
+        gamma = torch.from_numpy(gammaincinv(alpha, uniform.numpy()))
+    gamma = gamma + 1e-30  # a row of zeros has equal weights
+    return gamma / gamma.sum(dim=1, keepdim=True)

@@ -4,6 +4,7 @@ A box is (x1, y1, x2, y2) in pixels, half-open; x counts columns, y rows. Boxes 
 where n is 1 (one for the batch) or B.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -62,6 +63,32 @@ def simpler_rand_bbox(
     x2 = x1 + 1 + uniform_int(width - x1, generator)
     y2 = y1 + 1 + uniform_int(height - y1, generator)
     return torch.stack([x1, y1, x2, y2], dim=1)
+
+
+ATTEMPTS = 10
+
+
+def area_boxes(
+    scale: tuple[float, float], ratio: tuple[float, float], shape: tuple[int, int, int],
+    generator: torch.Generator,
+) -> tuple[Boxes, torch.Tensor]:  # fmt: skip
+    """Boxes of a share of the area uniform in `scale`, a width / height log-uniform in `ratio`, anywhere in the image.
+
+    shape: (how many, H, W). Returns (n, 4), and (n,) bool: False where none of ten attempts fitted the image, as in
+    torchvision's RandomResizedCrop and RandomErasing.
+    """
+    count, height, width = shape
+    uniform = torch.rand(2, count, ATTEMPTS, generator=generator, dtype=torch.float64)
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * uniform[0])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = (low + (high - low) * uniform[1]).exp()
+    wide, high = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (wide >= 1) & (high >= 1) & (wide <= width) & (high <= height)  # (n, ATTEMPTS)
+    first = fits.int().argmax(dim=1, keepdim=True)
+    wide, high = (each.gather(1, first)[:, 0].long() for each in (wide, high))
+    left = uniform_int((width - wide).clamp(min=0) + 1, generator)
+    top = uniform_int((height - high).clamp(min=0) + 1, generator)
+    return torch.stack([left, top, left + wide, top + high], dim=1), fits.any(dim=1)
 
 
 def uniform_int(bound: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

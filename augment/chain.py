@@ -13,9 +13,15 @@ import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, check_key, mix_modes
 from augment.keys import Value, spell
+from augment.library import PREFIX, library_stage
 from augment.pick import Pool, PoolOfChain
 from dataset.spec import DatasetSpec
 from helper.errors import UserError
+
+
+def stage_kind(name: str) -> type[Augmentation]:
+    """The class of a stage: registered, or torchvision's. UserError with the nearest name if there is none."""
+    return library_stage(name) if name.startswith(PREFIX) else mix_modes[name]
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Stage:
 
     @property
     def kind(self) -> type[Augmentation]:
-        return mix_modes[self.name]
+        return stage_kind(self.name)
 
     @property
     def picks(self) -> bool:
@@ -58,7 +64,7 @@ def parse(text: str) -> tuple[Stage, ...]:
 
 def parse_stage(text: str) -> Stage:
     name, colon, rest = text.partition(":")
-    keys, values = mix_modes[name].keys(), {}
+    keys, values = stage_kind(name).keys(), {}
     for word in rest.split(",") if colon else ():
         one, equals, value = word.partition("=")
         if not (one and equals and value):

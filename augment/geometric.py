@@ -1,4 +1,4 @@
-"""identity, flip, crop and crop+flip: the default DA once more, as a second view.
+"""Pixels moved: identity, flip, crop and crop+flip (the default DA once more), translate, rotate.
 
 Unlike the default DA, one offset and one mirror flag serve the whole batch (unless draw=sample).
 """
@@ -9,6 +9,7 @@ import torch
 
 from augment.base import Augmentation, Augmented, mix_modes
 from augment.keys import key
+from augment.warp import rotation, warp
 from dataset.batches import crop_and_flip, normalize_for
 
 
@@ -83,3 +84,35 @@ class CropFlip(Crop):
         shift = super().sample(batch_size, generator)
         mirror = torch.rand(self.draws(batch_size), generator=generator) < 0.5
         return shift._replace(mirror=mirror)
+
+
+@mix_modes.register("translate")
+class Translate(Shift):
+    """A shift by whole pixels, uniform up to a share of the side each way; black comes in.
+
+    AutoAugment's strongest is 0.45 (arXiv 1805.09501); the default is twice the default DA's crop.
+    """
+
+    share = key(0.25, 0, 1, "greatest shift, a share of the side")
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> ShiftDraw:
+        count, most = self.draws(batch_size), round(self.share * self.spec.img_size)
+        top, left = torch.randint(-most, most + 1, (2, count), generator=generator)
+        return ShiftDraw(top, left, torch.zeros(count, dtype=torch.bool))
+
+
+@mix_modes.register("rotate")
+class Rotate(Augmentation):
+    """A turn by an angle uniform in -degrees..degrees, bilinear; black comes in. AutoAugment's strongest is 30."""
+
+    degrees = key(30.0, 0, 180, "greatest angle")
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> torch.Tensor:
+        """(n,) angles in degrees, anticlockwise."""
+        uniform = torch.rand(self.draws(batch_size), generator=generator, dtype=torch.float64)
+        return self.degrees * (2 * uniform - 1)
+
+    def apply(self, images: torch.Tensor, draw: torch.Tensor) -> Augmented:
+        black = normalize_for(self.spec, images.device).black[:, None, None]
+        theta = rotation(draw).to(images.device, non_blocking=True)
+        return Augmented(warp(images - black, theta, "bilinear") + black)

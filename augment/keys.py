@@ -30,7 +30,7 @@ class Key:
                 raise UserError(f"{text!r} is not one of {', '.join(self.choices)}")
             return text
         try:
-            value = self.kind(text)
+            value = self.kind(text) if str(text).isascii() else math.nan
         except ValueError:
             value = math.nan
         if not self.low <= value <= self.high:
@@ -61,6 +61,10 @@ def key(
 
 def spell(value: Value) -> str:
     """A value as the grammar writes it: the shortest text that reads back the same, without a plus sign."""
+    if isinstance(value, tuple):
+        return "..".join(map(spell, value))
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return repr(value).removesuffix(".0").replace("e+", "e")
     return str(value)

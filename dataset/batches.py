@@ -74,8 +74,11 @@ class Normalize:
 
     def undo(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised -> (B, 3, H, W) uint8, rounded: exact for unchanged pixels."""
-        scaled = images * self.std[:, None, None] + self.mean[:, None, None]
-        return (scaled * 255).round().clamp(0, 255).to(torch.uint8)
+        return (self.undo_to_floats(images) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def undo_to_floats(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) normalised -> float32, 0..1 for what was a byte; nothing is cut."""
+        return images * self.std[:, None, None] + self.mean[:, None, None]
 
 
 class Batches:

@@ -1,0 +1,76 @@
+"""Random operations of AutoAugment's family without a learned policy: RandAugment and TrivialAugment.
+
+Spaces and defaults are torchvision's; both give one image its operations, or (draw=batch) all of a batch the same.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from augment.autoaugment import Operated
+from augment.base import MixSettings, mix_modes
+from augment.keys import Value, key
+from augment.operations import OPERATIONS, SIGNED, Operation, Space
+from dataset.spec import DatasetSpec
+
+NAMES = tuple(name for name in OPERATIONS if name != "Invert")
+BINS = 31
+
+
+class OperationDraw(NamedTuple):
+    """Each (n,) int64, where n is 1 or B: an operation of NAMES, a step of its strength, 1 for a negative one."""
+
+    name: torch.Tensor
+    step: torch.Tensor
+    negative: torch.Tensor
+
+    def under(self, space: Space) -> Operation:
+        names = [NAMES[index] for index in self.name.tolist()]
+        strengths = [
+            space.strength(name, step) * (-1 if sign and name in SIGNED else 1)
+            for name, step, sign in zip(names, self.step.tolist(), self.negative.tolist())
+        ]
+        return Operation(names, torch.tensor(strengths, dtype=torch.float64))
+
+
+class RandomOperations(Operated):
+    """Operations that are drawn independently of each other."""
+
+    space: Space
+
+    def operations(self, draw: list[OperationDraw]) -> list[Operation]:
+        return [one.under(self.space) for one in draw]
+
+
+@mix_modes.register("randaugment")
+class RandAugment(RandomOperations):
+    """E. Cubuk et al., "RandAugment", CVPR Workshops 2020, arXiv 1909.13719. The paper's ResNet-50: N 2, M 9."""
+
+    num_ops = key(2, 1, 10, "operations on each image: N")
+    magnitude = key(9, 0, BINS - 1, "step of their strength: M")
+
+    def __init__(self, spec: DatasetSpec, settings: MixSettings, **values: Value) -> None:
+        super().__init__(spec, settings, **values)
+        self.space = Space(BINS, 0.3, 150 / 331 * spec.img_size, 30, 0.9, (8, 4))
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> list[OperationDraw]:
+        shape = (self.num_ops, self.draws(batch_size))
+        names = torch.randint(len(NAMES), shape, generator=generator)
+        steps = torch.full(shape, self.magnitude)
+        signs = torch.randint(2, shape, generator=generator)
+        return [OperationDraw(*each) for each in zip(names, steps, signs)]
+
+
+@mix_modes.register("trivialaugment")
+class TrivialAugment(RandomOperations):
+    """S. Mueller, F. Hutter, "TrivialAugment", ICCV 2021, arXiv 2103.10158: the wide space, which has no key."""
+
+    def __init__(self, spec: DatasetSpec, settings: MixSettings, **values: Value) -> None:
+        super().__init__(spec, settings, **values)
+        self.space = Space(BINS, 0.99, 32, 135, 0.99, (8, 6))
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> list[OperationDraw]:
+        count = (self.draws(batch_size),)
+        bounds = (len(NAMES), BINS, 2)
+        draws = (torch.randint(bound, count, generator=generator) for bound in bounds)
+        return [OperationDraw(*draws)]
