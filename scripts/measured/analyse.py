@@ -99,12 +99,12 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def points(setup: str, bn_views: str = "both") -> list[Point]:
+def points(setup: str) -> list[Point]:
     """The schemes of a setup that have students and measures, each with the seeds that identity has too."""
     losses: dict[str, dict[int, float]] = {}
     facts: dict[str, tuple[str, float]] = {}
     for row in read(HERE / "students.csv"):
-        if row["setup"] == setup and row["bn_views"] == bn_views:
+        if row["setup"] == setup:
             losses.setdefault(row["scheme"], {})[int(row["seed"])] = float(row["s_test_loss"])
             facts[row["scheme"]] = row["family"], float(row["strength"])
     measured = {row["scheme"]: row for row in read(HERE / "measures.csv") if row["setup"] == setup}
@@ -213,27 +213,24 @@ def print_test(guards: Sequence[tuple[str, Guard]], among: Sequence[Point]) -> N
 
 def print_batchnorm(setup: str) -> None:
     """The same students with BatchNorm's running statistics of the first view alone."""
-    first = {p.scheme: p for p in points_of_first(setup)}
-    if not first:
+    losses: dict[str, list[tuple[float, float]]] = {}
+    for row in read(HERE / "batchnorm.csv"):
+        if row["setup"] == setup:
+            pair = float(row["loss_both"]), float(row["loss_first"])
+            losses.setdefault(row["scheme"], []).append(pair)
+    if "identity" not in losses:
         return
-    print("\n| second view | both | first | first - both | seeds | harm that goes |")
+    print("\n| second view | both | first | first - both | seeds | share of the harm that goes |")
     print("|---|---|---|---|---|---|")
+    base = statistics.mean(first for _, first in losses["identity"])
     for p in points(setup):
-        if p.scheme not in first:
-            continue
-        seeds = sorted(set(p.losses) & set(first[p.scheme].losses))
-        change = [first[p.scheme].losses[s] - p.losses[s] for s in seeds]
-        error = statistics.stdev(change) / math.sqrt(len(change)) if len(change) > 1 else math.nan
-        both = statistics.mean(p.losses[s] for s in seeds)
-        mean = statistics.mean(change)
-        harm = f"{-mean / p.difference:.0%}" if p.verdict == "harmful" else "-"
-        print(
-            f"| {p.scheme} | {both:.3f} | {both + mean:.3f} | {mean:+.3f} +- {error:.3f} | {len(seeds)} | {harm} |"
-        )
-
-
-def points_of_first(setup: str) -> list[Point]:
-    return points(setup, "first")
+        if p.scheme in losses:
+            both, first = (statistics.mean(side) for side in zip(*losses[p.scheme]))
+            gone = f"{1 - (first - base) / p.difference:.0%}" if p.verdict == "harmful" else "-"
+            count = len(losses[p.scheme])
+            print(
+                f"| {p.scheme} | {both:.3f} | {first:.3f} | {first - both:+.3f} | {count} | {gone} |"
+            )
 
 
 def print_strengths(setup: str, among: Sequence[Point]) -> None:

@@ -1,90 +1,30 @@
 #!/usr/bin/env python3
 """Measure the second views by the teacher alone: T. stddev and the candidates for a guard.
 
-    python scripts/measured/measures.py --work runs --setup embedded_wrn_16_1 --epochs 8
+    python scripts/measured/measures.py --work runs --setup embedded_wrn_16_1
 
-All schemes see the same batches. The rows go to scripts/measured/measures.csv; a scheme that has a row for this
-setup and number of steps is skipped. The formulas are in PREDICTIONS.md.
+All schemes of a setup see the same batches. T, R, MI and B are those of helper/step/view_stats.py, with 95 %
+intervals; V, A and S stand here. The rows go to measures.csv; a scheme that has its row is skipped.
 """
 
 import argparse
 import csv
-import math
 import sys
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from plan import SETUPS, Run, schemes
 from run import HERE, commit, write
 from torch import nn
 
 MEASURES = HERE / "measures.csv"
-
-
-class Sums:
-    """The sums over all rows of a pass, in float64, from which the measures follow."""
-
-    def __init__(self, classes: int) -> None:
-        def zeros(*shape: int) -> torch.Tensor:
-            return torch.zeros(shape, dtype=torch.float64)
-
-        self.step_means: list[torch.Tensor] = []
-        self.rows = 0
-        self.sum = {name: zeros(classes) for name in ("x", "v", "m")}
-        self.square = {name: zeros(classes) for name in ("x", "v", "m")}
-        self.product = zeros(classes)
-        self.entropy = {name: 0.0 for name in ("x", "v")}
-        self.clean_rows = 0
-        self.label = {name: 0.0 for name in ("x", "v", "top1")}
-        self.shift: list[float] = []
-
-    def update(self, x: torch.Tensor, v: torch.Tensor, m: torch.Tensor, y: torch.Tensor) -> None:
-        """x: (B, K) probabilities of the images; v, m, y: (P, K) of the views, their images' mixed p and labels."""
-        self.step_means.append(torch.cat([x, v]).mean(dim=0))
-        self.rows += len(v)
-        self.clean_rows += len(x)
-        for name, p in (("x", x), ("v", v), ("m", m)):
-            self.sum[name] += p.sum(dim=0)
-            self.square[name] += p.square().sum(dim=0)
-        self.product += (v * m).sum(dim=0)
-        for name, p in (("x", x), ("v", v)):
-            self.entropy[name] += float(torch.special.entr(p).sum())
-        self.label["v"] += float((v * y).sum())
-        self.label["top1"] += float(y.gather(1, v.argmax(dim=1, keepdim=True)).sum())
-
-    def variance(self, name: str) -> torch.Tensor:
-        n = self.clean_rows if name == "x" else self.rows
-        return self.square[name] / n - (self.sum[name] / n).square()
-
-    def measures(self) -> dict[str, float]:
-        n, steps = self.rows, len(self.step_means)
-        mean_x, mean_v = self.sum["x"] / self.clean_rows, self.sum["v"] / n
-        total_x, total_v = (float(torch.special.entr(mean).sum()) for mean in (mean_x, mean_v))
-        spread = [float(self.variance(name).clamp(min=0).sum()) for name in ("x", "v", "m")]
-        covariance = float((self.product / n - mean_v * self.sum["m"] / n).sum())
-        deviation = torch.stack(self.step_means).std(dim=0).mean() / math.sqrt(5) / c4(steps)
-        constant = spread[1] < 1e-12 or spread[2] < 1e-12
-        information = total_v - self.entropy["v"] / n
-        return {
-            "T": float(deviation),
-            "R": 0.0 if constant else covariance / math.sqrt(spread[1] * spread[2]),
-            "MI": information,
-            "MI_share": information / (total_x - self.entropy["x"] / self.clean_rows),
-            "B": total_v / total_x,
-            "V": spread[1] / spread[0],
-            "A": self.label["v"] / n / (self.label["x"] / self.clean_rows),
-            "S": sum(self.shift) / len(self.shift),
-            "top1": self.label["top1"] / n,
-        }
-
-
-def c4(n: int) -> float:
-    """The expected standard deviation of n normal draws of deviation 1."""
-    return math.sqrt(2 / (n - 1)) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
+NAMES = {"T": "t_stddev", "T_share": "t_share", "R": "consistency", "MI": "information",
+         "MI_share": "information_share", "B": "balance"}  # fmt: skip
 
 
 class Shift:
-    """Mean over BatchNorm layers and channels of KL(normal(batch statistics) to normal(running statistics))."""
+    """S: mean over BatchNorm layers and channels of KL(normal(batch statistics) to normal(running statistics))."""
 
     def __init__(self, network: nn.Module) -> None:
         self.values: list[float] = []
@@ -98,53 +38,70 @@ class Shift:
         apart = (mean - layer.running_mean).square() / (layer.running_var + layer.eps)
         self.values.append(float(((ratio - 1 - ratio.log()) / 2 + apart / 2).mean()))
 
+    def of(self, network: nn.Module, images: torch.Tensor) -> float:
+        self.values.clear()
+        network(images)
+        return sum(self.values) / len(self.values)
+
+
+class Spread:
+    """Sums for V, of one view: sum_k Var p_k over the rows."""
+
+    def __init__(self) -> None:
+        self.rows, self.sum, self.squares = 0, 0.0, 0.0
+
+    def update(self, p: torch.Tensor) -> None:
+        self.rows += len(p)
+        self.sum += p.sum(dim=0)
+        self.squares += float(p.square().sum())
+
+    def value(self) -> float:
+        return self.squares / self.rows - float((self.sum / self.rows).square().sum())
+
 
 @torch.no_grad()
-def measure(run: Run, arguments: argparse.Namespace) -> dict[str, object]:
-    """One scheme's row, by the product's own batches, views and networks."""
+def measure(run: Run, steps: int, data_root: Path, teacher: Path, student: Path | None) -> dict:
+    """One scheme's measures, by the product's own batches, views and networks."""
     from dataset import datasets
     from helper.cli.options import data_request, parse_student
     from helper.setup import scene as build
+    from helper.step.view_stats import ViewStatistics
 
-    teacher_file = arguments.work / "teachers" / run.setup.name / run.setup.teacher_file
-    words = [*run.words, "--path_t", str(teacher_file), "--data_root", str(arguments.data_root)]
-    student_file = student_of(run, arguments.work)
-    if student_file:
-        words += ["--finetune_student", str(student_file)]
+    words = [*run.words, "--path_t", str(teacher), "--data_root", str(data_root)]
+    words += ["--finetune_student", str(student)] if student else []
     options, device = parse_student(words), torch.device("cpu")
     options.fix_student = True
-    options.__dict__["utils.check_ce_var"] = True
+    vars(options)["utils.check_ce_var"] = True
     generators = build.make_generators(options.seed)
     data = datasets[options.dataset].load(data_request(options))
-    teacher = build.load_teacher(options, data.spec, device).network
+    network = build.load_teacher(options, data.spec, device).network
     batches = build.make_batches(data, options, device, generators["data"]).train
-    student = build.make_student(options, data.spec, device, generators["weights"])
-    views = build.make_views(options, data.spec, teacher, student, generators["views"])
-    sums, shift, steps = Sums(data.spec.num_classes), Shift(teacher), 0
-    for epoch in range(1, 10**6):
-        views.start_epoch(epoch)
+    scored = build.make_student(options, data.spec, device, generators["weights"])
+    views = build.make_views(options, data.spec, network, scored, generators["views"])
+    classes, shift, shifts = data.spec.num_classes, Shift(network), []
+    statistics, clean, second, agreement = ViewStatistics(classes), Spread(), Spread(), [0.0, 0.0]
+    views.start_epoch(1)
+    while statistics.steps < steps:
         for images, labels, _ in batches:
             seen = views(images)
-            shift.values.clear()
-            teacher(seen.view.images)
-            sums.shift.append(sum(shift.values) / len(shift.values))
-            x = seen.teacher_clean.double().softmax(dim=1)
-            y = torch.nn.functional.one_hot(labels, data.spec.num_classes).double()
-            sums.label["x"] += float((x * y).sum())
-            v = seen.teacher_view.double().softmax(dim=1)
-            sums.update(x, v, seen.view.mix(x), seen.view.mix(y))
-            steps += 1
-            if steps == arguments.steps:
-                return {"steps": steps, **{k: f"{m:.6g}" for k, m in sums.measures().items()}}
-    raise AssertionError
-
-
-def student_of(run: Run, work: Path) -> Path | None:
-    """The student that a pick by student_entropy looks at: seed 1's."""
-    if run.scheme.name != "cutmix_pick:student":
-        return None
-    found = sorted((work / "runs" / run.folder).glob("row.json"))
-    return max(found[0].parent.glob("Experiments/*/weights/ckpt.pth")) if found else None
+            x, v = (z.double().softmax(dim=1) for z in (seen.teacher_clean, seen.teacher_view))
+            y = F.one_hot(labels, classes).double()
+            mixed_y = seen.view.mix(y)
+            hits = mixed_y.gather(1, v.argmax(dim=1, keepdim=True))[:, 0]
+            statistics.update(x, v, seen.view.mix(x), hits=hits)
+            clean.update(x), second.update(v)
+            agreement[0] += float((x * y).sum(dim=1).mean())
+            agreement[1] += float((v * mixed_y).sum(dim=1).mean())
+            shifts.append(shift.of(network, seen.view.images))
+            if statistics.steps == steps:
+                break
+    found = {name: statistics.measure(measure) for name, measure in NAMES.items()}
+    extra = {"V": second.value() / clean.value(), "A": agreement[1] / agreement[0],
+             "S": sum(shifts) / len(shifts), "top1": statistics.measure("teacher_top1").value}  # fmt: skip
+    return (
+        {name: interval.value for name, interval in found.items()} | extra
+        | {f"{n}_{end}": getattr(found[n], end) for n in found for end in ("low", "high")}
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -153,36 +110,32 @@ def main() -> None:
     parser.add_argument("--code", type=Path, default=HERE.parents[1])
     parser.add_argument("--data_root", type=Path, default=HERE.parents[1] / "data")
     parser.add_argument("--setup", choices=SETUPS, required=True)
-    parser.add_argument("--steps", type=int, default=96)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    arguments.work, arguments.data_root = arguments.work.resolve(), arguments.data_root.resolve()
-    sys.path.insert(0, str(arguments.code.resolve()))
+    parser.add_argument("--steps", type=int, default=48)
+    parser.add_argument("--schemes", default="", help="only these, joined by commas")
+    options = parser.parse_args()
+    sys.path.insert(0, str(options.code.resolve()))
     torch.set_num_threads(1)
-    from helper.errors import UserError
 
-    setup, rows = SETUPS[arguments.setup], {}
+    setup, rows = SETUPS[options.setup], {}
     if MEASURES.exists():
         with open(MEASURES, newline="") as file:
-            rows = {
-                (r["setup"], r["scheme"], r["seed"], r["steps"]): r for r in csv.DictReader(file)
-            }
+            rows = {(r["setup"], r["scheme"]): r for r in csv.DictReader(file)}
+    teacher = (options.work / "teachers" / setup.name / setup.teacher_file).resolve()
     for scheme in schemes(setup.img_size):
-        name = (setup.name, scheme.name, str(arguments.seed), str(arguments.steps))
-        if name in rows:
+        run, name, student = Run(setup, scheme, 1), (setup.name, scheme.name), None
+        if name in rows or (options.schemes and scheme.name not in options.schemes.split(",")):
             continue
-        first = Run(setup, scheme, 1)
-        if scheme.name == "cutmix_pick:student" and not student_of(first, arguments.work):
-            continue  # it waits for its student
-        try:
-            found = measure(Run(setup, scheme, arguments.seed), arguments)
-        except (UserError, SystemExit) as error:  # a stage that this code does not have yet
-            print(f"{scheme.name}: {error}", file=sys.stderr)
-            continue
+        if scheme.name == "cutmix_pick:student":
+            folder = options.work / "runs" / run.folder
+            if not (folder / "row.json").exists():
+                continue  # it waits for its student
+            student = max(folder.glob("Experiments/*/weights/ckpt.pth")).resolve()
+        found = measure(run, options.steps, options.data_root, teacher, student)
         head = {"setup": setup.name, "teacher": setup.teacher, "family": scheme.family,
-                "strength": scheme.strength, "scheme": scheme.name, "seed": arguments.seed}  # fmt: skip
-        rows[name] = head | found | {"commit": commit(arguments.code)}
-        print({**found, "scheme": scheme.name}, flush=True)
+                "strength": scheme.strength, "scheme": scheme.name, "seed": 1, "steps": options.steps}  # fmt: skip
+        rows[name] = head | {k: f"{v:.6g}" for k, v in found.items()}
+        rows[name] |= {"commit": commit(options.code)}
+        print(scheme.name, {k: rows[name][k] for k in ("T_share", "R", "MI_share", "B", "V", "A", "S")}, flush=True)  # fmt: skip
         write(MEASURES, list(rows.values()))
 
 
