@@ -65,13 +65,13 @@ def work(options: argparse.Namespace) -> None:
             options,
             teacher=teacher.network,
             student=student,
-            pair=f"{teacher.name}/{options.model_s}" if spec.name == "cifar100" else "",
+            pair=f"{teacher.name}/{options.model_s}",
             spec=spec,
             train_labels=splits.train.served_labels,
             device=device,
             generator=generators["methods"],
         )
-        preacts = methods.preacts
+        preacts = methods.teacher_preacts
         initial = build.make_initial_stage(options, methods, teacher.network, student)
         state = TrainingState(
             model=student,

@@ -1,4 +1,4 @@
-"""Distillation methods: `distillers[name](setting)`.
+"""Distillation methods: `distillers[name](setting, **keys)`.
 
 To add one: a file with a pure loss function and a registered class, an import below, a test.
 """
@@ -36,7 +36,7 @@ from distiller_zoo.base import (
     Setting,
     Target,
 )
-from distiller_zoo.registry import distillers
+from distiller_zoo.registry import distillers, parse_methods
 
 __all__ = [
     "Batch",
@@ -47,4 +47,5 @@ __all__ = [
     "Setting",
     "Target",
     "distillers",
+    "parse_methods",
 ]

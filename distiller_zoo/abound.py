@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from distiller_zoo.base import FeatureDistiller, Outputs, Setting
-from distiller_zoo.connectors import full_precision, pair_stages, same_size
+from distiller_zoo.connectors import ConvReg, paired_maps, paired_shapes, same_size
 from distiller_zoo.registry import distillers
+from helper.registry import Value, key
 
 
 def abound_loss(
@@ -31,33 +32,36 @@ def abound_loss(
     return total * 3 / 1000
 
 
+def connector(student_shape: torch.Size, teacher_shape: torch.Size) -> nn.Module:
+    """To the teacher's shape: nothing where the shapes agree, else a convolution with BatchNorm, without ReLU."""
+    if student_shape[1:] == teacher_shape[1:]:
+        return nn.Identity()
+    return ConvReg(student_shape, teacher_shape, has_relu=False)
+
+
 @distillers.register("abound")
 class ABound(FeatureDistiller):
     """`abound_loss` of the stages after the stem, before their ReLU, in the initial stage alone.
 
-    Afterwards it adds nothing to the loss: the published weight is 0. Each of the student's maps goes through
-    a connector (1x1 convolution, BatchNorm) to the teacher's channels. Where one network has more stages, the
-    last ones count.
+    Afterwards it adds nothing to the loss: the published weight is 0. Each of the student's maps goes through a
+    `connector`. Where one network has more stages, the last ones count; where a student's map is smaller than the
+    teacher's, and not half as large, the teacher's is averaged down (the authors have no connector for it).
     """
 
-    preact = True
+    margin = key(1.0, 0, 1e6, "how far from 0 the student's values should lie")
+    preact = teacher_preact = True
     default_weight = 0.0
     has_initial_stage = True
     in_main_stage = False
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        pairs = pair_stages(setting.student_shapes[1:-1], setting.teacher_shapes[1:-1])
-        self.connectors = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(s[1], t[1], 1, bias=False), nn.BatchNorm2d(t[1]))
-            for s, t in pairs
-        )
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        super().__init__(setting, **given)
+        self.connectors = nn.ModuleList(connector(s, t) for s, t in paired_shapes(setting))
 
     def initial_modules(self, student: nn.Module) -> list[nn.Module]:
         return [student.get_feat_modules(), self.connectors]
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
-        maps_s, maps_t = zip(
-            *pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
-        )
-        return abound_loss([connect(m) for connect, m in zip(self.connectors, maps_s)], maps_t)
+        maps_s, maps_t = zip(*paired_maps(student, teacher))
+        connected = [connect(m) for connect, m in zip(self.connectors, maps_s)]
+        return abound_loss(connected, maps_t, margin=self.margin)

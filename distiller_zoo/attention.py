@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from distiller_zoo.base import Batch, FeatureDistiller, Outputs
-from distiller_zoo.connectors import full_precision, pair_stages, same_size
+from distiller_zoo.connectors import paired_maps, same_size
 from distiller_zoo.registry import distillers
 
 
@@ -34,5 +34,4 @@ class Attention(FeatureDistiller):
     default_weight = 1000.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        pairs = pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
-        return sum(attention_loss(s, t) for s, t in pairs)
+        return sum(attention_loss(s, t) for s, t in paired_maps(student, teacher))

@@ -1,11 +1,17 @@
 """The two kinds of distillers, what they are built from, and what they are shown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
+
+from helper.registry import Key, Value, key, keys_of, read_keys, spell
+
+Published = Mapping[str, Mapping[str, Mapping[str, Value]]]
+"""Data set -> "teacher/student" -> key -> value. "" stands for all pairs, "/student" for any teacher of a student;
+a pair's own values go first."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Outputs:
     features: Sequence[torch.Tensor] = ()
     """As `model(images, is_feat=True, preact=...)` gives them: maps (P, C, H, W), last the vector (P, C)."""
     head_input: torch.Tensor | None = None
-    """Of a student whose head a distiller replaces: what that head reads, (P, C)."""
+    """Only where a distiller replaces the student's head: the map (P, C, H, W) that this head averages."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class Setting:
     num_classes: int = 100
     train_labels: torch.Tensor | None = None
     """(N,) int64 of the training set, for methods that keep something for each image."""
+    dataset: str = "cifar100"
+    """The data set's name: some methods have published settings for some of them."""
     pair: str = ""
     """The networks' names, "teacher/student": some methods have published settings for some pairs."""
     kd_S: float = 4.0
@@ -80,46 +88,129 @@ class Setting:
     generator: torch.Generator | None = None
     """On the CPU, for the random draws that a distiller makes while training."""
 
+    @property
+    def student(self) -> str:
+        """The student's name."""
+        return self.pair.rpartition("/")[2]
+
 
 class Distiller(nn.Module):
-    """What both kinds have in common. Their random initial weights come from the global generator."""
+    """What both kinds have in common. Their random initial weights come from the global generator.
 
-    default_weight: ClassVar[float] = 1.0
+    The constants of a method are class attributes made by `key`: `--distill NAME:key=value` sets them. An instance
+    has the values in their place.
+    """
+
+    default_weight: float = 1.0
     """The published weight of the method's loss: alpha of a logit distiller, beta of a feature distiller."""
     default_gamma: ClassVar[float] = 1.0
     """The published weight of the labels' cross-entropy beside it."""
+    published: ClassVar[Published] = {}
+    """Values of keys, `weight` among them, that were published for some data sets and pairs."""
+    recipe: ClassVar[Published] = {}
+    """How the authors train, where it is not the common recipe: flags of the command line and their values."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        """given: values of keys. UserError for an unknown key, or a value out of its range.
+
+        A key that is not given has the value that was published for the pair on the data set, else its default,
+        else that of its flag in `setting`.
+        """
         super().__init__()
+        published = published_for(self.published, setting)
+        values = published | read_keys(type(self).__name__, self.keys(), given)
+        self.default_weight = published.get("weight", self.default_weight)
+        self.loss_weight = values.get("weight", self.default_weight)
+        for name, one in keys_of(type(self)).items():
+            default = getattr(setting, one.flag) if one.flag else one.default
+            setattr(self, name, values.get(name, default))
+        self.ramp = 1.0
+        """The share of the loss that counts in this epoch; methods with a key `warmup` raise it to 1 in as many."""
+
+    @classmethod
+    def keys(cls) -> dict[str, Key]:
+        """Name -> key, the weight first."""
+        weight = key(cls.default_weight, 0, 1e9, "weight of the loss, in place of -a or -b")
+        return {"weight": weight, **keys_of(cls)}
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The value of each key but the weight."""
+        return {name: getattr(self, name) for name in keys_of(type(self))}
+
+    def spell(self) -> str:
+        """The values as `--distill` takes them: "alpha=1,beta=8"."""
+        return ",".join(f"{name}={spell(value)}" for name, value in self.values.items())
 
     def start_epoch(self, epoch: int) -> None:
         """Told before each epoch, counted from 1."""
+        self.ramp = min(epoch / max(getattr(self, "warmup", 0), 1), 1.0)
 
     def describe(self) -> str:
-        """The method's own settings in a few words, for log.txt."""
+        """What the method is built of beside its keys, in a few words, for log.txt."""
         return ""
 
 
+def published_for(published: Published, setting: Setting) -> dict[str, Value]:
+    """The values for the setting's pair and data set."""
+    of_dataset = published.get(setting.dataset, {})
+    of_pairs = [of_dataset.get(pair, {}) for pair in ("", f"/{setting.student}", setting.pair)]
+    return {name: value for values in of_pairs for name, value in values.items()}
+
+
 class LogitDistiller(Distiller):
-    """Compares logits: takes the place of KD in the loss, on both views, with the weights of --lw_mix."""
+    """Compares logits: takes the place of KD in the loss, on both views, with the weights of --lw_mix.
+
+    A method whose loss is a function of the logits and of its keys gives `loss`, and that is all.
+    """
+
+    loss: ClassVar[Callable[..., torch.Tensor]]
+    """(student_logits, teacher_logits, **keys) -> a scalar; both logits (P, K). The key T is passed as `temperature`;
+    `warmup` is not passed."""
+    needs_labels: ClassVar[bool] = False
+    """`loss` takes labels (P,) after the logits, and gives a loss (P,): mixed images count by their shares."""
+    labels_of_view: ClassVar[bool] = False
+    """The cross-entropy of the second view's labels belongs to the method, with the weight --gamma."""
+
+    @property
+    def arguments(self) -> dict[str, Value]:
+        """The values of the keys as `loss` takes them."""
+        values = self.values
+        values.pop("warmup", None)
+        if "T" in values:
+            values["temperature"] = values.pop("T")
+        return values
 
     def forward(
         self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
     ) -> torch.Tensor:
         """Both logits (P, K) -> a scalar. The teacher's carry no gradient."""
-        raise NotImplementedError
+        loss, arguments = type(self).loss, self.arguments
+        if not self.needs_labels:
+            return self.ramp * loss(student_logits, teacher_logits, **arguments)
+        return self.ramp * target.average(
+            lambda labels: loss(student_logits, teacher_logits, labels, **arguments)
+        )
+
+    def second_view(
+        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
+    ) -> torch.Tensor:
+        """As `forward`, for the second view. Here the same; some methods treat the views in two ways."""
+        return self(student_logits, teacher_logits, target)
 
 
 class FeatureDistiller(Distiller):
     """Compares what is inside the networks: added to the loss with the weight --beta."""
 
-    preact: ClassVar[bool] = False
-    """Which features it reads: with True, the stages' maps before their last ReLU."""
+    preact: bool = False
+    """Which features of the student it reads: with True, the stages' maps before their last ReLU."""
+    teacher_preact: bool = False
+    """The same for the teacher's features."""
     changes_head: ClassVar[bool] = False
     """`replace_head` gives the student's logits, in evaluation too."""
     has_initial_stage: ClassVar[bool] = False
     """Something is trained with `initial_loss` for --init_epochs, before the student is."""
-    initial_learning_rate: ClassVar[float] = float("inf")
+    initial_learning_rate: float = float("inf")
     """The most that stage takes of --learning_rate."""
     in_main_stage: ClassVar[bool] = True
     """Whether it adds to the loss after the initial stage."""

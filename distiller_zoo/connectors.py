@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distiller_zoo.base import Outputs
+from distiller_zoo.base import Outputs, Setting
 from distiller_zoo.precision import at_least_float32
 from helper.errors import UserError
 
@@ -23,6 +23,18 @@ def pair_stages(student: Sequence[T], teacher: Sequence[T]) -> list[tuple[T, T]]
     """(student's, teacher's) in the networks' order. Where one has more, its last ones: the ends meet."""
     count = min(len(student), len(teacher))
     return list(zip(student[len(student) - count :], teacher[len(teacher) - count :]))
+
+
+def paired_maps(
+    student: Outputs, teacher: Outputs, *, first: int = 1
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """`pair_stages` of the maps from number `first` on, the stem's being 0; at least float32."""
+    return pair_stages(full_precision(student)[first:-1], full_precision(teacher)[first:-1])
+
+
+def paired_shapes(setting: Setting, *, first: int = 1) -> list[tuple[torch.Size, torch.Size]]:
+    """The shapes of `paired_maps`."""
+    return pair_stages(setting.student_shapes[first:-1], setting.teacher_shapes[first:-1])
 
 
 def same_size(student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,25 +56,30 @@ def require_equal_channels(method: str, pairs: Sequence[tuple[torch.Size, torch.
 
 
 class ConvReg(nn.Module):
-    """A map of the student's shape -> one of the teacher's channels: convolution, BatchNorm, ReLU.
+    """A map of the student's shape -> one of the teacher's channels and size: convolution, BatchNorm, ReLU.
 
-    From half or twice the teacher's side it goes to the teacher's by stride 2; from other sides it keeps the
-    student's.
+    From twice or half the teacher's side by a stride of 2, from any larger side s to t by one valid convolution
+    with a kernel of 1 + s - t. A smaller map, but for the half, keeps its size.
     """
 
-    def __init__(self, student_shape: torch.Size, teacher_shape: torch.Size) -> None:
+    def __init__(
+        self, student_shape: torch.Size, teacher_shape: torch.Size, *, has_relu: bool = True
+    ) -> None:
         super().__init__()
+        self.has_relu = has_relu
         (_, c_in, h_in, w_in), (_, c_out, h_out, w_out) = student_shape, teacher_shape
         if (h_in, w_in) == (2 * h_out, 2 * w_out):
             self.conv = nn.Conv2d(c_in, c_out, 3, stride=2, padding=1)
         elif (2 * h_in, 2 * w_in) == (h_out, w_out):
             self.conv = nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1)
         else:
-            self.conv = nn.Conv2d(c_in, c_out, 1)
+            kernel = (1 + max(h_in - h_out, 0), 1 + max(w_in - w_out, 0))
+            self.conv = nn.Conv2d(c_in, c_out, kernel)
         self.bn = nn.BatchNorm2d(c_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.bn(self.conv(x)))
+        x = self.bn(self.conv(x))
+        return F.relu(x) if self.has_relu else x
 
 
 class LinearEmbed(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
 from distiller_zoo.connectors import LinearEmbed, full_precision
 from distiller_zoo.registry import distillers
+from helper.registry import Value, key
 
 
 def correlation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -25,15 +26,13 @@ class Correlation(FeatureDistiller):
     Both embeddings are trained, as published.
     """
 
+    feat_dim = key(None, 1, 1e6, "size of the embedding", kind=int, flag="feat_dim")
     default_weight = 0.02
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        self.embed_s = LinearEmbed(setting.student_shapes[-1][1], setting.feat_dim)
-        self.embed_t = LinearEmbed(setting.teacher_shapes[-1][1], setting.feat_dim)
-
-    def describe(self) -> str:
-        return f"embeddings of {self.embed_s.linear.out_features}"
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        super().__init__(setting, **given)
+        self.embed_s = LinearEmbed(setting.student_shapes[-1][1], self.feat_dim)
+        self.embed_t = LinearEmbed(setting.teacher_shapes[-1][1], self.feat_dim)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         embedded_s = self.embed_s(full_precision(student)[-1])  # (B, D)

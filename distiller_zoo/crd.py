@@ -4,8 +4,9 @@ Y. Tian, D. Krishnan, P. Isola, "Contrastive Representation Distillation", ICLR 
 memory banks are those of Z. Wu, Y. Xiong, S. X. Yu, D. Lin, "Unsupervised Feature Learning via Non-Parametric
 Instance Discrimination", CVPR 2018, arXiv 1805.01978.
 
-Deviates from the original in where the images to contrast are drawn: there in the data loader, image by
-image; here by `ContrastSampler`, a batch's at once, on the device.
+Deviates from the original in how the images to contrast are drawn: there in the data loader, image by image, and
+without replacement where enough other images are there; here by `ContrastSampler`, a batch's at once, on the device,
+with replacement.
 """
 
 import math
@@ -18,6 +19,7 @@ from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
 from distiller_zoo.connectors import LinearEmbed, full_precision
 from distiller_zoo.registry import distillers
 from helper.errors import UserError
+from helper.registry import Value, key
 
 EPS = 1e-7
 
@@ -151,29 +153,34 @@ class CRD(FeatureDistiller):
     million numbers of a step there would take 10 ms and a transfer. They differ between CPU and GPU.
     """
 
+    mode = key(
+        None,
+        choices=("exact", "relax"),
+        flag="mode",
+        help="the positive: the image, or any of its class",
+    )
+    nce_k = key(None, 1, 1e9, "negatives for each image", kind=int, flag="nce_k")
+    nce_t = key(None, 0.0001, 1000, "temperature", kind=float, flag="nce_t")
+    nce_m = key(None, 0, 1, "share of the old memory that stays", kind=float, flag="nce_m")
+    feat_dim = key(None, 1, 1e6, "size of the embedding", kind=int, flag="feat_dim")
     default_weight = 0.8
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        self.nce_k = setting.nce_k
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        super().__init__(setting, **given)
         self.generator = setting.generator or torch.Generator()
-        self.embed_s = LinearEmbed(setting.student_shapes[-1][1], setting.feat_dim)
-        self.embed_t = LinearEmbed(setting.teacher_shapes[-1][1], setting.feat_dim)
-        self.sampler = ContrastSampler(setting.train_labels, setting.mode)
+        self.embed_s = LinearEmbed(setting.student_shapes[-1][1], self.feat_dim)
+        self.embed_t = LinearEmbed(setting.teacher_shapes[-1][1], self.feat_dim)
+        self.sampler = ContrastSampler(setting.train_labels, self.mode)
         self.contrast = ContrastMemory(
             len(setting.train_labels),
-            setting.feat_dim,
-            nce_k=setting.nce_k,
-            nce_t=setting.nce_t,
-            nce_m=setting.nce_m,
+            self.feat_dim,
+            nce_k=self.nce_k,
+            nce_t=self.nce_t,
+            nce_m=self.nce_m,
         )
 
     def describe(self) -> str:
-        return (
-            f"{self.sampler.mode} positives, {self.nce_k} negatives of {len(self.contrast.memory_v1)} images, "
-            f"T {self.contrast.params[1]:g}, momentum {self.contrast.params[4]:g}, "
-            f"embeddings of {self.contrast.memory_v1.shape[1]}"
-        )
+        return f"negatives out of {len(self.contrast.memory_v1)} images"
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         v1 = F.normalize(self.embed_s(full_precision(student)[-1]))  # (B, D)

@@ -4,11 +4,14 @@ T. Huang, S. You, F. Wang, C. Qian, C. Xu, "Knowledge Distillation from A Strong
 arXiv 2205.10536.
 """
 
+from typing import ClassVar
+
 import torch
 
-from distiller_zoo.base import LogitDistiller, Setting, Target
+from distiller_zoo.base import LogitDistiller, Published
 from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
+from helper.registry import key
 
 
 def pearson_distance(
@@ -47,31 +50,13 @@ def dist_loss(
 
 @distillers.register("dist")
 class DIST(LogitDistiller):
-    """`dist_loss`. Of a view with one image the intra-class term has no gradient."""
+    """`dist_loss`. Of a view with one image the intra-class term has no gradient.
 
-    default_weight = 1.0
+    The authors' configuration for CIFAR-100 has beta = gamma = 2 and T 4 for all pairs, T 1 on ImageNet.
+    """
 
-    def __init__(
-        self,
-        setting: Setting,
-        *,
-        dist_beta: float = 2.0,
-        dist_gamma: float = 2.0,
-        temperature: float = 4.0,
-    ) -> None:
-        super().__init__(setting)
-        self.beta, self.gamma, self.temperature = dist_beta, dist_gamma, temperature
-
-    def describe(self) -> str:
-        return f"dist beta {self.beta:g} gamma {self.gamma:g} T {self.temperature:g}"
-
-    def forward(
-        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
-    ) -> torch.Tensor:
-        return dist_loss(
-            student_logits,
-            teacher_logits,
-            beta=self.beta,
-            gamma=self.gamma,
-            temperature=self.temperature,
-        )
+    beta = key(2.0, 0, 1e6, "weight of the relation between classes")
+    gamma = key(2.0, 0, 1e6, "weight of the relation between images")
+    T = key(4.0, 0.01, 1000, "temperature")
+    published: ClassVar[Published] = {"imagenet": {"": {"T": 1.0}}}
+    loss = staticmethod(dist_loss)

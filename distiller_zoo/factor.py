@@ -13,6 +13,7 @@ from distiller_zoo.attention import attention_map
 from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
 from distiller_zoo.connectors import Paraphraser, Translator, full_precision, same_size
 from distiller_zoo.registry import distillers
+from helper.registry import Value, key
 
 
 def factor_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -32,15 +33,18 @@ class Factor(FeatureDistiller):
     and the translator learns with the student.
     """
 
+    k = key(0.5, 0.01, 10, "channels of the factor, as a share of the teacher's")
     default_weight = 200.0
     has_initial_stage = True
-    initial_learning_rate = 0.01
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        """The initial stage's rate is 0.01 at the most for resnet and wrn students, as in CRD's comparison."""
+        super().__init__(setting, **given)
+        if setting.student.startswith(("resnet", "wrn_")):
+            self.initial_learning_rate = 0.01
         student_shape, teacher_shape = setting.student_shapes[-2], setting.teacher_shapes[-2]
-        self.translator = Translator(student_shape, teacher_shape)
-        self.paraphraser = Paraphraser(teacher_shape)
+        self.translator = Translator(student_shape, teacher_shape, self.k)
+        self.paraphraser = Paraphraser(teacher_shape, self.k)
 
     def initial_modules(self, student: nn.Module) -> list[nn.Module]:
         return [self.paraphraser]

@@ -12,8 +12,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from distiller_zoo.base import FeatureDistiller, Outputs, Setting
-from distiller_zoo.connectors import full_precision, pair_stages, require_equal_channels, same_size
+from distiller_zoo.connectors import (
+    paired_maps,
+    paired_shapes,
+    require_equal_channels,
+    same_size,
+)
 from distiller_zoo.registry import distillers
+from helper.registry import Value
 
 
 def fsp_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -44,16 +50,12 @@ class FSP(FeatureDistiller):
     has_initial_stage = True
     in_main_stage = False
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        require_equal_channels(
-            "fsp", pair_stages(setting.student_shapes[:-1], setting.teacher_shapes[:-1])
-        )
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        super().__init__(setting, **given)
+        require_equal_channels("fsp", paired_shapes(setting, first=0))
 
     def initial_modules(self, student: nn.Module) -> list[nn.Module]:
         return [student.get_feat_modules()]
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
-        return fsp_loss(
-            *zip(*pair_stages(full_precision(student)[:-1], full_precision(teacher)[:-1]))
-        )
+        return fsp_loss(*zip(*paired_maps(student, teacher, first=0)))

@@ -12,6 +12,7 @@ from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
 from distiller_zoo.connectors import ConvReg, full_precision, same_size
 from distiller_zoo.registry import distillers
 from helper.errors import UserError
+from helper.registry import Value, key
 
 
 def hint_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -21,13 +22,13 @@ def hint_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 @distillers.register("hint")
 class Hint(FeatureDistiller):
-    """`hint_loss` of both maps number `hint_layer`, the stem's being 0; the student's through a `ConvReg`."""
+    """`hint_loss` of both networks' map number `layer`, the stem's being 0; the student's through a `ConvReg`."""
 
+    layer = key(None, 0, 100, "which map, the stem's being 0", kind=int, flag="hint_layer")
     default_weight = 100.0
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        self.layer = setting.hint_layer
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        super().__init__(setting, **given)
         last = min(len(setting.student_shapes), len(setting.teacher_shapes)) - 2
         if not 0 <= self.layer <= last:
             raise UserError(
@@ -36,9 +37,6 @@ class Hint(FeatureDistiller):
         self.regressor = ConvReg(
             setting.student_shapes[self.layer], setting.teacher_shapes[self.layer]
         )
-
-    def describe(self) -> str:
-        return f"map {self.layer}"
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         mapped = self.regressor(full_precision(student)[self.layer])

@@ -7,8 +7,9 @@ arXiv 1503.02531.
 import torch
 import torch.nn.functional as F
 
-from distiller_zoo.base import LogitDistiller, Setting, Target
+from distiller_zoo.base import LogitDistiller, Setting
 from distiller_zoo.registry import distillers
+from helper.registry import Value, key
 
 
 def kd_loss(
@@ -30,22 +31,23 @@ def kd_loss(
 
 @distillers.register("kd")
 class KD(LogitDistiller):
-    """`kd_loss` with the user's two temperatures."""
+    """`kd_loss`. T alone sets both temperatures; without either they are those of --kd_T and --kd_S."""
 
+    T = key(None, 0.01, 1000, "temperature of the teacher", kind=float, flag="kd_T")
+    S = key(
+        None,
+        0.01,
+        1000,
+        "temperature of the student; T if only T is given",
+        kind=float,
+        flag="kd_S",
+    )
     default_weight = 0.9
+    loss = staticmethod(kd_loss)
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        self.kd_S, self.kd_T = setting.kd_S, setting.kd_T
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        super().__init__(setting, **({"S": given["T"]} if "T" in given else {}) | given)
 
-    def describe(self) -> str:
-        return (
-            f"T {self.kd_T:g}"
-            if self.kd_S == self.kd_T
-            else f"kd_S {self.kd_S:g} kd_T {self.kd_T:g}"
-        )
-
-    def forward(
-        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
-    ) -> torch.Tensor:
-        return kd_loss(student_logits, teacher_logits, kd_S=self.kd_S, kd_T=self.kd_T)
+    @property
+    def arguments(self) -> dict[str, Value]:
+        return {"kd_S": self.S, "kd_T": self.T}

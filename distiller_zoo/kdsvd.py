@@ -10,9 +10,10 @@ from itertools import pairwise
 import torch
 
 from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
-from distiller_zoo.connectors import full_precision, pair_stages, require_equal_channels
+from distiller_zoo.connectors import paired_maps, paired_shapes, require_equal_channels
 from distiller_zoo.registry import distillers
 from helper.errors import UserError
+from helper.registry import Value, key
 
 
 def right_vectors(features: torch.Tensor, count: int) -> torch.Tensor:
@@ -79,12 +80,12 @@ class KDSVD(FeatureDistiller):
     differ.
     """
 
+    k = key(1, 1, 64, "vectors of the teacher; the student's come out of its first k + 3")
     default_weight = 1.0
-    teacher_vectors, student_vectors = 1, 4
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        pairs = pair_stages(setting.student_shapes[1:-1], setting.teacher_shapes[1:-1])
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        super().__init__(setting, **given)
+        pairs = paired_shapes(setting)
         if len(pairs) < 2:
             raise UserError(
                 "--distill kdsvd: needs networks of at least two stages; choose another method"
@@ -92,9 +93,7 @@ class KDSVD(FeatureDistiller):
         require_equal_channels("kdsvd", pairs)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        maps_s, maps_t = zip(
-            *pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
-        )
-        vectors_s = [right_vectors(m, self.student_vectors) for m in maps_s]
-        vectors_t = [right_vectors(m, self.teacher_vectors) for m in maps_t]
+        maps_s, maps_t = zip(*paired_maps(student, teacher))
+        vectors_s = [right_vectors(m, self.k + 3) for m in maps_s]
+        vectors_t = [right_vectors(m, self.k) for m in maps_t]
         return kdsvd_loss(vectors_s, vectors_t)

@@ -1,78 +1,140 @@
 """Multi-level logit distillation: predictions, and their correlations over the batch and over the classes.
 
-Y. Jin, J. Wang, D. Lin, "Multi-level Logit Distillation", CVPR 2023.
+Y. Jin, J. Wang, D. Lin, "Multi-level Logit Distillation", CVPR 2023 (no arXiv version).
 
-Deviations. The paper trains on a weakly and a strongly augmented view: here these are the images and the mix
-mode's view, and both get the same loss; the authors' code leaves the two correlations out of the strong view.
-Their code also multiplies the weak view's terms by the share of images, or of classes, which the teacher is
-less sure of than the median, one half: a mask put on what is a mean already. That factor is left out. The
-authors train with a rate of 0.025, for up to 480 epochs.
+The authors train on a weak view x and a strong view x'. With the weight a and T0 = 4 their total is
+
+    0.1 (CE(x) + CE(x')) + a [ sum over T in T0, 3, 5, 2, 6 of (m KD(x) + m B(x) + c C(x))
+                               + sum over T in 2, 6 of KD(x) + sum over T in T0, 3, 5 of KD(x') ]
+
+B compares the images' correlations, C the classes'. m is the share of the images, c that of the classes, whose
+confidence is at or below the median: 1/2, but for odd counts and ties. It is a mask of the authors, put on what is a
+mean already. With `--lw_mix [1,0,1] --t_output_as_target_for_input_mix` the total here is theirs; without a second
+view its terms are left out. Their strong view is crop and flip, RandAugment(2, 10), and cutout.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 
-from distiller_zoo.base import LogitDistiller, Setting, Target
+from distiller_zoo.base import LogitDistiller, Published, Target
 from distiller_zoo.kd import kd_loss
 from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
+from helper.registry import key
 
 
-def correlation_loss(
+def image_correlation_loss(
     student_logits: torch.Tensor, teacher_logits: torch.Tensor, *, temperature: float
 ) -> torch.Tensor:
-    """|S S' - Q Q'|^2 / P + |S' S - Q' Q|^2 / K, a scalar, 0 or more.
+    """|S S' - Q Q'|^2 / P, a scalar, 0 or more: how alike the images' predictions are.
 
     S and Q (P, K) are the softmax of the student's and of the teacher's logits / T, the norm is Frobenius'.
-    The first term compares images with each other, (P, P), the second classes, (K, K).
     """
     student = (student_logits / temperature).softmax(1)
     teacher = (teacher_logits / temperature).softmax(1)
-    images, classes = student.shape
-    of_images = (student @ student.T - teacher @ teacher.T).square().sum() / images
-    of_classes = (student.T @ student - teacher.T @ teacher).square().sum() / classes
-    return of_images + of_classes
+    return (student @ student.T - teacher @ teacher.T).square().sum() / len(student)  # of (P, P)
+
+
+def class_correlation_loss(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, *, temperature: float
+) -> torch.Tensor:
+    """|S' S - Q' Q|^2 / K, a scalar, 0 or more: the same between the classes, see `image_correlation_loss`."""
+    student = (student_logits / temperature).softmax(1)
+    teacher = (teacher_logits / temperature).softmax(1)
+    return (student.T @ student - teacher.T @ teacher).square().sum() / student.shape[1]  # (K, K)
+
+
+def unsure_shares(teacher_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The shares of the images and of the classes whose confidence is at or below the median: two scalars.
+
+    An image's confidence is its largest probability, a class's the sum of its probabilities. Logits (P, K).
+    """
+    probability = teacher_logits.softmax(1)
+    of_images, of_classes = probability.amax(1), probability.sum(0)  # (P,), (K,)
+    m, c = (
+        (confidence <= confidence.median()).to(confidence.dtype).mean()
+        for confidence in (of_images, of_classes)
+    )
+    return m, c
+
+
+def prediction_loss(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, *, temperature: float
+) -> torch.Tensor:
+    """`kd_loss` with one temperature."""
+    return kd_loss(student_logits, teacher_logits, kd_S=temperature, kd_T=temperature)
+
+
+Compare = Callable[..., torch.Tensor]
+
+
+def sum_over(
+    temperatures: Sequence[float], compare: Compare, student: torch.Tensor, teacher: torch.Tensor
+) -> torch.Tensor:
+    return sum(compare(student, teacher, temperature=t) for t in temperatures)
 
 
 def mlkd_loss(
     student_logits: torch.Tensor,
     teacher_logits: torch.Tensor,
     *,
-    temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0),
+    temperature: float = 4.0,
+    compare: Compare = prediction_loss,
 ) -> torch.Tensor:
-    """Sum over the temperatures of `kd_loss`, with its T^2, and `correlation_loss`: a scalar, 0 or more.
-
-    Both logits: (P, K).
-    """
+    """The bracket's terms on x: a scalar, 0 or more. Both logits (P, K). `temperature`: T0. `compare`: KD."""
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
-    return sum(
-        kd_loss(student, teacher, kd_S=t, kd_T=t)
-        + correlation_loss(student, teacher, temperature=t)
-        for t in temperatures
+    m, c = unsure_shares(teacher)
+    levels = (temperature, 3.0, 5.0, 2.0, 6.0)
+    return (
+        m * sum_over(levels, compare, student, teacher)
+        + m * sum_over(levels, image_correlation_loss, student, teacher)
+        + c * sum_over(levels, class_correlation_loss, student, teacher)
+        + sum_over((2.0, 6.0), compare, student, teacher)
     )
+
+
+def mlkd_view_loss(
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    *,
+    temperature: float = 4.0,
+    compare: Compare = prediction_loss,
+) -> torch.Tensor:
+    """The bracket's terms on x', see `mlkd_loss`."""
+    student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
+    return sum_over((temperature, 3.0, 5.0), compare, student, teacher)
 
 
 @distillers.register("mlkd")
 class MLKD(LogitDistiller):
-    """`mlkd_loss`."""
+    """`mlkd_loss` on the first view, `mlkd_view_loss` on the second, and the second view's cross-entropy."""
 
+    T = key(4.0, 0.01, 1000, "the first of the five temperatures")
     default_weight = 0.9
     default_gamma = 0.1
-
-    def __init__(
-        self,
-        setting: Setting,
-        *,
-        temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0),
-    ) -> None:
-        super().__init__(setting)
-        self.temperatures = tuple(temperatures)
-
-    def describe(self) -> str:
-        return f"mlkd T {' '.join(f'{t:g}' for t in self.temperatures)}"
+    labels_of_view = True
+    recipe: ClassVar[Published] = {
+        "cifar100": {
+            "": {"learning_rate": 0.025},
+            "vgg13/MobileNetV2": {"learning_rate": 0.01, "epoch_factor": 2},
+            "ResNet50/MobileNetV2": {"learning_rate": 0.01, "epoch_factor": 2},
+            "wrn_40_2/ShuffleV1": {"learning_rate": 0.01, "epoch_factor": 2},
+            "resnet32x4/ShuffleV1": {"learning_rate": 0.01, "epoch_factor": 4},
+            "resnet32x4/ShuffleV2": {"learning_rate": 0.01, "epoch_factor": 4},
+        }
+    }
+    compare = staticmethod(prediction_loss)
 
     def forward(
         self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
     ) -> torch.Tensor:
-        return mlkd_loss(student_logits, teacher_logits, temperatures=self.temperatures)
+        return mlkd_loss(student_logits, teacher_logits, temperature=self.T, compare=self.compare)
+
+    def second_view(
+        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
+    ) -> torch.Tensor:
+        return mlkd_view_loss(
+            student_logits, teacher_logits, temperature=self.T, compare=self.compare
+        )

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from distiller_zoo.base import Batch, FeatureDistiller, Outputs
 from distiller_zoo.connectors import full_precision
 from distiller_zoo.registry import distillers
+from helper.registry import key
 
 
 def rkd_loss(
@@ -41,7 +42,10 @@ def _angles(x: torch.Tensor) -> torch.Tensor:
 class RKD(FeatureDistiller):
     """`rkd_loss` of the pooled vectors; any two networks pair."""
 
+    w_d = key(25.0, 0, 1e6, "weight of the distances")
+    w_a = key(50.0, 0, 1e6, "weight of the angles")
     default_weight = 1.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        return rkd_loss(full_precision(student)[-1], full_precision(teacher)[-1])
+        vectors = full_precision(student)[-1], full_precision(teacher)[-1]
+        return rkd_loss(*vectors, w_d=self.w_d, w_a=self.w_a)

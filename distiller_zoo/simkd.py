@@ -4,11 +4,14 @@ D. Chen, J.-P. Mei, H. Zhang, C. Wang, Y. Feng, C. Chen, "Knowledge Distillation
 Classifier", CVPR 2022, arXiv 2203.14001.
 
 A projector takes the student's last map to the teacher's channels; at evaluation the teacher's classifier
-reads what it gives, so the student's own classifier, which nothing trains, is replaced.
+reads the average of what it gives, so the student's own classifier, which nothing trains, is replaced.
 
-Deviation: the paper compares the teacher's last map with the projected one. Not every teacher here classifies
-the average of its last map: Wide ResNets have a BatchNorm and a ReLU between the two, others a convolution.
-So the averages are compared instead, the vectors that the classifiers read.
+The loss compares the projected map with the teacher's last map. A larger map is averaged down to the other's size
+first: the student's before the projector, the teacher's before the comparison. The teacher's map is the one whose
+average its classifier reads: in Wide ResNets, that after the last BatchNorm and ReLU.
+
+Deviation: some teachers here (MobileNetV2, ShuffleV2) have a convolution between their last map and the average. For
+them the averages are compared, the vectors that the classifiers read.
 """
 
 from dataclasses import replace
@@ -18,14 +21,20 @@ import torch.nn.functional as F
 from torch import nn
 
 from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
+from distiller_zoo.connectors import same_size
 from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
 from helper.errors import UserError
+from helper.registry import Value, key
 
 
-def simkd_loss(student_vector: torch.Tensor, teacher_vector: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of the projected student's and the teacher's vectors (P, C): a scalar, 0 or more."""
-    return F.mse_loss(at_least_float32(student_vector), at_least_float32(teacher_vector))
+def simkd_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of the student's projected and the teacher's maps, or vectors: a scalar, 0 or more.
+
+    Maps (P, C, H, W); the teacher's is averaged down where it is larger. Vectors (P, C).
+    """
+    student, teacher = at_least_float32(student), at_least_float32(teacher)
+    return F.mse_loss(*(same_size(student, teacher) if student.ndim == 4 else (student, teacher)))
 
 
 def projector(in_channels: int, out_channels: int, *, reduction: int) -> nn.Sequential:
@@ -46,37 +55,49 @@ def projector(in_channels: int, out_channels: int, *, reduction: int) -> nn.Sequ
 class SimKD(FeatureDistiller):
     """`simkd_loss`; the student's logits are the teacher's classifier's. Published without any other loss."""
 
+    factor = key(
+        2, 1, 64, "how many times the projector is narrower in between; the paper has 2, 4 and 8"
+    )
+    teacher_preact = True
     changes_head = True
     default_weight = 1.0
     default_gamma = 0.0
 
-    def __init__(self, setting: Setting, *, reduction: int = 2) -> None:
-        """`reduction`: the paper's factor of the projector, 2, 4 or 8.
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        """The classifier is a copy in buffers: it moves and is saved with this module, and is never trained.
 
-        The classifier is a copy in buffers: it moves and is saved with this module, and is never trained.
         Raises UserError for a teacher whose last layer does not read its pooled vector.
         """
-        super().__init__(setting)
+        super().__init__(setting, **given)
         classifier, channels = setting.teacher_classifier, setting.teacher_shapes[-1][1]
         if classifier is None or classifier.in_features != channels:
             reads = "nothing linear" if classifier is None else f"{classifier.in_features} values"
             raise UserError(
                 f"--distill simkd: needs a teacher that classifies its {channels} features; it reads {reads}"
             )
-        self.reduction = reduction
-        self.project = projector(setting.student_shapes[-2][1], channels, reduction=reduction)
+        *_, student, _ = setting.student_shapes
+        *_, teacher, _ = setting.teacher_shapes
+        self.compares_maps = teacher[1] == channels
+        self.size = tuple(map(min, student[2:], teacher[2:]))
+        """Height and width that the student's map is averaged down to."""
+        self.project = projector(student[1], channels, reduction=self.factor)
         self.register_buffer("weight", classifier.weight.detach().clone())
         self.register_buffer("bias", classifier.bias.detach().clone())
 
     def describe(self) -> str:
-        return (
-            f"simkd projector reduction {self.reduction}, the student uses the teacher's classifier"
-        )
+        compared = "maps" if self.compares_maps else "pooled vectors"
+        return f"compares {compared}, the student uses the teacher's classifier"
 
     def replace_head(self, student: Outputs) -> Outputs:
-        """Logits (P, K) by the teacher's classifier, of the average of the projected last map (P, C_t), 0 or more."""
-        vector = self.project(at_least_float32(student.features[-2])).mean((2, 3))
-        return replace(student, logits=F.linear(vector, self.weight, self.bias), head_input=vector)
+        """Logits (P, K) by the teacher's classifier, of the average of the projected last map (P, C_t, h, w)."""
+        last = at_least_float32(student.features[-2])  # (P, C, H, W)
+        if last.shape[2:] != self.size:
+            last = F.adaptive_avg_pool2d(last, self.size)
+        projected = self.project(last)
+        logits = F.linear(projected.mean((2, 3)), self.weight, self.bias)
+        return replace(student, logits=logits, head_input=projected)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        return simkd_loss(student.head_input, teacher.features[-1])
+        if self.compares_maps:
+            return simkd_loss(student.head_input, F.relu(teacher.features[-2]))
+        return simkd_loss(student.head_input.mean((2, 3)), teacher.features[-1])

@@ -2,20 +2,20 @@
 
 K. Zheng, E.-H. Yang, "Knowledge Distillation Based on Transformed Teacher Matching", ICLR 2024,
 arXiv 2402.11148. The teacher's temperature is 1 / gamma.
+
+Constants for pairs: the authors' code and README have those of vgg13/vgg8 alone. All others are unpublished in code;
+their paper lists some in appendix A.4.
 """
+
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from distiller_zoo.base import LogitDistiller, Setting, Target
+from distiller_zoo.base import LogitDistiller, Published, Setting, published_for
 from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
-
-published_ttm = {"vgg13/vgg8": (0.1, 45.0)}
-"""teacher/student on CIFAR-100: gamma and the loss's weight, from the authors' README.
-
-Their appendix A.4 lists more pairs, and those of WTTM.
-"""
+from helper.registry import Value, key
 
 
 def ttm_loss(
@@ -41,42 +41,42 @@ def ttm_loss(
 
 @distillers.register("ttm")
 class TTM(LogitDistiller):
-    """`ttm_loss`, every image with weight 1."""
+    """`ttm_loss`, every image with weight 1. The defaults are those of vgg13/vgg8."""
 
+    gamma = key(
+        0.1, 0.001, 1, "exponent of the teacher's probabilities: its temperature is 1 / gamma"
+    )
     default_weight = 45.0
+    published: ClassVar[Published] = {"cifar100": {"vgg13/vgg8": {"gamma": 0.1, "weight": 45.0}}}
+    loss = staticmethod(ttm_loss)
 
-    def __init__(self, setting: Setting, *, ttm_gamma: float | None = None) -> None:
-        """`ttm_gamma` None: what was published for the pair, else 0.1; so too for the weight, else 45."""
-        super().__init__(setting)
-        published, self.default_weight = published_ttm.get(setting.pair, (0.1, self.default_weight))
-        self.gamma = published if ttm_gamma is None else ttm_gamma
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        super().__init__(setting, **given)
+        self.is_published = bool(published_for(self.published, setting))
 
     def describe(self) -> str:
-        return f"ttm gamma {self.gamma:g}, the teacher at T {1 / self.gamma:g}"
+        return (
+            "" if self.is_published else "unpublished in code for this pair: set gamma and weight"
+        )
 
-    def forward(
-        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
-    ) -> torch.Tensor:
-        return ttm_loss(student_logits, teacher_logits, gamma=self.gamma)
+
+def wttm_loss(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, *, gamma: float = 0.2
+) -> torch.Tensor:
+    """`ttm_loss` weighted."""
+    return ttm_loss(student_logits, teacher_logits, gamma=gamma, weighted=True)
 
 
 @distillers.register("wttm")
-class WTTM(LogitDistiller):
-    """`ttm_loss` weighted: images count more where the teacher is less sure.
+class WTTM(TTM):
+    """`wttm_loss`: images count more where the teacher is less sure.
 
-    The defaults are the one example that the authors' README prints, WTTM added to CRD on vgg13/vgg8.
+    The defaults are the one example that the authors' README prints, `--distill crd+wttm -b 0.8 -a 4` for vgg13/vgg8.
     """
 
+    gamma = key(
+        0.2, 0.001, 1, "exponent of the teacher's probabilities: its temperature is 1 / gamma"
+    )
     default_weight = 4.0
-
-    def __init__(self, setting: Setting, *, ttm_gamma: float = 0.2) -> None:
-        super().__init__(setting)
-        self.gamma = ttm_gamma
-
-    def describe(self) -> str:
-        return f"wttm gamma {self.gamma:g}, the teacher at T {1 / self.gamma:g}"
-
-    def forward(
-        self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
-    ) -> torch.Tensor:
-        return ttm_loss(student_logits, teacher_logits, gamma=self.gamma, weighted=True)
+    published: ClassVar[Published] = {"cifar100": {"vgg13/vgg8": {"gamma": 0.2, "weight": 4.0}}}
+    loss = staticmethod(wttm_loss)

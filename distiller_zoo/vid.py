@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
-from distiller_zoo.connectors import full_precision, pair_stages, same_size
+from distiller_zoo.connectors import paired_maps, paired_shapes, same_size
 from distiller_zoo.registry import distillers
+from helper.registry import Value, key
 
 SMALLEST_VARIANCE = 1e-5
 FIRST_VARIANCE = 5.0
@@ -30,7 +31,9 @@ def vid_loss(mean: torch.Tensor, teacher: torch.Tensor, log_scale: torch.Tensor)
 class Predictor(nn.Module):
     """The normal distribution of the teacher's map (B, C_t, H, W), given the student's."""
 
-    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+    def __init__(
+        self, student_channels: int, teacher_channels: int, variance: float = FIRST_VARIANCE
+    ) -> None:
         super().__init__()
         self.regressor = nn.Sequential(
             nn.Conv2d(student_channels, teacher_channels, 1, bias=False),
@@ -39,7 +42,7 @@ class Predictor(nn.Module):
             nn.ReLU(),
             nn.Conv2d(teacher_channels, teacher_channels, 1, bias=False),
         )
-        first = math.log(math.expm1(FIRST_VARIANCE - SMALLEST_VARIANCE))
+        first = math.log(math.expm1(variance - SMALLEST_VARIANCE))
         self.log_scale = nn.Parameter(torch.full((teacher_channels,), first))
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -54,11 +57,14 @@ class VID(FeatureDistiller):
 
     default_weight = 1.0
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        pairs = pair_stages(setting.student_shapes[1:-1], setting.teacher_shapes[1:-1])
-        self.predictors = nn.ModuleList(Predictor(s[1], t[1]) for s, t in pairs)
+    variance = key(FIRST_VARIANCE, 0.001, 1000, "of each channel at the start")
+
+    def __init__(self, setting: Setting, **given: Value) -> None:
+        super().__init__(setting, **given)
+        self.predictors = nn.ModuleList(
+            Predictor(s[1], t[1], self.variance) for s, t in paired_shapes(setting)
+        )
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        pairs = pair_stages(full_precision(student)[1:-1], full_precision(teacher)[1:-1])
+        pairs = paired_maps(student, teacher)
         return sum(predictor(s, t) for predictor, (s, t) in zip(self.predictors, pairs))

@@ -342,6 +342,8 @@ def test_hint_layer_must_be_a_map(layer):
 def test_hint_takes_any_two_sizes(student_size):
     shapes = [torch.Size((2, 4, student_size, student_size))] * 4, [torch.Size((2, 6, 8, 8))] * 4
     method = distillers["hint"](Setting(*shapes))
+    kernel = {32: 25, 16: 3, 8: 1, 4: 4}[student_size]  # 25 = 1 + 32 - 8; strides of 2 have 3 and 4
+    assert method.regressor.conv.kernel_size == (kernel, kernel)
     assert method(outputs(shapes[0], 1), outputs(shapes[1], 2), batch_of([0, 1])).isfinite()
 
 
@@ -380,6 +382,35 @@ def test_the_paraphraser_stays_after_its_stage():
     method(student, teacher, batch_of([3, 1, 4, 2])).backward()
     assert all(p.grad is None for p in method.paraphraser.parameters())
     assert all(p.grad is not None for p in method.translator.parameters())
+
+
+def test_connectors_of_activation_boundaries():
+    """Nothing where the shapes agree, else a biased convolution and a BatchNorm, by the two sides."""
+
+    def kinds(student, teacher):
+        connectors = distillers["abound"](setting_of(student, teacher)).connectors
+        return [
+            "" if isinstance(c, nn.Identity) else f"{type(c.conv).__name__} {c.conv.kernel_size[0]}"
+            for c in connectors
+        ]
+
+    assert kinds("resnet8", "resnet14") == kinds("vgg8", "vgg13")[:3] == [""] * 3
+    assert kinds("wrn_16_1", "wrn_40_2") == ["Conv2d 1"] * 3
+    # maps of 32, 16, 8 pixels to 8, 4, 4
+    assert kinds("resnet8", "vgg13") == ["Conv2d 25", "Conv2d 13", "Conv2d 3"]
+    assert kinds("vgg8", "resnet8x4") == ["Conv2d 1", "Conv2d 1", "ConvTranspose2d 4"]
+    connector = distillers["abound"](setting_of("wrn_16_1", "wrn_40_2")).connectors[0]
+    x = normal(1, 2, 16, 4, 4).float()
+    torch.testing.assert_close(connector(x), connector.bn(connector.conv(x)))
+    assert connector.conv.bias is not None
+
+
+@pytest.mark.parametrize(
+    "student, rate", [("resnet8", 0.01), ("wrn_16_1", 0.01), ("vgg8", float("inf"))]
+)
+def test_the_rate_of_factors_initial_stage(student, rate):
+    setting = setting_of(student, "vgg13", pair=f"vgg13/{student}")
+    assert distillers["factor"](setting).initial_learning_rate == rate
 
 
 # --- singular vectors

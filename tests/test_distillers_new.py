@@ -1,5 +1,6 @@
 """The methods after CRD: loops in NumPy, known identities, mixed labels, extreme logits, network pairs."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distiller_zoo import dist, dkd, ls, mlkd, nkd, review, simkd, ttm
+from distiller_zoo import dist, dkd, ls, nkd, parse_methods, review, simkd, ttm
 from distiller_zoo.base import Batch, Outputs, Setting, Target
 from distiller_zoo.kd import kd_loss
 from distiller_zoo.registry import distillers
@@ -77,19 +78,6 @@ def pearson(a, b, eps):
     return sum(x * y for x, y in zip(a, b)) / (norms + eps)
 
 
-def correlation_by_hand(temperature):
-    p = np.array([softmax(row, temperature) for row in STUDENT.tolist()])
-    q = np.array([softmax(row, temperature) for row in TEACHER.tolist()])
-    total, (images, classes) = 0.0, p.shape
-    for i in range(images):
-        for j in range(images):
-            total += (sum(p[i] * p[j]) - sum(q[i] * q[j])) ** 2 / images
-    for k in range(classes):
-        for m in range(classes):
-            total += (sum(p[:, k] * p[:, m]) - sum(q[:, k] * q[:, m])) ** 2 / classes
-    return total
-
-
 def standardised(row):
     mean = sum(row) / len(row)
     stddev = math.sqrt(sum((x - mean) ** 2 for x in row) / (len(row) - 1))
@@ -129,15 +117,6 @@ def test_ttm_is_the_formula(weighted):
     close(ttm.ttm_loss(STUDENT, TEACHER, gamma=0.3, weighted=weighted), rows(by_hand))
 
 
-def test_mlkd_is_the_formula():
-    expected = 0.0
-    for T in (2.0, 5.0):
-        expected += T**2 * rows(
-            lambda s, t, T=T: kl(softmax(t, T), softmax(s, T))
-        ) + correlation_by_hand(T)
-    close(mlkd.mlkd_loss(STUDENT, TEACHER, temperatures=(2.0, 5.0)), expected)
-
-
 def test_ls_is_the_formula():
     expected = 9 * rows(
         lambda s, t: kl(softmax(standardised(t), 3.0), softmax(standardised(s), 3.0))
@@ -145,16 +124,11 @@ def test_ls_is_the_formula():
     close(ls.ls_loss(STUDENT, TEACHER, temperature=3.0), expected)
 
 
-def test_mlkd_ls_standardises_the_first_level_alone():
-    expected = ls.ls_loss(STUDENT, TEACHER, temperature=3.0) + correlation_by_hand(3.0)
-    close(ls.mlkd_ls_loss(STUDENT, TEACHER, temperatures=(3.0,)), expected)
-
-
 def test_dkd_ls_is_dkd_of_standardised_logits():
     def by_hand(s, t, label):
         return dkd_by_hand(standardised(s), standardised(t), label, 1.0, 3.0, 2.0)
 
-    method = ls.DKDLS(Setting(), dkd_beta=3.0, temperature=2.0)
+    method = ls.DKDLS(Setting(), beta=3.0, T=2.0)
     close(method(STUDENT, TEACHER, Target(LABELS)), rows(by_hand, LABELS.tolist()))
 
 
@@ -264,34 +238,13 @@ def test_mixed_labels_share_the_loss(lam):
         )
 
     target = Target(LABELS, partner, lam.double())
-    method = dkd.DKD(Setting(), dkd_beta=3.0, temperature=2.0)
+    method = dkd.DKD(Setting(), beta=3.0, T=2.0)
     close(method(STUDENT, TEACHER, target), by_hand(lambda *row: dkd_by_hand(*row, 1.0, 3.0, 2.0)))
-    method = nkd.NKD(Setting(), nkd_gamma=1.3, temperature=2.0)
+    method = nkd.NKD(Setting(), gamma=1.3, T=2.0)
     close(method(STUDENT, TEACHER, target), by_hand(lambda *row: nkd_by_hand(*row, 1.3, 2.0)))
 
 
 # Their settings
-
-
-@pytest.mark.parametrize(
-    "name, options, function, values",
-    [
-        (
-            "dist",
-            {"dist_beta": 1.5, "dist_gamma": 0.5, "temperature": 2.0},
-            dist.dist_loss,
-            {"beta": 1.5, "gamma": 0.5, "temperature": 2.0},
-        ),
-        ("ttm", {"ttm_gamma": 0.4}, ttm.ttm_loss, {"gamma": 0.4}),
-        ("wttm", {"ttm_gamma": 0.4}, ttm.ttm_loss, {"gamma": 0.4, "weighted": True}),
-        ("mlkd", {"temperatures": (3.0, 7.0)}, mlkd.mlkd_loss, {"temperatures": (3.0, 7.0)}),
-        ("ls", {"temperature": 5.0}, ls.ls_loss, {"temperature": 5.0}),
-        ("mlkd_ls", {"temperatures": (3.0, 7.0)}, ls.mlkd_ls_loss, {"temperatures": (3.0, 7.0)}),
-    ],
-)
-def test_methods_use_their_options(name, options, function, values):
-    method = distillers[name](Setting(), **options)
-    close(method(STUDENT, TEACHER, Target(LABELS)), function(STUDENT, TEACHER, **values))
 
 
 @pytest.mark.parametrize("name", ["dkd", "dkd_ls"])
@@ -307,55 +260,87 @@ def test_dkd_ramps_up(name):
 
 
 @pytest.mark.parametrize(
-    "name, options, line, weights",
+    "name, setting, given, keys, weights",
     [
-        ("dkd", {}, "dkd alpha 1 beta 8 T 4, weight ramps up over 20 epochs", (1, 1)),
+        ("dkd", {}, {}, "alpha=1,beta=8,T=4,warmup=20", (1, 1)),
+        ("dkd", {"pair": "resnet56/resnet20"}, {}, "alpha=1,beta=2,T=4,warmup=20", (1, 1)),
+        ("dkd", {"pair": "ResNet50/wrn_16_2"}, {}, "alpha=1,beta=6,T=4,warmup=20", (1, 1)),
         (
             "dkd",
-            {"pair": "resnet56/resnet20"},
-            "dkd alpha 1 beta 2 T 4, weight ramps up over 20 epochs",
+            {"pair": "vgg13/vgg8"},
+            {"beta": 3.5, "T": 2},
+            "alpha=1,beta=3.5,T=2,warmup=20",
             (1, 1),
         ),
         (
             "dkd",
-            {
-                "pair": "vgg13/vgg8",
-                "dkd_alpha": 0.5,
-                "dkd_beta": 3.5,
-                "temperature": 2.0,
-                "warmup": 7,
-            },
-            "dkd alpha 0.5 beta 3.5 T 2, weight ramps up over 7 epochs",
+            {"pair": "resnet34/resnet18", "dataset": "imagenet"},
+            {"weight": 3},
+            "alpha=1,beta=0.5,T=1,warmup=1",
+            (3, 1),
+        ),
+        (
+            "dkd",
+            {"pair": "vgg13/vgg8", "dataset": "svhn"},
+            {},
+            "alpha=1,beta=8,T=4,warmup=20",
             (1, 1),
         ),
-        ("dist", {"dist_gamma": 1.5}, "dist beta 2 gamma 1.5 T 4", (1, 1)),
-        ("nkd", {"nkd_gamma": 1.5}, "nkd gamma 1.5 T 3", (1, 1)),
-        ("ttm", {"pair": "vgg13/vgg8"}, "ttm gamma 0.1, the teacher at T 10", (45, 1)),
-        ("ttm", {"ttm_gamma": 0.5}, "ttm gamma 0.5, the teacher at T 2", (45, 1)),
-        ("wttm", {}, "wttm gamma 0.2, the teacher at T 5", (4, 1)),
-        ("mlkd", {}, "mlkd T 2 3 4 5 6", (0.9, 0.1)),
-        ("ls", {}, "kd of standardised logits, T 2", (9, 0.1)),
-        ("ls", {"pair": "ResNet50/MobileNetV2"}, "kd of standardised logits, T 3", (1, 0.1)),
-        (
-            "dkd_ls",
-            {"pair": "wrn_40_2/wrn_16_2"},
-            "dkd alpha 1 beta 2 T 2, weight ramps up over 20 epochs, of standardised logits",
-            (12, 1),
-        ),
-        (
-            "dkd_ls",
-            {"dkd_beta": 3.5, "temperature": 4.0},
-            "dkd alpha 1 beta 3.5 T 4, weight ramps up over 20 epochs, of standardised logits",
-            (9, 1),
-        ),
-        ("mlkd_ls", {}, "mlkd of standardised logits, T 2 2 3 5 6", (9, 0.1)),
+        ("dist", {"dataset": "imagenet"}, {"gamma": "1.5"}, "beta=2,gamma=1.5,T=1", (1, 1)),
+        ("nkd", {}, {"gamma": 1.5}, "gamma=1.5,T=3", (1, 1)),
+        ("nkd", {"dataset": "imagenet"}, {}, "gamma=1.5,T=1", (1, 1)),
+        ("ttm", {"pair": "vgg13/vgg8"}, {}, "gamma=0.1", (45, 1)),
+        ("wttm", {}, {}, "gamma=0.2", (4, 1)),
+        ("mlkd", {}, {}, "T=4", (0.9, 0.1)),
+        ("ls", {}, {}, "T=2", (9, 0.1)),
+        ("ls", {"pair": "ResNet50/MobileNetV2"}, {}, "T=3", (1, 0.1)),
+        ("ls", {"pair": "resnet110/resnet20"}, {}, "T=4", (12, 0.1)),
+        ("dkd_ls", {"pair": "wrn_40_2/wrn_16_2"}, {}, "alpha=1,beta=2,T=2,warmup=20", (12, 1)),
+        ("mlkd_ls", {}, {}, "T=2", (9, 0.1)),
+        ("mlkd_ls", {"pair": "vgg13/vgg8"}, {}, "T=2", (6, 0.1)),
+        ("kd", {"kd_T": 2.0, "kd_S": 3.0}, {}, "T=2,S=3", (0.9, 1)),
+        ("kd", {"kd_T": 2.0, "kd_S": 3.0}, {"T": 5}, "T=5,S=5", (0.9, 1)),
+        ("kd", {}, {"S": 5}, "T=4,S=5", (0.9, 1)),
     ],
 )
-def test_published_settings(name, options, line, weights):
-    options = dict(options)
-    method = distillers[name](Setting(pair=options.pop("pair", "")), **options)
-    assert method.describe() == line
-    assert (method.default_weight, method.default_gamma) == weights
+def test_published_settings(name, setting, given, keys, weights):
+    method = distillers[name](Setting(**setting), **given)
+    assert method.spell() == keys
+    assert (method.loss_weight, method.default_gamma) == weights
+
+
+@pytest.mark.parametrize("name", ["kd", *LOGIT_METHODS])
+def test_every_key_changes_the_loss(name):
+    def loss(**given):
+        method = distillers[name](Setting(), **given)
+        method.start_epoch(1)
+        return float(method(STUDENT, TEACHER, Target(LABELS)))
+
+    for one, bounds in distillers[name].keys().items():
+        if one != "weight":
+            assert loss(**{one: min(7, bounds.high / 2)}) != loss(), one
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("dkd:betta=8", "unknown key of dkd 'betta'. Did you mean 'beta'? Choices: alpha, beta, "),
+        ("dkd:beta=x", "dkd: beta='x' is not a number from 0 to 1000000"),
+        ("dkd:T=0", "dkd: T='0' is not a number from 0.01 to 1000"),
+        ("dkd:T", "dkd: 'T' is not key=value"),
+        ("dkd:T=1,T=2", "dkd has the key T twice"),
+        ("crd:mode=loose", "crd: mode='loose' is not one of exact, relax"),
+        ("dkd:T=1+dkd", "'dkd:T=1+dkd' names a distiller twice"),
+        ("kdd:T=1", "unknown distiller 'kdd'. Did you mean 'kd'?"),
+        (":T=1", "a distiller has no name: ':T=1'"),
+        ("rkd:w_d=1e400", "rkd: w_d='1e400' is not a number from 0 to 1000000"),
+        ("dkd:warmup=1.5", "dkd: warmup='1.5' is not a whole number from 0 to 100000"),
+    ],
+)
+def test_wrong_keys_are_named(text, message):
+    with pytest.raises(UserError) as error:
+        parse_methods(text)
+    assert str(error.value).startswith(message)
 
 
 # Feature methods
@@ -384,8 +369,8 @@ def pair_of(method, teacher_name, student_name, size, pair="", **options):
     )
     images = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(2))
     outputs = []
-    for model in (student, teacher):
-        features, logits = model(images, is_feat=True, preact=method.preact)
+    for model, preact in ((student, method.preact), (teacher, method.teacher_preact)):
+        features, logits = model(images, is_feat=True, preact=preact)
         outputs.append(Outputs(logits, features))
     setting = Setting(
         student_shapes=[feature.shape for feature in outputs[0].features],
@@ -514,29 +499,43 @@ def test_any_pair_trains_the_student_and_the_method(method, teacher_name, studen
     assert setting.teacher_classifier.weight.grad is None
 
 
-@pytest.mark.parametrize("teacher_name, student_name, size", PAIRS)
-def test_simkd_uses_the_teachers_classifier(teacher_name, student_name, size):
+def pooled(maps, size):
+    return F.adaptive_avg_pool2d(maps, size)
+
+
+@pytest.mark.parametrize(
+    "teacher_name, student_name, size",
+    [*PAIRS, ("ShuffleV1", "resnet8", 32), ("MobileNetV2_0_25", "resnet8", 32)],
+)
+def test_simkd_compares_maps_and_uses_the_teachers_classifier(teacher_name, student_name, size):
     method, setting, student, teacher = pair_of(simkd.SimKD, teacher_name, student_name, size)
     method.eval()
-    vector = method.project(student.features[-2]).mean((2, 3))
-    logits = method.replace_head(student).logits
-    torch.testing.assert_close(logits, setting.teacher_classifier(vector))
-    projected_teacher = F.linear(teacher.features[-1], method.weight, method.bias)
-    torch.testing.assert_close(projected_teacher, teacher.logits)
-    error = (vector - teacher.features[-1]).square().mean()
+    last, of_teacher = student.features[-2], teacher.features[-2]
+    side = min(last.shape[2], of_teacher.shape[2])
+    projected = method.project(pooled(last, side))
+    classify = setting.teacher_classifier
+    torch.testing.assert_close(
+        method.replace_head(student).logits, classify(projected.mean((2, 3)))
+    )
+    if teacher_name == "MobileNetV2_0_25":  # a convolution between its last map and the average
+        error = (projected.mean((2, 3)) - teacher.features[-1]).square().mean()
+    else:
+        classified = of_teacher.clamp(min=0)
+        torch.testing.assert_close(classify(classified.mean((2, 3))), teacher.logits)
+        error = (projected - pooled(classified, side)).square().mean()
     close(method(with_head(method, student), teacher, BATCH), error, rel=1e-5)
     assert not {"weight", "bias"} & dict(method.named_parameters()).keys()
     assert {"weight", "bias"} < method.state_dict().keys()
 
 
-@pytest.mark.parametrize("reduction", [2, 4])
-def test_simkd_projector_is_a_bottleneck(reduction):
-    method, _, student, _ = pair_of(simkd.SimKD, "resnet8x4", "resnet8", 32, reduction=reduction)
+@pytest.mark.parametrize("factor", [2, 4])
+def test_simkd_projector_is_a_bottleneck(factor):
+    method, _, student, _ = pair_of(simkd.SimKD, "resnet8x4", "resnet8", 32, factor=factor)
     method = method.double()
     maps = student.features[-2].detach().double()
     expected = maps.numpy()
     convs = [module for module in method.project if isinstance(module, nn.Conv2d)]
-    narrow = 256 // reduction
+    narrow = 256 // factor
     assert [tuple(conv.weight.shape) for conv in convs] == [
         (narrow, 64, 1, 1),
         (narrow, narrow, 3, 3),
@@ -546,8 +545,8 @@ def test_simkd_projector_is_a_bottleneck(reduction):
         expected = np.maximum(
             normalised_by_hand(convolved_by_hand(expected, conv.weight.detach().numpy())), 0
         )
-    vector = method.replace_head(Outputs(student.logits, [maps, maps.mean((2, 3))])).head_input
-    np.testing.assert_allclose(vector.detach(), expected.mean((2, 3)), rtol=1e-9, atol=1e-12)
+    projected = method.replace_head(Outputs(student.logits, [maps, maps.mean((2, 3))])).head_input
+    np.testing.assert_allclose(projected.detach(), expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -575,15 +574,16 @@ def test_feature_methods_take_half_precision(name):
     close(loss, full, rel=0.02)
 
 
-def test_feature_methods_say_what_they_use():
-    method, *_ = pair_of(
-        review.Review, "resnet14", "resnet8", 32, pair="resnet56/resnet20", warmup=7
-    )
-    assert method.describe() == "review of 4 levels, weight ramps up over 7 epochs"
-    assert (method.default_weight, method.default_gamma, method.preact) == (0.6, 1.0, True)
-    method, *_ = pair_of(simkd.SimKD, "resnet14", "resnet8", 32, reduction=4)
-    assert (
-        method.describe()
-        == "simkd projector reduction 4, the student uses the teacher's classifier"
-    )
-    assert (method.default_weight, method.default_gamma, method.changes_head) == (1.0, 0.0, True)
+@pytest.mark.parametrize("dataset, preact", [("cifar100", False), ("imagenet", True)])
+def test_review_reads_the_student_after_relu_but_on_imagenet(dataset, preact):
+    method, setting, *_ = pair_of(review.Review, "resnet14", "resnet8", 32)
+    method = review.Review(dataclasses.replace(setting, dataset=dataset))
+    assert (method.preact, method.teacher_preact) == (preact, True)
+
+
+def test_feature_methods_have_published_weights():
+    method, *_ = pair_of(review.Review, "resnet14", "resnet8", 32, pair="resnet56/resnet20")
+    assert method.describe() == "4 levels" and method.spell() == "warmup=20,channels=512"
+    assert (method.loss_weight, method.default_gamma) == (0.6, 1.0)
+    method, *_ = pair_of(simkd.SimKD, "resnet14", "resnet8", 32)
+    assert (method.loss_weight, method.default_gamma, method.changes_head) == (1.0, 0.0, True)

@@ -71,7 +71,7 @@ def train(
         generators[1],
         pick=pick,
         student=student,
-        preacts=methods.preacts,
+        preacts=methods.teacher_preacts,
         features_of_view=bool(methods.preacts),
     )
     step = DistillStep(

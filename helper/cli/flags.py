@@ -15,8 +15,8 @@ from helper.cli.parser import (
     OptionParser,
     epoch_list,
     loss_weights_of_mix,
+    methods_joined_by_plus,
     mix_mode,
-    names_joined_by_plus,
     number,
     one_of,
     three_numbers,
@@ -186,8 +186,9 @@ def student_parser() -> OptionParser:
              help="evaluate the teacher first")
 
     kd = parser.section("distillation")
-    kd("--distill", default="kd", type=names_joined_by_plus("distiller", distillers), metavar="A+B",
-       help=f"one of {', '.join(distillers)}, or several joined by + (default: kd)")
+    kd("--distill", default="kd", type=methods_joined_by_plus, metavar="A+B",
+       help=f"one of {', '.join(distillers)}, or several joined by +, each alone or as NAME:key=value,key=value, such as "
+            "dkd:beta=8,T=4+crd; --list prints the keys (default: kd)")
     kd("-r", "--gamma", type=number(), metavar="W",
        help="weight of the labels' cross-entropy (default: 1, or what the method's paper says)")
     kd("-a", "--alpha", type=weights, metavar="W,W",

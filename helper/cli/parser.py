@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 from augment import parse
+from distiller_zoo import parse_methods
 from helper.errors import UserError, say_error, unknown_name
 from helper.registry import Registry
 
@@ -145,6 +146,15 @@ def names_joined_by_plus(kind: str, choices: Iterable[str]) -> Callable[[str], s
         return text
 
     return convert
+
+
+def methods_joined_by_plus(text: str) -> str:
+    """An argparse type: "A+B:key=value,key=value", different distillers with values of their keys."""
+    try:
+        parse_methods(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def weights(text: str) -> float | tuple[float, ...]:

@@ -48,7 +48,9 @@ class InitialStage:
         ]
         self.optimizer = SGD(groups, momentum=momentum, weight_decay=weight_decay)
         self.trains_student = any(parameter in rates for parameter in student.parameters())
-        self.preacts = sorted({method.preact for method in methods.values()})
+        self.preacts = sorted(
+            {kind for method in methods.values() for kind in (method.preact, method.teacher_preact)}
+        )
 
     def state_dict(self) -> dict[str, Any]:
         is_over = self.done == self.epochs
@@ -89,7 +91,7 @@ class InitialStage:
             losses = {
                 name: method.initial_loss(
                     Outputs(student_logits, student[method.preact]),
-                    Outputs(teacher_logits, teacher[method.preact]),
+                    Outputs(teacher_logits, teacher[method.teacher_preact]),
                 )
                 for name, method in self.methods.items()
             }

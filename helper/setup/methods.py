@@ -8,8 +8,17 @@ import torch
 from torch import nn
 
 from dataset import DatasetSpec
-from distiller_zoo import Distiller, FeatureDistiller, LogitDistiller, Outputs, Setting, distillers
+from distiller_zoo import (
+    Distiller,
+    FeatureDistiller,
+    LogitDistiller,
+    Outputs,
+    Setting,
+    distillers,
+    parse_methods,
+)
 from helper.errors import UserError
+from helper.registry import Value, spell
 from helper.step.distill import LossWeights
 from helper.step.networks import feature_shapes
 
@@ -17,13 +26,9 @@ OF_SETTING = ("kd_S", "kd_T", "hint_layer", "feat_dim", "mode", "nce_k", "nce_t"
 """Options that `Setting` hands to the distillers as they are."""
 
 
-def method_names(distill: str) -> list[str]:
-    return distill.split("+")
-
-
 def logit_and_feature_names(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """The names in --distill by kind. With an --alpha but no logit distiller, kd is one, as in CRD's commands."""
-    names = method_names(options.distill)
+    names = list(parse_methods(options.distill))
     feature = [name for name in names if issubclass(distillers[name], FeatureDistiller)]
     logit = [name for name in names if name not in feature]
     if not logit and options.alpha is not None and any(as_list(options.alpha)):
@@ -40,10 +45,17 @@ def as_list(weights: float | Sequence[float] | None) -> list[float]:
 def check_methods(options: argparse.Namespace) -> None:
     """UserError unless the weights go with the distillers."""
     logit, feature = logit_and_feature_names(options)
-    for flag, weights, names in (
+    given = parse_methods(options.distill)
+    for flag, weights, all_names in (
         ("--alpha", as_list(options.alpha), logit),
         ("--beta", as_list(options.beta), feature),
     ):
+        names = [name for name in all_names if "weight" not in given.get(name, {})]
+        if weights and all_names and not names:
+            raise UserError(
+                f"{flag} and --distill {options.distill} both give the weight of "
+                f"{', '.join(all_names)}: give one"
+            )
         if len(weights) > 1 and len(weights) != len(names):
             raise UserError(
                 f"{flag} has {len(weights)} weights, --distill {options.distill} takes {len(names)}"
@@ -83,8 +95,13 @@ class Methods:
 
     @property
     def preacts(self) -> list[bool]:
-        """Which features the main stage reads."""
+        """Which features of the student the main stage reads."""
         return sorted({method.preact for method in self.in_main_stage.values()})
+
+    @property
+    def teacher_preacts(self) -> list[bool]:
+        """Which features of the teacher it reads."""
+        return sorted({method.teacher_preact for method in self.in_main_stage.values()})
 
     @property
     def head(self) -> FeatureDistiller | None:
@@ -97,18 +114,15 @@ class Methods:
         return student if self.head is None else WithHead(student, self.head)
 
     def describe(self) -> list[str]:
-        """One line for each: its weight, its settings."""
+        """One line for each: the weight and all keys as --distill takes them, and what else is known of it."""
         lines = []
         for name, method in (self.logit | self.feature).items():
-            is_logit = name in self.logit
-            weight = (
-                f"alpha {self.weights.logit[name]:g}"
-                if is_logit
-                else f"beta {self.weights.feature[name]:g}"
+            weight = (self.weights.logit | self.weights.feature)[name]
+            keys = ",".join(filter(None, [f"weight={spell(weight)}", method.spell()]))
+            stage = "" if getattr(method, "in_main_stage", True) else "in the initial stage alone"
+            lines.append(
+                ", ".join(filter(None, [f"method {name}:{keys}", stage, method.describe()]))
             )
-            if not getattr(method, "in_main_stage", True):
-                weight = "in the initial stage alone"
-            lines.append(", ".join(filter(None, [f"method {name}: {weight}", method.describe()])))
         return lines
 
 
@@ -142,11 +156,13 @@ def make_methods(
     weights, and draws for the distillers while training. UserError where a distiller cannot work for this pair.
     """
     logit_names, feature_names = logit_and_feature_names(options)
+    given = parse_methods(options.distill)
     setting = Setting(
         student_shapes=feature_shapes(student, spec.img_size) if feature_names else (),
         teacher_shapes=feature_shapes(teacher, spec.img_size) if feature_names else (),
         num_classes=spec.num_classes,
         train_labels=train_labels.cpu(),
+        dataset=spec.name,
         pair=pair,
         teacher_classifier=[
             module for module in teacher.modules() if isinstance(module, nn.Linear)
@@ -158,7 +174,9 @@ def make_methods(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         built = {
-            name: distillers[name](setting).to(device=device, memory_format=torch.channels_last)
+            name: distillers[name](setting, **given.get(name, {})).to(
+                device=device, memory_format=torch.channels_last
+            )
             for name in logit_names + feature_names
         }
     gamma = options.gamma
@@ -169,15 +187,19 @@ def make_methods(
         feature={name: built[name] for name in feature_names},
         weights=LossWeights(
             gamma,
-            weights_for(logit_names, built, as_list(options.alpha)),
-            weights_for(feature_names, built, as_list(options.beta)),
+            weights_for(logit_names, built, given, as_list(options.alpha)),
+            weights_for(feature_names, built, given, as_list(options.beta)),
             options.lw_mix,
         ),
     )
 
 
 def weights_for(
-    names: Sequence[str], built: Mapping[str, Distiller], given: Sequence[float]
+    names: Sequence[str],
+    built: Mapping[str, Distiller],
+    given: Mapping[str, Mapping[str, Value]],
+    flag: Sequence[float],
 ) -> dict[str, float]:
-    """Each distiller's weight: the given one, or the published."""
-    return dict(zip(names, given or [built[name].default_weight for name in names]))
+    """Each distiller's weight: its own key's, else the flag's (in the order of the others), else the published."""
+    without_key = [name for name in names if "weight" not in given.get(name, {})]
+    return {name: built[name].loss_weight for name in names} | dict(zip(without_key, flag))

@@ -110,6 +110,8 @@ def describe_loss(options: argparse.Namespace, methods: Methods) -> str:
         terms.append(
             f"{alpha:g} ({clean:g} {name}(x) + {mixed_labels}{view:g} {name}(x', {target}))"
         )
+    if options.lw_mix and any(method.labels_of_view for method in methods.logit.values()):
+        terms.append(f"{methods.weights.gamma:g} CE(x')")
     for name in methods.in_main_stage:
         both = f"({name}(x) + {name}(x'))" if options.feature_views == "both" else f"{name}(x)"
         terms.append(f"{methods.weights.feature[name]:g} {both}")

@@ -253,10 +253,9 @@ class DistillStep:
         """
         if self.both_views is not None and len(views) == 2:
             return [{"": Outputs(logits)} for logits in self.both_views(*views, amp=self.amp)]
+        preacts = sorted({method.preact for method in self.feature.values()})
         with torch.autocast(views[0].device.type, dtype=torch.bfloat16, enabled=self.amp):
-            said = [
-                outputs_of(self.student, view, self.views.preacts, amp=self.amp) for view in views
-            ]
+            said = [outputs_of(self.student, view, preacts, amp=self.amp) for view in views]
         return [self._heard(*outputs) for outputs in said]
 
     def _heard(self, logits: torch.Tensor, features: Features) -> dict[str, Outputs]:
@@ -274,7 +273,7 @@ class DistillStep:
             whole, of_clean, _ = self.weights.terms(name)
             term = whole if seen.view is None else of_clean
             losses[term] = method(logits, seen.teacher_clean, batch.target)
-        teacher = outputs_for(self.feature, seen.teacher_clean, seen.features_clean)
+        teacher = outputs_of_teacher(self.feature, seen.teacher_clean, seen.features_clean)
         return losses | self._feature_losses(student, teacher, batch)
 
     def _losses_on_view(
@@ -284,11 +283,13 @@ class DistillStep:
         target = seen.teacher_view if self.teacher_target else seen.view.mix(seen.teacher_clean)
         for name, method in self.logit.items():
             _, _, of_view = self.weights.terms(name)
-            losses[of_view] = method(logits, target, batch.target)
+            losses[of_view] = method.second_view(logits, target, batch.target)
+        if any(method.labels_of_view for method in self.logit.values()):
+            losses["cls-view"] = cross_entropy(logits, batch.target)
         if self.logit and self.weights.of("div-mixCE"):
             losses["div-mixCE"] = cross_entropy(logits, batch.target)
         if self.feature_views:
-            teacher = outputs_for(self.feature, seen.teacher_view, seen.features_view)
+            teacher = outputs_of_teacher(self.feature, seen.teacher_view, seen.features_view)
             on_view = self._feature_losses(student, teacher, batch)
             losses |= {f"{name}-view": loss for name, loss in on_view.items()}
         return losses
@@ -306,8 +307,17 @@ class DistillStep:
 def outputs_for(
     methods: Mapping[str, FeatureDistiller], logits: torch.Tensor, features: Features
 ) -> dict[str, Outputs]:
-    """A network's outputs as each of the methods reads them."""
+    """The student's outputs as each of the methods reads them."""
     return {name: Outputs(logits, features[method.preact]) for name, method in methods.items()}
+
+
+def outputs_of_teacher(
+    methods: Mapping[str, FeatureDistiller], logits: torch.Tensor, features: Features
+) -> dict[str, Outputs]:
+    """The teacher's outputs as each of the methods reads them."""
+    return {
+        name: Outputs(logits, features[method.teacher_preact]) for name, method in methods.items()
+    }
 
 
 @dataclass
