@@ -83,6 +83,10 @@ class Guard(NamedTuple):
     errors: int
     gap: float
 
+    def suits(self, among: Sequence[Point]) -> bool:
+        """Whether the points have the measures that the guard reads."""
+        return not any(math.isnan(p.measures[name]) for p in among for name, _ in self.borders)
+
     def keeps(self, point: Point) -> bool:
         return all(
             point.measures[name] >= border if name in FLOORS else point.measures[name] <= border
@@ -126,6 +130,21 @@ def points(setup: str) -> list[Point]:
     return found
 
 
+def earlier_points(setup: str) -> list[Point]:
+    """The numbers that were known before: one seed, and not all measures."""
+    rows = {row["scheme"]: row for row in read(HERE / "earlier.csv") if row["setup"] == setup}
+    base, found = rows["identity"], []
+    for scheme, row in rows.items():
+        values = {name: float(row[name] or "nan") for name in ("R", "MI", "B")}
+        values |= {"T": float(row["t_stddev"]), "V": math.nan, "A": math.nan, "S": math.nan}
+        values["MI_share"] = values["MI"] / float(base["MI"] or "nan")
+        loss, identity = float(row["s_test_loss"]), float(base["s_test_loss"])
+        found.append(
+            Point(setup, "", scheme, values, {1: loss}, [loss - identity], identity, float(base["t_stddev"]))
+        )  # fmt: skip
+    return found
+
+
 def choose(among: Sequence[Point], names: Sequence[str]) -> Guard:
     """The borders of these measures with the fewest errors; of equals the one with the widest gap."""
     labelled = [p for p in among if p.is_trap or p.verdict == "good"]
@@ -139,9 +158,10 @@ def choose(among: Sequence[Point], names: Sequence[str]) -> Guard:
 
 
 def possible(among: Sequence[Point], name: str) -> Iterable[tuple[float, float]]:
-    """(middle of a gap between two neighbours, the gap as a share of the measure's range)."""
+    """(middle of a gap between two neighbours, the gap as a share of the measure's range), or what keeps all."""
     values = sorted({p.measures[name] for p in among})
     extent = values[-1] - values[0]
+    yield (values[0] if name in FLOORS else values[-1]), 0.0
     for low, high in itertools.pairwise(values):
         yield (low + high) / 2, (high - low) / extent
 
@@ -195,6 +215,9 @@ def print_test(guards: Sequence[tuple[str, Guard]], among: Sequence[Point]) -> N
     )
     print("|---|---|---|---|---|---|---|---|")
     for title, guard in guards:
+        if not guard.suits(among):
+            print(f"| {title} ({guard}) | not measured | | | | | | |")
+            continue
         kept = [p for p in among if guard.keeps(p)]
         rho, chance = correlation(kept)
         scheme, loss = regret(kept, among)
@@ -303,6 +326,7 @@ def main() -> None:
         ("test (a): test half, teacher A", first, [p for p in on_a if p.is_in(TEST, "other")]),
         ("test (b): test half, teacher B", second, [p for p in points(second) if p.is_in(TEST, "other")]),
         *((f"all, {setup}", setup, points(setup)) for setup in (first, second, *others)),
+        *((setup, setup, earlier_points(setup)) for setup in ("embedded_earlier", "cifar100_earlier")),
     ]:  # fmt: skip
         if among:
             print(f"\n## {title}")

@@ -15,8 +15,11 @@ import sys
 from pathlib import Path
 
 import torch
-from plan import SETUPS, Run, schemes
-from run import HERE, write
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from scripts.measured.plan import SETUPS, Run, schemes
+from scripts.measured.students import HERE, write
 
 BATCHNORM = HERE / "batchnorm.csv"
 STEPS = 72

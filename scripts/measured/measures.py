@@ -14,9 +14,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from plan import SETUPS, Run, schemes
-from run import HERE, commit, write
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from scripts.measured.plan import SETUPS, Run, schemes
+from scripts.measured.students import HERE, commit, write
 
 MEASURES = HERE / "measures.csv"
 NAMES = {"T": "t_stddev", "T_share": "t_share", "R": "consistency", "MI": "information",

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Train the students of the evidence, and collect their results.
 
-    # what is not finished, two runs at a time
-    python scripts/measured/run.py --work runs --jobs 2
-    # write the finished runs' rows to scripts/measured/students.csv
-    python scripts/measured/run.py --work runs --collect
+    # a teacher
+    python scripts/measured/students.py --work runs --teacher embedded_wrn_16_1
+    # the students that are not finished, two at a time
+    python scripts/measured/students.py --work runs --jobs 2
+    # the finished runs' rows join those of scripts/measured/students.csv
+    python scripts/measured/students.py --work runs --collect
 
 Each run is one command of train_student.py in a folder of its own. Started again, the queue skips
-finished runs and resumes interrupted ones. --code runs the two scripts of another checkout, so that
-changes to this one do not mix in; every row has the commit of the code that ran.
+finished runs and goes on with interrupted ones. A file STOP in the folder --work ends it after the
+runs under way. --code runs the two scripts of another checkout, so that changes to this one do not
+mix in; every row has the commit of the code that ran.
 """
 
 import argparse
@@ -23,10 +26,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from plan import SETUPS, Run, Setup, queue
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from scripts.measured.plan import SETUPS, Run, Setup, queue
 
 HERE = Path(__file__).resolve().parent
-STUDENTS, TEACHERS = HERE / "students.csv", HERE / "teachers.csv"
+STUDENTS = HERE / "students.csv"
 
 
 class Queue:
@@ -109,8 +114,7 @@ class Queue:
     def call(self, script: str, words: list[str], folder: Path) -> bool:
         """One of the two scripts in a folder of its own; it goes on where a kill left it."""
         command = [self.python, str(self.code / script), *words, "--data_root", str(self.data_root)]
-        if any(folder.glob("Experiments/*/weights/ckpt.pth")):
-            command += ["--resume_ExpID", "latest"]
+        command += ["--resume_ExpID", "same"]
         with open(folder / "output.txt", "a") as output:
             return not subprocess.run(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
