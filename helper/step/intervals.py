@@ -36,8 +36,8 @@ def jackknife(
     each or equally many. logarithmic: for a positive statistic whose error is proportional to its value.
 
     The interval is symmetric about the value without the jackknife's estimate of its bias, on the logarithm's scale
-    if asked for, with Student's t of n - 1 degrees of freedom. `scripts/rank/coverage.py` measures how often it
-    holds the truth.
+    if asked for, with Student's t of n - 1 degrees of freedom; where it would not hold the value, it is widened to.
+    `scripts/rank/coverage.py` measures how often it holds the truth.
     """
     total = blocks.sum(dim=0)
     value = float(statistic(total))
@@ -46,9 +46,10 @@ def jackknife(
         return Interval(value, math.nan, math.nan)
     left_out = statistic(total - blocks)  # (n,)
     if logarithmic and value > 0 and bool((left_out > 0).all()):
-        low, high = _ends(math.log(value), left_out.log(), confidence)
-        return Interval(value, math.exp(low), math.exp(high))
-    return Interval(value, *_ends(value, left_out, confidence))
+        low, high = map(math.exp, _ends(math.log(value), left_out.log(), confidence))
+    else:
+        low, high = _ends(value, left_out, confidence)
+    return Interval(value, min(low, value), max(high, value))
 
 
 def _ends(value: float, left_out: torch.Tensor, confidence: float) -> tuple[float, float]:

@@ -103,13 +103,12 @@ class Ranking:
         """Compare the pairs, drop what is settled. True once the question is answered."""
         self.looks += 1
         verdicts = self.verdicts(self._level(len(self.statistics)))
-        if self.until == "budget":
-            return False
         contenders = [name for name in self.live if may_win(verdicts[name])]
-        ranked = self.by_t_stddev(n for n in contenders if verdicts[n].name == "ranked")
-        if self.until == "best":
-            leader = ranked[:1]
-            self._compare((leader[0], other) for other in contenders if leader != [other])
+        leader = self.by_t_stddev(n for n in contenders if verdicts[n].name == "ranked")[:1]
+        if self.until != "order":
+            self._compare((one, other) for one in leader for other in contenders if other != one)
+            if self.until == "budget":
+                return False
             beaten = {b for a, b in self.lower if [a] == leader}
             self.live = [name for name in contenders if name not in beaten]
             return len(self.live) <= 1
@@ -137,7 +136,7 @@ class Ranking:
     def _compare(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Settle what can be settled of the pairs that are tied."""
         count = len(self.statistics)
-        level = self._level(count - 1 if self.until == "best" else count * (count - 1) // 2)
+        level = self._level(count * (count - 1) // 2 if self.until == "order" else count - 1)
         for a, b in pairs:
             if self.is_tied(a, b):
                 found = difference(self.statistics[a], self.statistics[b], level)
@@ -149,7 +148,7 @@ class Ranking:
     def groups(self, ranked: Sequence[str]) -> list[list[str]]:
         """Lowest first. Of two schemes in different groups it is known which is lower."""
         pairs = [(a, b) for index, a in enumerate(ranked) for b in ranked[index + 1 :]]
-        level = self._level(len(pairs))
+        level = self._level(max(len(pairs), len(self.statistics) - 1))
         tied = {name: {name} for name in ranked}
         for a, b in pairs:
             if self.is_tied(a, b):

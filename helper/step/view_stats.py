@@ -227,13 +227,14 @@ class ViewStatistics:
             "published": self.published.state_dict(),
             "steps": self.steps,
             "block_steps": self.block_steps,
-            "sums": self._sums.clone(),
+            "sums": self._sums[: -(-self.steps // self.block_steps)].clone(),
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         self.published.load_state_dict(state["published"])
         self.steps, self.block_steps = state["steps"], state["block_steps"]
-        self._sums.copy_(state["sums"])
+        self._sums.zero_()
+        self._sums[: len(state["sums"])] = state["sums"]
 
 
 def difference(

@@ -1,0 +1,137 @@
+"""The flags of rank_augmentations.py."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataset import datasets
+from helper.cli.parser import OptionParser, number, one_of
+from helper.errors import UserError
+from helper.step.guard import Guard
+from helper.step.view_stats import MEASURES
+from models import model_dict
+
+PROGRAM = "rank_augmentations.py"
+SAME_AS_TRAINING = (
+    "dataset", "data_root", "batch_size", "use_DA", "no_DA", "cache_dir", "limit_train", "num_classes", "img_size",
+    "num_workers", "device", "seed", "amp", "precision", "mix_draw", "path_t", "model_t", "kd_T",
+)  # fmt: skip
+"""Flags that are handed on as they are: `train_student.py --help` explains them."""
+DEFAULT_BUDGET = 50_000
+GUARD = Guard()
+
+
+# One flag, two lines: a table to read, so the formatter stays out.
+# fmt: off
+def parser() -> OptionParser:
+    made = OptionParser(
+        prog=PROGRAM,
+        usage=f"python scripts/{PROGRAM} --path_t FILE [SCHEME ...] [options]",
+        description=(
+            "Ranks augmentations from the teacher alone: the lower T. stddev, the better the student is expected to be.\n"
+            "A SCHEME is what --mix_mode takes: cutmix, cutout:size=16, autoaugment+cutmix. Without one: the paper's,\n"
+            "and a dozen others. A view that says nothing has the lowest T. stddev of all, so a guard leaves such out.\n"
+            "Give several SCHEMEs side by side, before or after the options."
+        ),
+        epilog=(
+            "examples:\n"
+            "  python scripts/rank_augmentations.py --path_t save/models/wrn_16_2_vanilla/ckpt_epoch_240.pth\n"
+            "  python scripts/rank_augmentations.py cutmix cutmix+pick mixup --path_t FILE --until order -o order.csv\n"
+            "  python scripts/rank_augmentations.py --path_t FILE --search quick --validate kd:resnet8 --seeds 3\n"
+            "scripts/rank/README.md says how to read the table."
+        ),
+    )
+    made.add_argument("schemes", nargs="*", metavar="SCHEME", help="chains of stages, as --mix_mode takes them")
+    networks = made.section("networks")
+    networks("--path_t", required=True, metavar="FILE", help="teacher checkpoint")
+    networks("--model_t", type=one_of("model", model_dict), metavar="NAME",
+             help="the teacher's model, where its folder does not say it")
+    networks("--path_s", default="", metavar="FILE",
+             help="a trained student, for picks that ask one; adds cutmix_pick by student_entropy to the default schemes")
+    networks("--model_s", type=one_of("model", model_dict), metavar="NAME",
+             help="the student's model, where its checkpoint does not say it")
+
+    race = made.section("when to stop")
+    race("--until", default="best", type=one_of("question", ["best", "order", "budget"]), metavar="WHAT",
+         help="best: the best is known; order: every place is; budget: measure all to the end (default: best)")
+    race("--confidence", default=0.95, type=number(above=True, below=1), metavar="C",
+         help="of the answer as a whole, and of each interval shown (default: 0.95)")
+    race("--budget", type=number(int, 1), metavar="N",
+         help=f"training images at the most, each once for the teacher and once for each scheme (default: {DEFAULT_BUDGET}, "
+              "or what the --search space says)")
+    race("--minutes", type=number(above=True), metavar="M", help="stop after so many minutes (default: no limit)")
+
+    guard = made.section("guard", GUARD.describe())
+    guard("--guard", default=GUARD.measure, type=one_of("guard", MEASURES), metavar="NAME",
+          help=f"one of {', '.join(MEASURES)} (default: {GUARD.measure})")
+    guard("--guard_border", default=GUARD.border, type=number(), metavar="G",
+          help=f"below it a view says nothing (default: {GUARD.border:g})")
+    guard("--information_floor", default=GUARD.information_floor, type=number(), metavar="S",
+          help=f"least information, as a share of identity's (default: {GUARD.information_floor:g})")
+
+    search = made.section("search")
+    search("--search", default="", metavar="SPACE",
+           help="look for the best of a space: quick, standard, wide, or a .toml file (scripts/rank/README.md)")
+    search("--validate", default="", metavar="METHOD:MODEL",
+           help="train students under the winner, identity, cutmix and cutmix_pick, such as kd:resnet8")
+    search("--seeds", default=3, type=number(int, 1), metavar="N", help="--validate: students of each (default: 3)")
+    search("--validate_flags", default="", metavar="FLAGS",
+           help="--validate: further flags of train_student.py, such as '--epochs 30 --lr_decay_epochs 18,22,26'")
+
+    output = made.section("output")
+    output("-o", "--output", default="", metavar="FILE.csv",
+           help="the table; FILE.png and FILE.state go beside it (default: ranking_TEACHER_DATASET.csv)")
+    output("--json", default="", metavar="FILE", help="the same as JSON")
+    output("--figure", default="", metavar="FILE", help="where the figure goes: .png, .svg or .pdf")
+
+    same = made.section("as train_student.py has them")
+    same("--dataset", default="cifar100", type=one_of("data set", datasets), metavar="NAME",
+         help=f"one of {', '.join(datasets)} (default: cifar100)")
+    same("--mix_draw", default="batch", type=one_of("draw", ["batch", "sample"]), metavar="HOW",
+         help="one random draw a batch or one an image: measure as you will train (default: batch)")
+    same("--seed", default=1, type=number(int), metavar="N", help="(default: 1)")
+    same("--batch_size", default=64, type=number(int, 2), metavar="N", help="(default: 64)")
+    same("--amp", action="store_true", help="networks in bfloat16 autocast")
+    for name in SAME_AS_TRAINING:
+        if f"--{name}" not in made.flags:
+            is_switch = name == "no_DA"
+            same(f"--{name}", **({"action": "store_true"} if is_switch else {"metavar": "X"}), help="as there")
+    return made
+# fmt: on
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """UserError, or exit status 2, on bad input."""
+    options = parser().parse(argv)
+    for flag in ("output", "json", "figure"):
+        if path := getattr(options, flag):
+            folder = Path(path).resolve().parent
+            if not folder.is_dir():
+                raise UserError(f"--{flag} {path}: there is no folder {folder}")
+    if options.figure and Path(options.figure).suffix not in (".png", ".svg", ".pdf"):
+        raise UserError(f"--figure {options.figure}: a figure's name ends in .png, .svg or .pdf")
+    if options.search and options.schemes:
+        raise UserError("--search has its own schemes: leave out the SCHEMEs, or --search")
+    return options
+
+
+def training_words(options: Namespace) -> list[str]:
+    """The command line, without --mix_mode, of the T. stddev pass that sees the same."""
+    words = ["--fix_student", "--utils.check_ce_var", "--lw_mix=1,0,1"]
+    for name in SAME_AS_TRAINING:
+        value = getattr(options, name)
+        if value is True:
+            words.append(f"--{name}")
+        elif value not in (None, "", False):
+            words.append(f"--{name}={value}")
+    if options.path_s:
+        words.append(f"--finetune_student={options.path_s}")
+    return words + ([f"--model_s={options.model_s}"] if options.model_s else [])
+
+
+def guard_of(options: Namespace) -> Guard:
+    """The default guard where nothing else is asked for; else its source is the command line."""
+    asked = (options.guard, options.guard_border, options.information_floor)
+    if asked == (GUARD.measure, GUARD.border, GUARD.information_floor):
+        return GUARD
+    return Guard(*asked, source="this command line")

@@ -1,0 +1,154 @@
+"""One pass for all schemes: the teacher sees a batch once, and each scheme's view of it once."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from augment import Augmented, PoolLogits
+from dataset.streamed import AnyBatches
+from helper.loop.state import Batch, RunState
+from helper.setup.scene import make_generators
+from helper.step.networks import logits_of
+from helper.step.ranking import Ranking
+from scripts.rank.schemes import Scheme
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The frozen side. `student`: only where a scheme picks by one."""
+
+    teacher: nn.Module
+    student: nn.Module | None = None
+    amp: bool = False
+
+
+@dataclass
+class Costs:
+    """Seconds and images of each pool: making the views, and what the networks say to them."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
+
+    def add(self, pool: str, seconds: float, images: int) -> None:
+        self.seconds[pool] = self.seconds.get(pool, 0.0) + seconds
+        self.images[pool] = self.images.get(pool, 0) + images
+
+    def per_image(self, pool: str) -> float:
+        """Milliseconds for each image of a batch; NaN where none was seen."""
+        images = self.images.get(pool, 0)
+        return 1000 * self.seconds[pool] / images if images else float("nan")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": dict(self.seconds), "images": dict(self.images)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seconds, self.images = dict(state["seconds"]), dict(state["images"])
+
+
+def generators_of(schemes: Iterable[Scheme], seed: int, stage: int) -> dict[str, torch.Generator]:
+    """A generator for each pool, all in the same state.
+
+    In stage 0 that of a `train_student.py` pass with this seed, so that the draws are those of the pass.
+    """
+    if stage:
+        seed = int(np.random.SeedSequence((seed, stage)).generate_state(1)[0])
+    return {scheme.pool: make_generators(seed)["views"] for scheme in schemes}
+
+
+class Viewing:
+    """Shows each batch, and the schemes' views of it, to the networks, and tells a ranking what they say."""
+
+    def __init__(
+        self,
+        networks: Networks,
+        schemes: Sequence[Scheme],
+        generators: dict[str, torch.Generator],
+        costs: Costs,
+    ) -> None:
+        self.networks, self.generators, self.costs = networks, generators, costs
+        self.pools: dict[str, list[Scheme]] = {}
+        """Schemes by the pool that they share: picks from the same views, by different criteria."""
+        for scheme in schemes:
+            self.pools.setdefault(scheme.pool, []).append(scheme)
+        self.epoch = 0
+
+    def start_epoch(self, epoch: int) -> None:
+        """Told before each step; epochs are counted from 1."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            for schemes in self.pools.values():
+                schemes[0].augmentation.start_epoch(epoch)
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor, ranking: Ranking) -> None:
+        """images: (B, 3, H, W), labels: (B,). Every scheme that `ranking` still measures is updated."""
+        clean = logits_of(self.networks.teacher, images, amp=self.networks.amp)
+        probabilities = clean.softmax(dim=1)
+        for pool, schemes in self.pools.items():
+            live = [scheme for scheme in schemes if scheme.name in ranking.live]
+            if not live:
+                continue
+            start = time.perf_counter()
+            view = schemes[0].augmentation(images, self.generators[pool])
+            shown = [self._shown(scheme, images, clean, view) for scheme in live]
+            wait_for(images.device)
+            self.costs.add(pool, time.perf_counter() - start, len(images))
+            for scheme, (kept, logits) in zip(live, shown):
+                said, mixed = logits.softmax(dim=1), kept.mix(probabilities)
+                ranking.update(
+                    scheme.name, probabilities, said, mixed, hits=hits_of(kept, labels, said)
+                )
+
+    def _shown(
+        self, scheme: Scheme, images: torch.Tensor, clean: torch.Tensor, view: Augmented
+    ) -> tuple[Augmented, torch.Tensor]:
+        """The views that the scheme keeps, and the teacher's logits of them."""
+        if scheme.pick is None:
+            same = view.images is images  # identity
+            return view, clean if same else self._teacher_says(scheme.pool, view)
+        criterion = scheme.pick.criterion
+        student = None
+        if criterion.needs_student:
+            student = logits_of(self.networks.student, view.images, amp=self.networks.amp)
+        teacher = self._teacher_says(scheme.pool, view)
+        keep = scheme.pick(PoolLogits(teacher, student, clean))
+        return view.take(keep), teacher[keep]
+
+    def _teacher_says(self, pool: str, view: Augmented) -> torch.Tensor:
+        """(P, K). Schemes of one pool share it."""
+        if self._said is None or self._said[0] is not view:
+            logits = logits_of(self.networks.teacher, view.images, amp=self.networks.amp)
+            self._said = (view, logits)
+        return self._said[1]
+
+    _said: tuple[Augmented, torch.Tensor] | None = None
+
+
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was told, so that the time is that of its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def hits_of(view: Augmented, labels: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+    """(P,): the share of each view's images that are of the class that the teacher says; said: (P, K)."""
+    of_image = F.one_hot(labels, said.shape[1]).to(said.dtype)  # (B, K)
+    return view.mix(of_image).gather(1, said.argmax(dim=1, keepdim=True))[:, 0]
+
+
+def endless(state: RunState, batches: AnyBatches) -> Iterator[tuple[int, Batch]]:
+    """(epoch, counted from 1, batch), for ever, from where `state` stands.
+
+    When a batch is handed out, `state` says that it is still to come: save then, before anything is done with it.
+    """
+    while True:
+        for _, batch in state.batches(batches):
+            yield state.epoch + 1, batch
+        state.end_pass()
+        state.epoch += 1

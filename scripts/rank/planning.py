@@ -1,0 +1,111 @@
+"""Which stages a ranking has, and what its rows say in the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from helper.step.ranking import FIRST_LOOK, Question, Row
+from helper.step.view_stats import difference
+from scripts.rank.campaign import Plan, Planner, Stage
+
+FINALISTS = 3
+RACE_SHARE = 2 / 3
+"""Of the budget; what is left is the finals'."""
+FEWEST_FINAL_STEPS = 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The budget of the whole. steps: training batches; seconds: of measuring."""
+
+    steps: int
+    seconds: float = float("inf")
+
+
+def plan_race(
+    name: str, schemes: Sequence[str], until: Question, limits: Limits, used: int = 0
+) -> Plan:
+    """`used`: steps that earlier stages took."""
+    left = limits.steps - used
+    if until == "budget":
+        return Plan(name, tuple(schemes), until, max(1, left), limits.seconds)
+    return Plan(
+        name, tuple(schemes), until, max(1, round(RACE_SHARE * left)), RACE_SHARE * limits.seconds
+    )
+
+
+def plan_finals(stages: Sequence[Stage], limits: Limits) -> Plan | None:
+    """The first few of the race on fresh batches, as many as it took; None if nothing is left to measure or to spend."""
+    race = stages[-1]
+    finalists = race.ranking.by_t_stddev(
+        name for name, verdict in race.ranking.verdicts().items() if verdict.name == "ranked"
+    )[:FINALISTS]
+    left = limits.steps - sum(stage.steps for stage in stages)
+    if not finalists or race.plan.until == "budget" or left < FIRST_LOOK:
+        return None
+    schemes = dict.fromkeys(["identity", *finalists])
+    steps = min(left, max(race.steps, FEWEST_FINAL_STEPS))
+    return Plan("finals", tuple(schemes), "budget", steps, limits.seconds)
+
+
+def ranking_planner(schemes: Sequence[str], until: Question, limits: Limits) -> Planner:
+    """A race, then its finals."""
+
+    def plan(stages: Sequence[Stage]) -> Plan | None:
+        if not stages:
+            return plan_race("race", schemes, until, limits)
+        return plan_finals(stages, limits) if len(stages) == 1 else None
+
+    return plan
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a campaign found."""
+
+    rows: list[Row]
+    """Ranked, then unproven, then without signal; lowest T. stddev first in each group."""
+    best: str | None
+    """None: there is a tie, or nothing is ranked."""
+    costs: dict[str, float]
+    """Milliseconds an image, by scheme."""
+
+
+def conclude(race: Stage, finals: Stage | None, pools: dict[str, str]) -> Result:
+    """The race's order, with the finalists' values from fresh batches. pools: scheme -> pool."""
+    rows, best = race.ranking.table(), race.ranking.best()
+    if finals is not None and finals.is_done:
+        if best is not None and is_contradicted(best, finals):
+            best, rows = None, join_first_groups(rows)
+        fresh = {row.scheme: row for row in finals.ranking.table()}
+        rows = in_order([with_fresh(row, fresh.get(row.scheme)) for row in rows])
+    costs = {row.scheme: race.costs.per_image(pools[row.scheme]) for row in rows}
+    return Result(rows, best, costs)
+
+
+def is_contradicted(best: str, finals: Stage) -> bool:
+    """Whether another finalist is lower for certain on the fresh batches."""
+    statistics = finals.ranking.statistics
+    others = [name for name in statistics if name != best]
+    return any(difference(statistics[best], statistics[name]).low > 0 for name in others)
+
+
+def with_fresh(row: Row, fresh: Row | None) -> Row:
+    """The race's verdict, group and published value, the rest from fresh batches where there are any."""
+    if fresh is None:
+        return row
+    return replace(
+        fresh, verdict=row.verdict, group=row.group, steps=row.steps, published=row.published
+    )
+
+
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """By group, then T. stddev; what is not ranked stays where it is."""
+    ranked = [row for row in rows if row.group is not None]
+    ranked.sort(key=lambda row: (row.group, row.t_stddev.value))
+    return ranked + [row for row in rows if row.group is None]
+
+
+def join_first_groups(rows: Sequence[Row]) -> list[Row]:
+    """Groups 1 and 2 as one."""
+    joined = [row.group is not None and row.group > 1 for row in rows]
+    return [replace(row, group=row.group - 1) if j else row for row, j in zip(rows, joined)]

@@ -1,0 +1,234 @@
+"""From a command line to a ranking: opens the scene, carries the campaign out, writes what was found."""
+
+import math
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from helper.cli.options import parse_student
+from helper.errors import UserError
+from helper.processes import distributed
+from helper.run.checkpoint import read_checkpoint, write_atomically
+from helper.setup import plan as words_for
+from helper.setup.scene import checksum_of
+from models import model_dict
+from scripts.rank import output
+from scripts.rank.campaign import Campaign, Measured, Planner, Stage
+from scripts.rank.command_line import DEFAULT_BUDGET, guard_of, training_words
+from scripts.rank.opening import Scene, open_scene
+from scripts.rank.planning import Limits, Result, conclude, ranking_planner
+from scripts.rank.schemes import BEYOND, BY_STUDENT, PUBLISHED, Scheme, make_scheme, make_schemes
+from scripts.rank.searching import search_planner
+from scripts.rank.space import read_space
+from scripts.rank.validating import Validation, validate
+
+
+def rank(options: Namespace) -> None:
+    """The whole command."""
+    asked = options.validate
+    validation = Validation.parse(asked, options.seeds, options.validate_flags) if asked else None
+    job = RankingJob(options)
+    for line in job.opening_lines():
+        print(line, flush=True)
+    job.campaign.run()
+    report = job.report()
+    print("\n" + output.as_text(report) + "\n")
+    for line in output.conclusion(report):
+        print(line)
+    print(f"{report.images} training images, {report.seconds:.0f} s of measuring")
+    if distributed.is_first():
+        job.write(report)
+    first = report.result.best or next((r.scheme for r in report.result.rows if r.group), None)
+    if first:
+        print(f"to train a student under it:\n  {output.training_command(report, first)}")
+    if first and validation and distributed.is_first():
+        print("\n".join(validate(validation, report, first)))
+
+
+class RankingJob:
+    """A command's scene and campaign."""
+
+    def __init__(self, options: Namespace) -> None:
+        """Everything is built and checked; nothing is written. UserError where something is amiss."""
+        self.options, self.guard = options, guard_of(options)
+        if options.path_s and not options.model_s:
+            options.model_s = model_of_student(options.path_s)
+        self.words = training_words(options)
+        self.scene = self._open_scene()
+        self.pools: dict[str, Scheme] = {}
+        self.stem = self._stem()
+        planner, what = self._search() if options.search else self._ranking()
+        self.campaign = Campaign(
+            self._measured(),
+            planner,
+            settings=self._settings(what),
+            file=self.stem.with_name(f"{self.stem.name}.state"),
+            say=self._say,
+        )
+
+    def _open_scene(self) -> Scene:
+        mode = BY_STUDENT if self.options.path_s else "identity"
+        training = parse_student([*self.words, f"--mix_mode={mode}"])
+        return open_scene(training)
+
+    def _ranking(self) -> tuple[Planner, dict[str, Any]]:
+        """The planner, and what tells this ranking from another."""
+        names = [scheme.name for scheme in self._schemes()]
+        limits = self._limits(DEFAULT_BUDGET)
+        return ranking_planner(names, self.options.until, limits), {"schemes": " ".join(names)}
+
+    def _search(self) -> tuple[Planner, dict[str, Any]]:
+        space = read_space(self.options.search)
+        limits = self._limits(space.budget)
+        planner = search_planner(space, self.scene.options.seed, limits, self._suits)
+        if not (first := planner([])).schemes[1:]:
+            raise UserError(
+                f"--search {self.options.search}: no candidate suits {self.scene.spec.name}"
+            )
+        return planner, {"space": f"{space.name}: {' '.join(first.schemes)}"}
+
+    def _suits(self, name: str) -> bool:
+        """Whether the data set has what the scheme needs."""
+        try:
+            self.scheme(name)
+        except UserError:
+            return False
+        return True
+
+    def _schemes(self) -> list[Scheme]:
+        options, has_student = self.options, bool(self.options.path_s)
+        texts = options.schemes or (*PUBLISHED, *((BY_STUDENT,) if has_student else ()), *BEYOND)
+        schemes = make_schemes(
+            texts, self.words, self.scene.spec, has_student=has_student, skips=not options.schemes
+        )
+        self.pools.update({scheme.name: scheme for scheme in schemes})
+        return schemes
+
+    def scheme(self, name: str) -> Scheme:
+        """Made once."""
+        if name not in self.pools:
+            has_student = self.scene.networks.student is not None
+            self.pools[name] = make_scheme(
+                name, self.words, self.scene.spec, has_student=has_student
+            )
+        return self.pools[name]
+
+    def _measured(self) -> Measured:
+        scene = self.scene
+        return Measured(
+            networks=scene.networks,
+            batches=scene.batches,
+            data_generator=scene.generators["data"],
+            num_classes=scene.spec.num_classes,
+            seed=scene.options.seed,
+            make_scheme=self.scheme,
+            guard=self.guard,
+            confidence=self.options.confidence,
+        )
+
+    def _limits(self, default: int) -> Limits:
+        steps = max(1, (self.options.budget or default) // self.options.batch_size)
+        minutes = self.options.minutes
+        return Limits(steps, math.inf if minutes is None else 60 * minutes)
+
+    def _settings(self, what: dict[str, Any]) -> dict[str, Any]:
+        """What must not change between a command and the one that goes on."""
+        options, training = self.options, self.scene.options
+        student = {"student": checksum_of(options.path_s)} if options.path_s else {}
+        found = self.scene.identity
+        return (
+            {
+                "seed": training.seed,
+                "teacher": f"{self.scene.teacher.name} {self.scene.teacher.checksum}",
+                "draw mode": training.mix_draw,
+                "data set": f"{self.scene.spec.name} {found['data_fingerprint']}",
+                "batch size": training.batch_size,
+                "default DA": training.use_DA,
+                "precision": f"{training.precision}{', amp' if training.amp else ''}",
+                "question": options.until,
+                "confidence": options.confidence,
+                "guard": f"{self.guard.measure} {self.guard.border:g} {self.guard.information_floor:g}",
+            }
+            | what
+            | student
+        )
+
+    def _stem(self) -> Path:
+        options = self.options
+        given = options.output or options.json
+        kind = f"search_{Path(options.search).stem}" if options.search else "ranking"
+        name = given or f"{kind}_{self.scene.teacher.name}_{self.scene.spec.name}.csv"
+        return Path(name).with_suffix("")
+
+    def opening_lines(self) -> list[str]:
+        scene = self.scene
+        first = self.campaign.stages[-1] if self.campaign.stages else None
+        went_on = f"goes on from {self.campaign.file}, after {self.campaign.images} images"
+        return [
+            *words_for.describe_data(scene.data, scene.splits),
+            words_for.describe_network(
+                "teacher", scene.teacher.name, scene.teacher.network, scene.spec.img_size, self.options.path_t
+            ),
+            *words_for.warn_of_other_data(scene.teacher.trained_on, scene.spec),
+            self.guard.describe(),
+            *([went_on] if first else []),
+        ]  # fmt: skip
+
+    def _say(self, campaign: Campaign) -> None:
+        stage = campaign.stages[-1]
+        leaders = stage.ranking.by_t_stddev(
+            n for n, v in stage.ranking.verdicts().items() if v.name == "ranked"
+        )
+        leader = leaders[0] if leaders else "unknown"
+        left = f", {time_left(stage, campaign)} left at the most"
+        print(
+            output.progress(stage.plan.name, stage.ranking.live, leader, campaign.images, left),
+            flush=True,
+        )
+
+    def report(self) -> output.Report:
+        pools = {name: scheme.pool for name, scheme in self.pools.items()}
+        return output.Report(
+            result_of(self.campaign.stages, pools),
+            self.options,
+            self.scene.teacher.name,
+            self.scene.spec.name,
+            self.guard,
+            self.campaign.images,
+            self.campaign.seconds,
+        )
+
+    def write(self, report: output.Report) -> None:
+        """The files, each whole or not at all."""
+        from scripts.rank import figure  # matplotlib takes a second
+
+        options = self.options
+        table = Path(options.output or f"{self.stem}.csv")
+        picture = Path(options.figure or f"{self.stem}.png")
+        write_atomically(table, output.as_csv(report).encode())
+        if options.json:
+            write_atomically(Path(options.json), output.as_json(report).encode())
+        figure.draw(report, picture)
+        print(f"table {table}, figure {picture}" + (f", {options.json}" if options.json else ""))
+
+
+def result_of(stages: list[Stage], pools: dict[str, str]) -> Result:
+    """Of the race, which is the last stage but the finals."""
+    finals = stages[-1] if stages[-1].plan.name == "finals" else None
+    race = stages[-2] if finals else stages[-1]
+    return conclude(race, finals, pools)
+
+
+def time_left(stage: Stage, campaign: Campaign) -> str:
+    """Until the stage's last step, at the speed so far: "2:05"."""
+    steps = (stage.plan.steps - stage.steps) * stage.seconds / max(1, stage.steps)
+    seconds = int(max(0.0, min(steps, stage.plan.seconds - campaign.seconds)))
+    return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def model_of_student(path: str) -> str:
+    """UserError if its checkpoint does not say it."""
+    name = read_checkpoint("--path_s", path).get("arch")
+    if name not in tuple(model_dict):
+        raise UserError(f"--path_s {path} does not say which model it is: give --model_s NAME")
+    return name

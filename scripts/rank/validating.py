@@ -1,0 +1,125 @@
+"""Students under the winner of a ranking or search, and under the schemes that it has to beat: did the promise hold?"""
+
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+from distiller_zoo import distillers
+from helper.cli.options import parse_student
+from helper.errors import RunFault, UserError, unknown_name
+from helper.run.same import last_records
+from models import model_dict
+from scripts.rank.output import Report
+from scripts.sweep.jobs import Job, key_of
+from scripts.sweep.running import Sweep
+from scripts.sweep.states import make_folder
+
+RIVALS = ("identity", "cutmix", "cutmix_pick:criterion=teacher_entropy")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is to be trained. method, model: of --validate; seeds: students of each scheme."""
+
+    method: str
+    model: str
+    seeds: int
+    flags: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str, seeds: int, flags: str) -> "Validation":
+        """ "kd:resnet8". UserError if it is something else."""
+        method, colon, model = text.partition(":")
+        if not colon:
+            raise UserError(f"--validate {text!r}: expected METHOD:MODEL, such as kd:resnet8")
+        if method not in distillers:
+            raise unknown_name("distiller", method, distillers)
+        if model not in model_dict:
+            raise unknown_name("model", model, model_dict)
+        return cls(method, model, seeds, tuple(flags.split()))
+
+
+def jobs_of(validation: Validation, report: Report, winner: str) -> dict[str, list[Job]]:
+    """By scheme, one job a seed. UserError on bad flags."""
+    schemes = dict.fromkeys([winner, *RIVALS])
+    return {
+        scheme: [
+            make_job(validation, report, scheme, seed) for seed in range(1, validation.seeds + 1)
+        ]
+        for scheme in schemes
+    }
+
+
+def make_job(validation: Validation, report: Report, scheme: str, seed: int) -> Job:
+    options = report.options
+    words = [
+        "--path_t",
+        options.path_t,
+        "--model_s",
+        validation.model,
+        "--distill",
+        validation.method,
+    ]
+    if validation.method == "kd":
+        words += "-r 0.1 -a 0.9 -b 0".split()
+    words += "--t_output_as_target_for_input_mix --lw_mix [1,0,1]".split()
+    for name in ("model_t", "dataset", "data_root", "cache_dir", "limit_train", "num_classes", "img_size", "mix_draw",
+                 "batch_size", "use_DA", "device", "num_workers"):  # fmt: skip
+        if getattr(options, name) not in (None, ""):
+            words += [f"--{name}", str(getattr(options, name))]
+    words += ["--amp"] if options.amp else []
+    words += ["--mix_mode", scheme, "--trial", str(seed), "--seed", str(seed), *validation.flags]
+    parsed = parse_student(words)
+    pair = f"{report.teacher}/{validation.model}"
+    return Job("train", pair, scheme, str(seed), tuple(words), parsed.epochs, key_of(vars(parsed)))
+
+
+def validate(validation: Validation, report: Report, winner: str) -> list[str]:
+    """Train what is not trained yet, in ./Experiments. Returns what was found, in words. RunFault if a run failed."""
+    jobs = jobs_of(validation, report, winner)
+    count = sum(map(len, jobs.values()))
+    print(f"validation: {count} students {validation.model} by {validation.method}", flush=True)
+    make_folder()
+    sweep = Sweep([job for of in jobs.values() for job in of], slots=min(os.cpu_count() or 1, 6))
+    if sweep.run():
+        raise RunFault("validation: not all students were trained; the same command goes on")
+    losses = {scheme: [loss_of(sweep, job) for job in of] for scheme, of in jobs.items()}
+    return verdict(winner, losses)
+
+
+def loss_of(sweep: Sweep, job: Job) -> float:
+    """S. test loss of the last epoch."""
+    state = sweep.runs.state_of(job)
+    if state.name != "done":
+        raise RunFault(f"validation: {job} is {state.name}; the same command goes on")
+    return last_records(state.run)["epoch"]["test_loss"]
+
+
+def verdict(winner: str, losses: dict[str, Sequence[float]]) -> list[str]:
+    """Lines: each scheme's S. test loss, and whether the winner's is lower, paired by seed."""
+    lines = [
+        f"S. test loss of {scheme}: {statistics.fmean(values):.4f}"
+        + (f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else "")
+        + f" ({len(values)} seeds)"
+        for scheme, values in losses.items()
+    ]
+    for rival, values in losses.items():
+        if rival != winner:
+            lines.append(f"{compared(losses[winner], values)} {rival}")
+    return lines
+
+
+def compared(winner: Sequence[float], rival: Sequence[float]) -> str:
+    """The words before the rival's name."""
+    gains = [b - a for a, b in zip(winner, rival)]
+    mean = statistics.fmean(gains)
+    if len(gains) < 2 or statistics.stdev(gains) == 0:
+        return f"one seed says nothing certain: the winner's loss is {mean:+.4f} below that of"
+    p = float(stats.ttest_1samp(gains, 0).pvalue)
+    if p >= 0.05:
+        return f"not resolved (p = {p:.2g}): the winner's loss is {mean:+.4f} below that of"
+    held = "the promise held" if mean > 0 else "the promise did NOT hold"
+    return f"{held} (p = {p:.2g}): the winner's loss is {mean:+.4f} below that of"

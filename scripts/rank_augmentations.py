@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""Rank augmentations from the teacher alone, with error bars, and without being fooled by views that say nothing.
+
+    python scripts/rank_augmentations.py --path_t save/models/wrn_16_2_vanilla/ckpt_epoch_240.pth
+    python scripts/rank_augmentations.py cutmix mixup cutout:size=16 --path_t FILE --until order -o order.csv
+
+The lower T. stddev, the better the student is expected to be (H. Wang et al., NeurIPS 2022, arXiv 2012.02909). The
+teacher sees each batch once and each scheme's view of it once; it stops when the question is answered. The same
+command goes on where it was interrupted. scripts/rank/README.md says how to read the table.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from helper.errors import memory_advice, one_line_errors
+from helper.processes import distributed
+from helper.processes.interruption import listening
+from helper.speed.memory import keep_freed_memory
+from scripts.rank.command_line import PROGRAM, parse
+from scripts.rank.ranking_job import rank
+
+
+def main(argv: Sequence[str]) -> None:
+    options = parse(argv)
+    with memory_advice(options.batch_size):
+        rank(options)
+
+
+if __name__ == "__main__":
+    with one_line_errors(PROGRAM), listening(), distributed.session():
+        keep_freed_memory()
+        main(sys.argv[1:])

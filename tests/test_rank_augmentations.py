@@ -1,0 +1,271 @@
+"""scripts/rank_augmentations.py on tiny data: the pass's numbers, resuming, the files, bad input, searching."""
+
+import csv
+import json
+import math
+import shlex
+
+import pytest
+import torch
+from command_line import metrics, new_run
+
+from augment import mix_modes
+from augment.base import Augmentation, Augmented
+from helper.cli.options import parse_student
+from helper.errors import UserError, one_line_errors
+from helper.run.checkpoint import describe_model, save_checkpoint
+from helper.step import ranking
+from models import build_model
+from scripts import rank_augmentations
+from scripts.rank import campaign, figure, measuring, output, validating
+from scripts.rank.command_line import PROGRAM
+from scripts.rank.schemes import canonical
+from scripts.rank.space import read_space, space_of
+
+CLASSES = 5
+DRAW = figure.draw
+DATA = f"--dataset synthetic --num_classes {CLASSES} --img_size 16 --limit_train 40 --device cpu --seed 3"
+BATCH = "--batch_size 8"
+PICKS = [f"cutmix_pick:criterion={name}_entropy" for name in ("teacher", "student")]
+KEYS = (
+    "scheme t_stddev t_stddev_low t_stddev_high published_t_stddev consistency consistency_low consistency_high "
+    "balance balance_low balance_high information information_low information_high teacher_top1 ms_per_image steps "
+    "verdict group"
+).split()
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """A teacher that says something: its last layer's weights are large. And a student."""
+    folder, files = tmp_path_factory.mktemp("networks"), []
+    for seed, name in enumerate(("resnet14", "resnet8")):
+        generator = torch.Generator().manual_seed(seed)
+        model = build_model(name, num_classes=CLASSES, img_size=16, generator=generator)
+        with torch.no_grad():
+            list(model.parameters())[-2].mul_(20)
+        save_checkpoint(
+            folder / f"{name}.pth",
+            {"model": model.state_dict()} | describe_model(name, CLASSES, 16, "synthetic"),
+        )
+        files.append(folder / f"{name}.pth")
+    return files
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(figure, "draw", lambda report, path: None)  # it takes a second
+
+
+def call(networks, *words):
+    """The JSON of a ranking."""
+    with one_line_errors(PROGRAM):
+        line = f"{' '.join(words)} --path_t {networks[0]} {DATA} {BATCH} --json found.json"
+        rank_augmentations.main(line.split())
+    return json.loads(open("found.json").read())
+
+
+def fails(networks, capsys, *words):
+    """The one line of an error."""
+    with pytest.raises(SystemExit) as status:
+        call(networks, *words)
+    error = capsys.readouterr().err
+    assert status.value.code == 2 and error.count("\n") == 1 and error.startswith(PROGRAM)
+    return error
+
+
+def without_time(found):
+    """A ranking's JSON without what the clock says."""
+    schemes = [{k: v for k, v in row.items() if k != "ms_per_image"} for row in found["schemes"]]
+    return found | {"schemes": schemes, "seconds": None}
+
+
+def test_published_values_are_those_of_the_passes(networks):
+    """Each scheme's draws, its batches and its picks are those of a pass of its own."""
+    schemes = ["flip", "mixup", *PICKS, "cutmix"]
+    student = f"--path_s {networks[1]}"
+    found = call(networks, *schemes, student, "--until budget --budget 80")
+    values = {row["scheme"]: row["published_t_stddev"] for row in found["schemes"]}
+    measured = "--fix_student --utils.check_ce_var --epochs 2 --lw_mix [1,0,1]"
+    for scheme in ("identity", *schemes):
+        run = new_run(
+            "train_student.py",
+            f"--path_t {networks[0]} --model_s resnet8 --finetune_student {networks[1]} {DATA} {BATCH}",
+            f"{measured} --mix_mode {scheme}",
+        )
+        (summary,) = metrics(run, "summary")
+        assert values[scheme] == pytest.approx(summary["t_stddev"], abs=1e-9), scheme
+
+
+def test_the_teacher_sees_each_batch_once_and_each_view_once(networks, monkeypatch):
+    seen = []
+
+    def counted(model, images, **kwargs):
+        seen.append(len(images))
+        return model(images)
+
+    monkeypatch.setattr(measuring, "logits_of", counted)
+    schemes = ["mixup", "cutmix", PICKS[0], "cutmix_pick:criterion=dissimilarity"]
+    call(networks, *schemes, "--until budget --budget 8")
+    assert sorted(seen) == [8, 8, 8, 16]  # x, two views, one pool for both picks; identity: nothing
+
+
+def test_files(networks, capsys, monkeypatch):
+    monkeypatch.setattr(figure, "draw", DRAW)
+    found = call(networks, "cutmix mixup grey", "--budget 400 -o table.csv --figure picture.svg")
+    assert list(found) == ["teacher", "dataset", "seed", "images", "seconds", "best", "guard", "border", "schemes"]  # fmt: skip
+    assert all(list(row) == KEYS for row in found["schemes"])
+    rows = {row["scheme"]: row for row in csv.DictReader(open("table.csv"))}
+    assert set(rows) == {"identity", "cutmix", "mixup", "grey"}
+    for row in found["schemes"]:
+        assert float(rows[row["scheme"]]["t_stddev"]) == row["t_stddev"]
+        assert row["t_stddev_low"] <= row["t_stddev"] <= row["t_stddev_high"]
+    assert rows["grey"]["verdict"] == "no signal" and "below" in rows["grey"]["reason"]
+    assert open("picture.svg").read().startswith("<?xml")
+    command = capsys.readouterr().out.split("under it:\n")[1].strip()
+    words = shlex.split(command)
+    assert words[:2] == ["python", "train_student.py"]
+    assert parse_student(words[2:]).mix_mode in ("identity", "cutmix", "mixup")
+
+
+class Garbage(Augmentation):
+    def sample(self, batch_size, generator):
+        return None
+
+    def apply(self, images, draw):
+        return Augmented(images * math.nan)
+
+
+class FirstOnly(Garbage):
+    """Every view is the batch's first image."""
+
+    def apply(self, images, draw):
+        return Augmented(images[:1].expand_as(images).clone())
+
+
+def test_garbage_is_never_ranked(networks, monkeypatch):
+    monkeypatch.setitem(mix_modes._entries, "garbage", Garbage)
+    monkeypatch.setitem(mix_modes._entries, "first", FirstOnly)
+    found = call(networks, "garbage first cutmix", "--budget 400")
+    rows = {row["scheme"]: row for row in found["schemes"]}
+    assert rows["garbage"]["verdict"] == "no signal" and rows["garbage"]["t_stddev"] is None
+    assert rows["first"]["verdict"] != "ranked" and rows["first"]["group"] is None
+    assert found["best"] not in ("garbage", "first")
+
+
+@pytest.mark.parametrize("words", ["cutmix mixup grey --until order", "--search space.toml"])
+def test_a_killed_ranking_goes_on(networks, monkeypatch, words):
+    """Killed in the middle, in the race and in the finals, it finds what an uninterrupted one finds."""
+    write_space(rounds=1, samples=1)
+    monkeypatch.setattr(ranking, "FIRST_LOOK", 4)
+    words = f"{words} --budget 400"
+    whole = without_time(call(networks, words, "-o whole.csv"))
+    monkeypatch.setattr(campaign, "SAVE_SECONDS", 0.0)
+    viewing, calls = measuring.Viewing.__call__, []
+
+    def killed(self, *arguments):
+        calls.append(1)
+        if len(calls) in (7, 25):
+            raise RuntimeError("killed")
+        return viewing(self, *arguments)
+
+    monkeypatch.setattr(measuring.Viewing, "__call__", killed)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="killed"):
+            call(networks, words, "-o parts.csv")
+    assert without_time(call(networks, words, "-o parts.csv")) == whole
+    count = len(calls)
+    assert without_time(call(networks, words, "-o parts.csv")) == whole  # all is done
+    assert len(calls) == count
+
+
+def test_other_settings_are_not_mixed_in(networks, capsys):
+    call(networks, "cutmix --budget 80 -o kept.csv")
+    again = f"--budget 80 -o kept.csv --path_t {networks[0]} {DATA} {BATCH}"
+    changes = {
+        "seed": ("cutmix", "--seed 4"),
+        "draw mode": ("cutmix", "--mix_draw sample"),
+        "schemes": ("cutmix mixup", ""),
+    }
+    for name, change in changes.items():
+        with pytest.raises(SystemExit), one_line_errors(PROGRAM):
+            rank_augmentations.main(f"{change[0]} {again} {change[1]}".split())
+        error = capsys.readouterr().err
+        assert f"has {name} " in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("cutmixx", "unknown mix mode 'cutmixx'. Did you mean 'cutmix'?"),
+        ("cutmix cutmix", "'cutmix' is named twice"),
+        ("cutout:side=3", "key of cutout"),
+        (PICKS[1], "picks by a student: give --path_s FILE"),
+        ("cutmix -o no/where.csv", "there is no folder"),
+        ("cutmix --guard luck", "unknown guard 'luck'"),
+        ("cutmix --figure a.bmp", "ends in .png, .svg or .pdf"),
+        ("cutmix --search quick", "leave out the SCHEMEs"),
+        ("--search quik", "no such space. Choices: quick, standard, wide"),
+        ("cutmix --validate kd", "expected METHOD:MODEL"),
+        ("cutmix --confidence 1", "below 1"),
+    ],
+)
+def test_bad_input(networks, capsys, words, message):
+    assert message in fails(networks, capsys, words)
+
+
+def write_space(**entries):
+    lines = [f"{name} = {value}" for name, value in ({"samples": 3} | entries).items()]
+    chains = ('"cutout:size={s}+mixup"\ns = { low = 2, high = 8 }', '"{m}"\nm = ["cutmix", "mean"]')
+    with open("space.toml", "w") as file:
+        file.write("\n".join([*lines, *(f"[[chains]]\nchain = {chain}" for chain in chains)]))
+
+
+def test_a_space_is_drawn_and_refined():
+    write_space(rounds=2)
+    space = read_space("space.toml")
+    first = space.candidates(seed=1)
+    assert [c.scheme for c in space.candidates(seed=1)] == [c.scheme for c in first]
+    sizes = sorted(dict(c.values)["s"] for c in first if c.values)
+    assert len(sizes) == 3 and 2 <= sizes[0] < sizes[-1] <= 8
+    assert {"cutmix", "mean"} <= {c.scheme for c in first}
+    parent = next(c for c in first if c.values)
+    for near in space.near([parent], seed=1, number=1):
+        assert near.chain == parent.chain and 2 <= dict(near.values)["s"] <= 8
+        assert near.scheme != parent.scheme
+
+
+@pytest.mark.parametrize("name", ["quick", "standard", "wide"])
+def test_shipped_spaces_hold_schemes(name):
+    """Each candidate is one that --mix_mode takes."""
+    names = [canonical(candidate.scheme) for candidate in read_space(name).candidates(seed=1)]
+    assert len(set(names)) == len(names) >= 15
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "needs \\[\\[chains\\]\\]"),
+        ({"chains": [{"chain": "cutmix"}], "round": 1}, "unknown entry round"),
+        ({"chains": [{"chain": "cutmix"}], "rounds": -1}, "rounds = -1"),
+        ({"chains": [{"chain": "mean:k={k}"}]}, "'k' has no values"),
+        ({"chains": [{"chain": "mean", "k": [2]}]}, "'k' has no place"),
+        ({"chains": [{"chain": "mean:k={k}", "k": []}]}, "no list of numbers"),
+        ({"chains": [{"chain": "mean:k={k}", "k": {"low": 3, "high": 2}}]}, "not a range"),
+        ({"chains": [{"chain": "mean:k={k}", "k": {"low": 0, "high": 2, "scale": "log"}}]}, "above 0"),
+    ],
+)  # fmt: skip
+def test_bad_spaces(content, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        space_of(content, tmp_path / "space.toml")
+
+
+def test_whether_the_promise_held():
+    lines = validating.verdict("a", {"a": [1.0, 1.1, 1.2], "b": [1.2, 1.31, 1.39], "c": [1.1, 1.0, 1.2]})  # fmt: skip
+    assert any(line.startswith("the promise held") and line.endswith(" b") for line in lines)
+    assert any(line.startswith("not resolved") and line.endswith(" c") for line in lines)
+    assert validating.compared([1.2, 1.31], [1.0, 1.1]).startswith("the promise did NOT hold")
+
+
+def test_intervals_are_shown_with_their_ends():
+    assert output.shown((0.0022312, 0.00218, 0.0022843), 1000, 3) == "2.231 (2.180 2.284)"
