@@ -47,7 +47,7 @@ from scripts.bench.fast_loop import (
 
 from helper.cli.parser import OptionParser, number, one_of
 from helper.errors import UserError, one_line_errors
-from helper.run.checkpoint import write_atomically
+from helper.run.atomic import write_atomically
 from helper.setup import scene as build
 from helper.speed.memory import keep_freed_memory
 from models import model_dict

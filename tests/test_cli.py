@@ -63,7 +63,7 @@ STEP_LINE = re.compile(
 )
 
 
-RESUMABLE = ("ckpt.pth", "ckpt.previous.pth", "checksums.json")
+RESUMABLE = ("ckpt.pth", "ckpt.previous.pth")
 
 
 def weights_files(folder):

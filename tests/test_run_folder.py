@@ -16,7 +16,7 @@ from helper.cli.options import parse_student
 from helper.errors import UserError
 from helper.run import folder as run_folder
 from helper.run.files import Lock
-from helper.run.folder import RunFolder, command_line, tile, user_and_ip
+from helper.run.folder import RunFolder, command_line, user_and_ip
 from helper.run.resume import run_root
 
 OPTIONS = {"zeta": None, "Alpha": 1, "alpha": 0.9, "beta": "a b", "Utils.on": True, "list": [1, 2]}
@@ -262,22 +262,6 @@ def test_reopen_appends(run):
 # --- Pictures and curves -----------------------------------------------------------------------------------------
 
 
-def test_tile_puts_images_side_by_side():
-    images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 3, 2, 4)
-    grid = tile(images, columns=3)  # rows of three; the tenth has no full row
-    assert grid.shape == (3, 6, 12)
-    assert grid[0, ::2, ::4].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
-    assert torch.equal(grid[1, 2:4, 4:8], images[4, 1])
-    image = torch.randint(0, 256, (1, 3, 5, 7), generator=torch.Generator().manual_seed(0)).byte()
-    assert torch.equal(tile(image), image[0])
-
-
-def test_tile_takes_a_square_at_most():
-    assert tile(torch.zeros(100, 3, 2, 2), columns=3).shape == (3, 6, 6)
-    assert tile(torch.zeros(64, 3, 32, 32)).shape == (3, 256, 256)
-    assert tile(torch.zeros(5, 3, 2, 2)).shape == (3, 2, 10)
-
-
 def test_pictures_are_written_on_demand(run):
     images = torch.randint(0, 256, (4, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
     run.picture("batch", images, 0)
@@ -285,7 +269,8 @@ def test_pictures_are_written_on_demand(run):
     run.picture("second_view", images, 50, as_png=True)
     (path,) = run.images.iterdir()
     assert path.name == "second_view_step50.png"
-    assert np.array_equal(np.asarray(Image.open(path)), tile(images).permute(1, 2, 0).numpy())
+    side_by_side = torch.cat(list(images), dim=2)  # (3, 8, 4 * 8)
+    assert np.array_equal(np.asarray(Image.open(path)), side_by_side.permute(1, 2, 0).numpy())
 
 
 def test_curves_reach_tensorboard(run):

@@ -5,16 +5,14 @@ the network is ("arch", "num_classes", "img_size", "dataset"), so that any of th
 """
 
 import argparse
-import contextlib
 import datetime
 import io
 import os
 import pickle
 import re
 import shutil
-import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import torch
 from torch import nn
 
 from helper.errors import UserError
+from helper.run.atomic import write_atomically
 from models import model_dict
 
 _SCALAR, _RECONSTRUCT = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
@@ -51,41 +50,6 @@ def serialized(checkpoint: dict[str, Any]) -> memoryview:
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     return buffer.getbuffer()
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write beside the file, flush to disk, then rename. Raises OSError."""
-    with written_beside(path, content) as temporary:
-        os.replace(temporary, path)
-        flush_folder(path.parent)
-
-
-@contextlib.contextmanager
-def written_beside(path: Path, content: bytes | memoryview) -> Iterator[str]:
-    """A file beside `path` with this content, flushed to disk; removed at the end, if it has not been renamed."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        yield temporary
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-
-
-def flush_folder(folder: Path) -> None:
-    """Renames in the folder outlast a power failure from here on."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:

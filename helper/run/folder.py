@@ -25,13 +25,16 @@ import torch
 from tqdm import tqdm
 
 from helper.errors import UserError
-from helper.run.checkpoint import save_checkpoint, write_atomically
+from helper.run.atomic import write_atomically
+from helper.run.checkpoint import save_checkpoint
 from helper.run.files import AppendedText, Lock
 from helper.run.last_two import save_latest
 
 TIME_FORMAT = "%Y%m%d-%H%M%S"
 FOUND_OUT = ("data_fingerprint", "teacher_checksum", "teacher_accuracy", "student_checksum")
 """Facts of the files that a run reads, as log.txt has them."""
+MOST_TILES = 64
+"""Images in one picture."""
 
 
 class RunFolder:
@@ -148,7 +151,7 @@ class RunFolder:
     def save(self, checkpoint: dict[str, Any]) -> None:
         """weights/ckpt.pth, from which the run can go on; the one before stays beside it."""
         logged = {name: text.flush_to_disk() for name, text in self._texts.items()}
-        save_latest(self.weights, checkpoint, note=logged)
+        save_latest(self.weights, checkpoint, logged)
 
     @property
     def board(self) -> Any:
@@ -175,7 +178,9 @@ class RunFolder:
 
     def picture(self, name: str, images: torch.Tensor, step: int, *, as_png: bool = False) -> None:
         """A grid of (B, 3, H, W) uint8 images on TensorBoard and, on demand, in gen_img/."""
-        picture = tile(images.cpu())
+        from torchvision.utils import make_grid
+
+        picture = make_grid(images[:MOST_TILES].cpu(), nrow=8, padding=0)
         with self._naming("tb"):
             self.board.add_image(name, picture, step)
         if as_png:
@@ -224,16 +229,6 @@ class SilentRunFolder(RunFolder):
 
     def close(self) -> None:
         pass
-
-
-def tile(images: torch.Tensor, columns: int = 8) -> torch.Tensor:
-    """Up to columns^2 images side by side: (B, C, H, W) -> (C, rows * H, columns * W)."""
-    images = images[: columns**2]
-    columns = min(columns, len(images))
-    images = images[: len(images) // columns * columns]
-    channels, _, width = images.shape[1:]
-    grid = images.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)  # (C, rows, H, columns, W)
-    return grid.reshape(channels, -1, columns * width)
 
 
 def command_line() -> str:

@@ -1,77 +1,69 @@
 """The last two checkpoints of a run, so that a damaged file costs one epoch and not the run.
 
-    weights/ckpt.pth  weights/ckpt.previous.pth  weights/checksums.json
+    weights/ckpt.pth  weights/ckpt.previous.pth
 
-checksums.json holds the SHA-256 of both and a note beside each. It is written ahead of the file that it vouches
-for: whenever the process dies, at least one of the two is whole, and known to be.
+A checkpoint is a zip archive, as PyTorch writes it, and the CRC of each member tells whether it is damaged; `read_checkpoint`
+looks at them. One more member, which PyTorch passes over, holds the lengths of the run's logs at that moment.
 """
 
 import contextlib
 import hashlib
+import io
 import json
 import os
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helper.errors import UserError
-from helper.run.checkpoint import (
-    flush_folder,
-    read_checkpoint,
-    serialized,
-    write_atomically,
-    written_beside,
-)
+from helper.run.atomic import flush_folder, written_beside
+from helper.run.checkpoint import read_checkpoint, serialized
 
-LATEST, PREVIOUS, DAMAGED, SUMS = (
-    "ckpt.pth",
-    "ckpt.previous.pth",
-    "ckpt.damaged.pth",
-    "checksums.json",
-)
+LATEST, PREVIOUS, DAMAGED = "ckpt.pth", "ckpt.previous.pth", "ckpt.damaged.pth"
+LENGTHS = "log_lengths.json"
+OLD_SUMS = "checksums.json"
+"""Where runs of version 0.1 have the lengths, beside the SHA-256 of each file."""
 
 
-def save_latest(weights: Path, checkpoint: dict[str, Any], note: Any) -> None:
-    """Make `checkpoint` the latest in the folder `weights`; what was the latest becomes the previous one.
+def save_latest(weights: Path, checkpoint: dict[str, Any], lengths: Mapping[str, int]) -> None:
+    """Make `checkpoint` the latest in the folder `weights`; the one that was the latest becomes the previous one.
 
-    `note`: a plain value that belongs to it, but does not count as its content.
+    lengths: bytes of each log. Whenever the process dies, one of the two files is whole.
     """
-    latest, content, before = weights / LATEST, serialized(checkpoint), recorded(weights)
-    with written_beside(latest, content) as fresh:
-        entries = {LATEST: {"sha256": hashlib.sha256(content).hexdigest(), "note": note}}
-        if latest.exists() and LATEST in before:
-            entries[PREVIOUS] = before[LATEST]
-        write_atomically(weights / SUMS, (json.dumps(entries, indent=1) + "\n").encode())
+    latest, buffer = weights / LATEST, io.BytesIO(serialized(checkpoint))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        folder = archive.namelist()[0].split("/")[0]
+        member = zipfile.ZipInfo(
+            f"{folder}/{LENGTHS}"
+        )  # without the time, so that equal states are equal files
+        archive.writestr(member, json.dumps(lengths))
+    with written_beside(latest, buffer.getbuffer()) as fresh:
         if latest.exists():
             os.replace(latest, weights / PREVIOUS)
         os.replace(fresh, latest)
         flush_folder(weights)
 
 
-def recorded(weights: Path) -> dict[str, dict[str, Any]]:
-    """What checksums.json says of each file; empty where there is none, or a damaged one."""
-    try:
-        entries = json.loads((weights / SUMS).read_text())
-        return {
-            name: {"sha256": entry["sha256"], "note": entry["note"]}
-            for name, entry in entries.items()
-        }
-    except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError):
-        return {}
+def read_with_lengths(flag: str, path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """(the checkpoint at `path`, the lengths of the logs then, empty where none are noted). UserError if it is damaged."""
+    checkpoint, noted = read_checkpoint(flag, path), None
+    with (
+        contextlib.suppress(
+            zipfile.BadZipFile, OSError, ValueError, AttributeError, TypeError, KeyError
+        ),
+        zipfile.ZipFile(path) as archive,
+    ):
+        names = [name for name in archive.namelist() if name.endswith(f"/{LENGTHS}")]
+        noted = json.loads(archive.read(names[0])) if names else old_lengths(path)
+    entries = noted.items() if isinstance(noted, dict) else ()
+    return checkpoint, {name: n for name, n in entries if isinstance(n, int) and n >= 0}
 
 
-def read_verified(flag: str, path: Path) -> tuple[dict[str, Any], Any]:
-    """(the checkpoint at `path`, its note). UserError if it is damaged; checksums tell, where its folder has them.
-
-    Either of the two sums will do: a process that died between two renames leaves a whole file under the other name.
-    """
-    entries = recorded(path.parent) if path.name in (LATEST, PREVIOUS) and path.is_file() else {}
-    if not entries:
-        return read_checkpoint(flag, path), None
+def old_lengths(path: Path) -> Any:
+    """The lengths that checksums.json has for the content of `path`, under whichever name."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    for entry in entries.values():
-        if entry["sha256"] == digest:
-            return read_checkpoint(flag, path), entry["note"]
-    raise UserError(f"{flag} {path} is damaged: its SHA-256 is not in {SUMS}")
+    entries = json.loads((path.parent / OLD_SUMS).read_text())
+    return next((e["note"] for e in entries.values() if e["sha256"] == digest), {})
 
 
 def candidates(path: Path) -> list[Path]:

@@ -160,20 +160,14 @@ def restore_newest(
     problems: list[UserError] = []
     for candidate in last_two.candidates(path):
         try:
-            checkpoint, note = last_two.read_verified(flag, candidate)
+            checkpoint, lengths = last_two.read_with_lengths(flag, candidate)
             state.restore(checkpoint, flag=flag, path=candidate)
         except UserError as error:
             problems.append(error)
             continue
         warnings = [f"warning: {problem}; going on from {candidate.name}" for problem in problems]
-        return candidate, lengths(note), warnings
+        return candidate, lengths, warnings
     raise problems[0]
-
-
-def lengths(note: Any) -> dict[str, int]:
-    """What checksums.json notes of a checkpoint, as far as it is what we write."""
-    entries = note.items() if isinstance(note, dict) else ()
-    return {name: count for name, count in entries if isinstance(count, int) and count >= 0}
 
 
 def check_same_job(
