@@ -46,6 +46,7 @@ from scripts.bench.fast_loop import (
 )  # fmt: skip
 
 from helper.cli.parser import OptionParser, number, one_of
+from helper.cli.plugins import load_plugins
 from helper.errors import UserError, one_line_errors
 from helper.run.atomic import write_atomically
 from helper.setup import scene as build
@@ -329,6 +330,7 @@ def counts(text: str) -> list[int]:
 
 # fmt: off
 def parse(argv: Sequence[str]) -> Namespace:
+    load_plugins()
     parser = OptionParser(prog=PROGRAM, description="Steps per second, and the ratio to a classic loop in the same run.")
     what = parser.section("what is measured")
     what("--pairs", default=["wrn_40_2/wrn_16_2"], type=pairs, metavar="T/S,T/S",

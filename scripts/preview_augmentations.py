@@ -29,6 +29,7 @@ from dataset import DatasetSpec, datasets
 from dataset.batches import normalize_for
 from helper.cli.options import data_request, parse_student
 from helper.cli.parser import OptionParser, names_joined_by_plus, number, one_of
+from helper.cli.plugins import load_plugins
 from helper.errors import UserError, one_line_errors
 from helper.run.checkpoint import load_weights, read_checkpoint
 from helper.setup import plan
@@ -279,6 +280,7 @@ def _draw_cell(axes: Any, row: Row, column: int, image: np.ndarray, *, cell: int
 # One flag, two lines: a table to read, so the formatter stays out.
 # fmt: off
 def parse(argv: Sequence[str]) -> Namespace:
+    load_plugins()
     parser = OptionParser(prog=PROGRAM, usage=f"python scripts/{PROGRAM} -o FILE [options]", description=__doc__)
     pictures = parser.section("pictures")
     pictures("-o", "--output", default="preview.png", type=Path, metavar="FILE",

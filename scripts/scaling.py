@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from helper.cli.parser import OptionParser, number
+from helper.cli.plugins import load_plugins
 from helper.errors import UserError, one_line_errors, unknown_name
 from models import model_dict
 from models.model_info import count_parameters
@@ -68,6 +69,7 @@ def kilo(count: float) -> str:
 def main(argv: list[str]) -> None:
     # fmt: off
     description, _, details = __doc__.partition("\n")
+    load_plugins()
     parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
     what = parser.section("what")
     what("--pairs", default="wrn_40_2/wrn_16_2,vgg13/vgg8,resnet56/resnet20", metavar="T/S,T/S",

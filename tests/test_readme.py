@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from augment import MixSettings, build, mix_modes
+from augment import MixSettings, build
 from dataset.synthetic import synthetic_spec
 from distiller_zoo import Setting, distillers
+from helper.cli.plugins import KINDS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
-def examples():
-    """Both examples registered, and forgotten afterwards."""
+def examples(monkeypatch):
+    """All examples registered, and forgotten afterwards."""
+    for registry, _ in KINDS.values():
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     for code in EXAMPLES:
         exec(code, {})
-    yield
-    for registry, name in ((mix_modes, "fog"), (distillers, "mse")):
-        del registry._entries[name]
 
 
 def test_mix_mode():

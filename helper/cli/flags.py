@@ -130,6 +130,8 @@ def add_common_sections(parser: OptionParser) -> None:
          help=argparse.SUPPRESS)
 
     look = parser.section("look before you leap")
+    look("--plugin", action="append", default=[], metavar="FILE.py", new=True,
+         help="import this file first: your own mix modes, distillers, models, data sets, pick criteria; may be repeated")
     look("--dry_run", action="store_true", new=True,
          help="check everything, print the plan with parameters and FLOPs, write nothing")
     look("--list", action=PrintListing, new=True,

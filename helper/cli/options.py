@@ -11,6 +11,7 @@ from pathlib import Path
 from augment import mix_modes, parse, pick_criteria, picks, spell_chain, with_flags
 from dataset import DataRequest, DatasetSpec, datasets
 from helper.cli.flags import student_parser, teacher_parser
+from helper.cli.plugins import Plugin, load_plugins
 from helper.cli.schedule import EpochSchedule
 from helper.errors import UserError
 from helper.setup.methods import check_methods
@@ -86,9 +87,17 @@ def check_data_options(options: argparse.Namespace, spec: DatasetSpec) -> None:
     options.img_size = spec.img_size if is_folder or is_synthetic else options.img_size or 32
 
 
+def note_plugins(options: argparse.Namespace, plugins: Sequence[Plugin]) -> None:
+    """The options hold the plugins' paths and checksums, which a resumed run compares."""
+    options.plugin = [plugin.path for plugin in plugins]
+    options.plugin_sha256 = [plugin.sha256 for plugin in plugins]
+
+
 def parse_teacher(argv: Sequence[str]) -> argparse.Namespace:
     """Options of train_teacher.py. Raises UserError, or exits with status 2, on bad input."""
+    plugins = load_plugins(argv)
     options = teacher_parser().parse(argv)
+    note_plugins(options, plugins)
     finish_common(options, options.model)
     if options.resume and options.resume_ExpID:
         raise UserError("--resume and --resume_ExpID both name a run to resume: give one")
@@ -99,7 +108,9 @@ def parse_teacher(argv: Sequence[str]) -> argparse.Namespace:
 
 def parse_student(argv: Sequence[str]) -> argparse.Namespace:
     """Options of train_student.py. Raises UserError, or exits with status 2, on bad input."""
+    plugins = load_plugins(argv)
     options = student_parser().parse(argv)
+    note_plugins(options, plugins)
     finish_common(options, options.model_s)
     options.path_t = options.model_t_pretrained or options.path_t
     settle_mix_mode(options)

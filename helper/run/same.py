@@ -20,7 +20,7 @@ from helper.run.log_lines import DONE, INTERRUPTED, STOPPED
 
 SAME = "same"
 MAY_CHANGE = frozenset(
-    "epochs epoch_factor lr_decay_epochs seed seed_is_drawn device num_workers data_root cache_dir path_t "
+    "epochs epoch_factor lr_decay_epochs seed seed_is_drawn device num_workers plugin data_root cache_dir path_t "
     "model_t_pretrained finetune_student model_s_pretrained model_path tb_path project_name debug note print_interval "
     "tb_freq save_freq save_img_interval screen_print test_teacher dry_run resume resume_student resume_ExpID".split()
 )
@@ -57,6 +57,8 @@ def identity(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     }
     if options.get("path_t"):
         differing["path_t"] = os.path.relpath(options["path_t"])
+    if options.get("dataset") == "folder":  # a public data set is the same wherever it lies
+        differing["data_root"] = os.path.relpath(options["data_root"])
     differing["seed"] = None if options.get("seed_is_drawn") else options.get("seed")
     return json.dumps(differing, sort_keys=True)
 

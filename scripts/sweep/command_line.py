@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from augment import mix_modes
 from dataset import datasets
 from helper.cli.parser import OptionParser, number, one_of
+from helper.cli.plugins import load_plugins
 from helper.errors import UserError, unknown_name
 from helper.run.same import State, tail
 from models import model_dict
@@ -24,6 +26,7 @@ PROGRAM = "sweep.py"
 
 def parse(argv: Sequence[str], text: str = "") -> Namespace:
     """The options ahead of `--`. text: the script's description. UserError, or exit with status 2, on bad input."""
+    load_plugins()
     description, _, details = text.partition("\n")
     parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
     # fmt: off
@@ -63,8 +66,8 @@ def check(options: Namespace) -> None:
             if model not in model_dict:
                 raise unknown_name("model", model, model_dict)
     for scheme in options.schemes:
-        if scheme not in SCHEMES:
-            raise unknown_name("scheme", scheme, SCHEMES)
+        if scheme not in SCHEMES and scheme not in mix_modes:
+            raise unknown_name("scheme", scheme, [*SCHEMES, *mix_modes])
     if options.python and not shutil.which(options.python):
         raise UserError(f"--python: {options.python} is not a program")
     options.teachers = (options.teachers or default_teachers(options.dataset)).rstrip("/")
