@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from scripts.rank import page as ranking
 from scripts.results import figures
 from scripts.results import page_frame
 from scripts.results.correlation import (
@@ -196,14 +197,17 @@ def data_uri(path: Path) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def page(results: Results, title: str, previews: Sequence[Path]) -> str:
+def page(
+    results: Results, title: str, previews: Sequence[Path], rankings: Sequence[Path] = ()
+) -> str:
     """The whole page. Raises InputError."""
     points, _ = points_of(results)
     first, *others = summary(results, points)
     found = "".join(f"<li>{with_arrow(sentence)}</li>" for sentence in others)
     remarks = "".join(f"<li>{with_arrow(remark)}</li>" for remark in results.remarks())
     with figures.drawing():
-        sections = [
+        ranked = [ranking.section(ranking.read(path), n) for n, path in enumerate(rankings)]
+        sections = ranked + [
             section(number, table, rows, points[table.group])
             for number, table, rows in zip(
                 itertools.count(), text_tables(results), results.groups.values()
@@ -238,10 +242,13 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--preview", type=Path, action="append", default=[], metavar="FILE",
                         help="a picture to embed, such as a run's gen_img/*.png; may be given several times")  # fmt: skip
+    parser.add_argument("--ranking", type=Path, action="append", default=[], metavar="FILE",
+                        help="a ranking to show, the --json FILE of rank_augmentations.py; may be given several times")  # fmt: skip
     options = parser.parse_args(argv)
 
     results = load(options.paths)
-    write_file(options.output, page(results, options.title, options.preview))
+    text = page(results, options.title, options.preview, options.ranking)
+    write_file(options.output, text)
     say(results.remarks())
     print(f"report: {printable(options.output)}")
 

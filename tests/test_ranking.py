@@ -1,6 +1,7 @@
 """T. stddev with its error, the guard, and the ranking, against independent formulas and on made-up teachers."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,3 +243,15 @@ def test_state_continues():
             ranking.update("weak", step.softmax(1), (0.9 * step).softmax(1))
     assert repr(again.table()) == repr(whole.table())  # NaN equals NaN there
     assert (again.looks, again.lower) == (whole.looks, whole.lower)
+
+
+def test_the_readmes_example():
+    """It names the best of the views, and its code is what the README shows."""
+    text = (Path(__file__).parent.parent / "scripts" / "rank" / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    example = {}
+    exec(code, example)  # our own file
+    generator = torch.Generator().manual_seed(0)
+    loader = [(a_batch(generator), None) for _ in range(60)]
+    views = {name: lambda x, name=name: VIEWS[name](x, generator) for name in ("strong", "grey")}
+    assert example["rank"](lambda logits: logits, loader, views, K) == "strong"

@@ -58,12 +58,13 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def as_json(report: Report) -> str:
+def as_dict(report: Report) -> dict[str, Any]:
+    """What the JSON file holds, and what the figure and report.html are made of."""
     schemes = [
         {name: finite(value) for name, value in values_of(report, row).items()}
         for row in report.result.rows
     ]
-    content = {
+    return {
         "teacher": report.teacher,
         "dataset": report.dataset,
         "seed": report.options.seed,
@@ -74,7 +75,10 @@ def as_json(report: Report) -> str:
         "border": report.guard.border,
         "schemes": schemes,
     }
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def as_json(report: Report) -> str:
+    return json.dumps(as_dict(report), indent=2, allow_nan=False) + "\n"
 
 
 def as_csv(report: Report) -> str:

@@ -208,7 +208,7 @@ class RankingJob:
         write_atomically(table, output.as_csv(report).encode())
         if options.json:
             write_atomically(Path(options.json), output.as_json(report).encode())
-        figure.draw(report, picture)
+        figure.draw(output.as_dict(report), picture)
         print(f"table {table}, figure {picture}" + (f", {options.json}" if options.json else ""))
 
 

@@ -1,0 +1,84 @@
+"""A ranking as a section of report.html, from the JSON file of rank_augmentations.py."""
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+from scripts.rank import figure
+from scripts.results import figures
+from scripts.results.option_list import InputError, printable
+
+COLUMNS = ("t_stddev", "consistency", "balance", "information")
+HEADER = ("", "scheme", "T. stddev x 1e-3", "R", "B", "MI", "T. top-1", "steps", "verdict")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Raises InputError if it is no ranking."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = found["schemes"]
+        for name in ("teacher", "dataset", "best", "guard", "border", "images", "seconds"):
+            found[name]
+        for row in rows:
+            for name in ("scheme", "verdict", "group", "steps", "teacher_top1"):
+                row[name]
+            if row["verdict"] not in figure.MARKERS:
+                raise ValueError(row["verdict"])
+            for name in (f"{column}{end}" for column in COLUMNS for end in ("", "_low", "_high")):
+                if row[name] is not None:
+                    float(row[name])
+    except OSError as error:
+        raise InputError(f"cannot read {printable(path)}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__} {error}"
+        raise InputError(
+            f"{printable(path)} is no ranking of rank_augmentations.py ({printable(reason)})"
+        ) from None
+    return found
+
+
+def section(found: dict[str, Any], number: int) -> str:
+    """The table and the figure. Names come from a file and are text here, never markup."""
+    title = f"Ranking from the teacher alone: {found['teacher']} on {found['dataset']}"
+    best = f"Best: {found['best']}." if found["best"] else "No single best: what is tied shares a place."  # fmt: skip
+    text = (
+        f"{best} The lower T. stddev, the better a student is expected to be, as far as {found['guard']} is at least "
+        f"{found['border']:g}: a view that says nothing has the lowest T. stddev of all. {found['images']} training "
+        f"images, {found['seconds']:.0f} s."
+    )
+    body = "".join(f"<tr>{''.join(f'<td>{escaped(c)}</td>' for c in cells(row, found))}</tr>" for row in found["schemes"])  # fmt: skip
+    head = "".join(f"<th>{escaped(name)}</th>" for name in HEADER)
+    drawn = figures.inline_svg(figure.make(found), prefix=f"r{number}", label=escaped(title))
+    return (
+        f"<section><h2>{escaped(title)}</h2><p>{escaped(text)}</p><div class=box tabindex=0><table><thead><tr>{head}</tr>"
+        f"</thead><tbody>{body}</tbody></table></div><div class=figures><figure>{drawn}</figure></div></section>"
+    )
+
+
+def escaped(text: object) -> str:
+    return html.escape(printable(text))
+
+
+def cells(row: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    groups = [other["group"] for other in found["schemes"]]
+    tie = "=" if groups.count(row["group"]) > 1 else ""
+    top1 = "" if row["teacher_top1"] is None else f"{row['teacher_top1']:.1f}"
+    return [
+        "" if row["group"] is None else f"{row['group']}{tie}",
+        row["scheme"],
+        shown(row, "t_stddev", 1000, 3),
+        *(shown(row, name, 1, 2) for name in COLUMNS[1:]),
+        top1,
+        str(row["steps"]),
+        row["verdict"],
+    ]
+
+
+def shown(row: dict[str, Any], name: str, factor: float, digits: int) -> str:
+    """ "2.231 (2.180 2.284)"; empty where it is no number."""
+    values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+    if values[0] is None:
+        return ""
+    value, *ends = (f"{factor * v:.{digits}f}" for v in values if v is not None)
+    return f"{value} ({' '.join(ends)})" if ends else value

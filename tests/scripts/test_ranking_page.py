@@ -1,0 +1,42 @@
+"""A ranking as a section of report.html."""
+
+import json
+
+import pytest
+
+from scripts.rank import page
+from scripts.results.option_list import InputError
+
+
+def a_row(scheme, verdict="ranked", group=1):
+    intervals = {
+        f"{name}{end}": value
+        for name in page.COLUMNS
+        for end, value in (("", 0.9), ("_low", 0.8), ("_high", 1.0))
+    }
+    return {"scheme": scheme, "verdict": verdict, "group": group, "steps": 16, "teacher_top1": None} | intervals  # fmt: skip
+
+
+def found(**changes):
+    rows = [a_row("<b>cutmix"), a_row("mixup"), a_row("grey", "no signal", None)]
+    head = {"teacher": "t", "dataset": "d", "best": None, "guard": "balance", "border": 0.88, "images": 640, "seconds": 2.5}  # fmt: skip
+    return head | {"schemes": rows} | changes
+
+
+def test_section(tmp_path):
+    file = tmp_path / "ranking.json"
+    file.write_text(json.dumps(found()))
+    text = page.section(page.read(file), 0)
+    assert "&lt;b&gt;cutmix" in text and "<b>" not in text
+    assert text.count("<td>1=</td>") == 2 and "<svg" in text
+    assert "900.000 (800.000 1000.000)" in text
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", json.dumps({"schemes": []}), json.dumps(found(schemes=[{"scheme": "a"}]))]
+)  # fmt: skip
+def test_other_files_are_refused(tmp_path, content):
+    file = tmp_path / "ranking.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match="no ranking"):
+        page.read(file)
