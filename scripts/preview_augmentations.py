@@ -33,9 +33,12 @@ from helper.cli.plugins import load_plugins
 from helper.errors import UserError, one_line_errors
 from helper.run.checkpoint import load_weights, read_checkpoint
 from helper.setup import plan
-from helper.setup import scene as build
-from helper.speed.layout import to_device
-from helper.step.distill import TwoViews
+from helper import speed
+from helper.setup.batches import make_batches
+from helper.setup.machine import make_generators, select_device
+from helper.setup.networks import load_teacher
+from helper.setup.views import make_views
+from helper.step.views import TwoViews
 from helper.step.networks import freeze, logits_of
 from models import model_dict
 
@@ -121,17 +124,17 @@ def training_options(options: Namespace, *flags: str) -> Namespace:
 
 def set_scene(options: Namespace) -> Scene:
     training = training_options(options)
-    device, generators = build.select_device(options.device), build.make_generators(options.seed)
+    device, generators = select_device(options.device), make_generators(options.seed)
     source, request = datasets[options.dataset], data_request(training)
     spec, teacher = source.spec(request), None
     if options.path_t:
-        teacher = build.load_teacher(training, spec, device)
+        teacher = load_teacher(training, spec, device)
         for line in plan.warn_of_other_data(teacher.trained_on, spec):
             print(line)
     student = load_student(options, spec, device) if options.path_s else None
     # A preview downloads nothing: this says so where the files are absent. Decoding them is allowed, it is for once.
     source.load(dataclasses.replace(request, limit_train=1, limit_test=1, may_write=False))
-    batches = build.make_batches(source.load(request), training, device, generators["data"]).train
+    batches = make_batches(source.load(request), training, device, generators["data"]).train
     if batches.count < options.num_images:
         raise UserError(
             f"--num_images {options.num_images}: there are only {batches.count} training images"
@@ -149,14 +152,20 @@ def load_student(options: Namespace, spec: DatasetSpec, device: torch.device) ->
         )
     model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
     load_weights(model, name, checkpoint, flag="--path_s", path=options.path_s)
-    return to_device(freeze(model), device, spec.img_size)
+    return speed.place(freeze(model), device, spec.img_size)
 
 
 def look(scene: Scene, *flags: str) -> TwoViews:
     """The second view under these flags, with the first random draws of a run."""
     options = training_options(scene.options, *flags)
-    generator = build.make_generators(options.seed)["views"]
-    views = build.make_views(options, scene.spec, scene.teacher or NOBODY, scene.student, generator)
+    generator = make_generators(options.seed)["views"]
+    views = make_views(
+        options,
+        scene.spec,
+        teacher=scene.teacher or NOBODY,
+        student=scene.student,
+        generator=generator,
+    )
     views.start_epoch(1)
     return views(scene.images)
 

@@ -1,19 +1,15 @@
 """The student on both views at once: what two calls in turn give, whatever the threads do."""
 
-from pathlib import Path
-from types import SimpleNamespace
+import dataclasses
 
 import pytest
 import torch
-from command_line import identical, load, new_run, run, the_run
+from command_line import identical, load, metrics, new_run, run, the_run
 from torch import nn
 
-from dataset import DataRequest, datasets
-from helper.cli.options import parse_student
-from helper.setup import scene as build
+from helper import speed
 from helper.speed import cores
-from helper.speed.both_views import BothViews, kept_per_image
-from helper.step.distill import DistillStep
+from helper.speed.both_views import BothViews
 from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
@@ -21,7 +17,6 @@ TINY = (
     "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 --batch_size 16 --device cpu "
     "--seed 3 --print_interval 2"
 )
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -149,90 +144,33 @@ def test_a_resumed_run_is_the_whole_one(tmp_path, monkeypatch, teacher, scheme, 
 
 @pytest.mark.parametrize("words", ["--distill hint", "--distill kd+attention", ""])
 def test_not_for_features_nor_for_one_view(tmp_path, monkeypatch, teacher, words):
-    """They see the views in turn, or only the first."""
     monkeypatch.chdir(tmp_path)
-    made, real = [], DistillStep.__init__
-
-    def make(self, *args, **kwargs):
-        made.append(kwargs["both_views"])
-        real(self, *args, **kwargs)
-
-    monkeypatch.setattr(DistillStep, "__init__", make)
+    monkeypatch.setattr(BothViews, "__call__", None)
     views = "--lw_mix [1,0,1] --mix_mode cutmix" if words else ""
     run(STUDENT, TINY, f"--path_t {teacher} --model_s resnet8 --epochs 1 {views} {words}")
-    assert made == [None]
 
 
-def passes(name, words, *, device=CPU, preacts=(), head=None):
-    options = parse_student([*words.split(), "--path_t", "x.pth", "--model_s", name])
-    methods = SimpleNamespace(preacts=preacts, head=head)
-    return build.student_passes(options, network(name), methods, SPEC, device)
+def test_when_the_student_sees_both_at_once():
+    wanted = speed.Wanted(32, amp=False, compiles=False, sees_both_views=True)
+    student = network("resnet8")
+    assert isinstance(speed.prepare(None, student, wanted).both_views, BothViews)
+    for other in ({"preacts": (False,)}, {"sees_both_views": False}):
+        assert speed.prepare(None, student, dataclasses.replace(wanted, **other)).both_views is None
 
 
-SPEC = datasets["cifar100"].spec(DataRequest(root=Path()))
-TWO_VIEWS = "--dataset cifar100 --lw_mix [1,0,1] --mix_mode cutmix"
-
-
-def test_when_the_student_sees_the_views(monkeypatch):
-    assert isinstance(passes("resnet8", TWO_VIEWS).both_views, BothViews)
-    assert passes("resnet8", TWO_VIEWS, preacts=(False,)) == build.StudentPasses()
-    assert passes("resnet8", "--dataset cifar100") == build.StudentPasses()
-    assert passes("resnet8", TWO_VIEWS, device=torch.device("cuda")) == build.StudentPasses()
-    monkeypatch.setattr(build.distributed, "size", lambda: 2)
-    assert passes("resnet8", TWO_VIEWS) == build.StudentPasses()
-
-
-@pytest.mark.parametrize("preacts", [(), (True,)])
-def test_in_turn_where_they_would_fill_the_memory(preacts):
-    for name, words in (
-        ("ShuffleV1", ""),
-        ("ShuffleV1", "--batch_size 512"),
-        ("resnet8", "--batch_size 512"),
-    ):
-        got = passes(name, f"{TWO_VIEWS} {words}", preacts=preacts)
-        assert got.in_turn and got.both_views is None
-        assert {p: g.shape for p, g in got.gradients.items()} == {p: p.shape for p in got.gradients}
-        assert len(got.gradients) == len(list(network(name).parameters()))
-    assert not passes("ShuffleV1", f"{TWO_VIEWS} --batch_size 16", preacts=preacts).in_turn
-    assert not passes("ShuffleV1", "--dataset cifar100", preacts=preacts).in_turn
-    assert passes("ShuffleV1", TWO_VIEWS, preacts=(True,), head=nn.Linear(1, 1)).gradients == {}
-
-
-def test_what_a_pass_keeps():
-    """Of 8x8 pixels: a convolution its 3 maps, ReLU its 5 and the linear layer its 5 values; the rest is no image's."""
-
-    class Small(nn.Sequential):
-        def forward(self, x, is_feat=False, preact=False):
-            return super().forward(x)
-
-    small = Small(
-        nn.Conv2d(3, 5, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 7)
-    )
-    values = 3 * 64 + 5 * 64 + 5
-    assert kept_per_image(small, 8, amp=False) == pytest.approx(4 * values, rel=0.02)
-    before = {name: value.clone() for name, value in network("ShuffleV2_0_3").state_dict().items()}
-    model = network("ShuffleV2_0_3")
-    whole, half = (kept_per_image(model, 32, amp=amp) for amp in (False, True))
-    assert half == pytest.approx(whole / 2, rel=0.1)
-    assert identical(dict(model.state_dict()), before) and all(
-        p.grad is None for p in model.parameters()
-    )
-
-
-def test_a_resumed_run_in_turn_is_the_whole_one(tmp_path, monkeypatch, teacher):
+@pytest.mark.parametrize(
+    "job", ["--distill kd --epochs 2", "--distill crd -b 0.8 --nce_k 8 --epochs 1"]
+)
+def test_without_this_room_the_numbers_are_the_same_up_to_rounding(
+    tmp_path, monkeypatch, teacher, job
+):
+    words = f"{TINY} --path_t {teacher} --model_s resnet8 --lw_mix [1,0,1] --mix_mode cutmix {job}"
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(build, "KEPT_AT_MOST", 0)
-    parts, real = [], DistillStep.__call__
-
-    def see(self, *batch):
-        for number, part in enumerate(real(self, *batch)):
-            parts.append(number)
-            yield part
-
-    monkeypatch.setattr(DistillStep, "__call__", see)
-    words = f"{TINY} --path_t {teacher} --model_s resnet8 --distill kd+hint --lw_mix [1,0.5,1] --mix_mode mixup"
-    whole = new_run(STUDENT, words, "--epochs 2 --debug", root="Debug_Dir")
-    run(STUDENT, words, "--epochs 1")
-    run(STUDENT, words, "--epochs 2 --resume_ExpID latest")
-    assert parts == [0, 1] * 12
-    assert identical(*(load(path / "weights" / "ckpt.pth") for path in (the_run(), whole)))
+    fast = metrics(new_run(STUDENT, words))
+    monkeypatch.setenv("DATA_AUG_KD_PLAIN", "1")
+    plain = metrics(new_run(STUDENT, words, "--debug", root="Debug_Dir"))
+    (loss,), (plain_loss,) = (
+        [line["loss"] for line in lines if line["kind"] == "train" and line["epoch"] == 1]
+        for lines in (fast, plain)
+    )
+    assert loss == pytest.approx(plain_loss, rel=1e-3)

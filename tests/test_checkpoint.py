@@ -22,7 +22,7 @@ from helper.run.checkpoint import (
     save_keeping_old,
     weights_in,
 )
-from helper.setup import scene as build
+from helper.setup import networks
 from models import build_model
 
 CLASSES = 7
@@ -184,7 +184,7 @@ def test_only_the_prefix_module_is_cut():
 def load_teacher(path, model_t=None):
     options = SimpleNamespace(model_t_pretrained=None, path_t=str(path), model_t=model_t)
     spec = SimpleNamespace(num_classes=CLASSES, img_size=32)
-    return build.load_teacher(options, spec, torch.device("cpu"))
+    return networks.load_teacher(options, spec, torch.device("cpu"))
 
 
 def test_our_checkpoint_is_a_teacher_wherever_it_lies(tmp_path, weights):

@@ -28,7 +28,8 @@ from dataset import DataRequest, datasets
 from dataset.batches import Batches, DefaultDA
 from distiller_zoo import distillers
 from helper.loop import training
-from helper.setup import scene as build
+from helper.setup import networks
+from helper.setup.machine import make_generators
 from models import model_dict
 
 ROOT = Path(__file__).parent.parent
@@ -212,9 +213,9 @@ def test_a_student_trains(teacher, scheme):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_t_stddev_is_measured(teacher, trained, monkeypatch, scheme):
-    made, make = [], build.new_model
+    made, make = [], networks.new_model
     monkeypatch.setattr(
-        build, "new_model", lambda name, *rest: made.append(name) or make(name, *rest)
+        networks, "new_model", lambda name, *rest: made.append(name) or make(name, *rest)
     )
     needs_student = scheme.endswith("student_entropy")
     finetune = f"--finetune_student {trained}/weights/ckpt.pth" if needs_student else ""
@@ -252,7 +253,7 @@ def test_t_stddev_is_what_its_definition_says(teacher):
     data, model = tiny_data(), model_dict["resnet14"](num_classes=5, img_size=16)
     model.load_state_dict(load(teacher[0])["model"])
     model.eval()
-    generator = build.make_generators(7)["data"]
+    generator = make_generators(7)["data"]
     batches = Batches(
         data.train, data.spec, 16, generator=generator, default_da=DefaultDA(crop=True, flip=True)
     )

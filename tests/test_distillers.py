@@ -10,7 +10,8 @@ import torch
 from augment import Augmented
 from distiller_zoo import Setting, Target
 from distiller_zoo.kd import KD, kd_loss
-from helper.step.distill import LossWeights, cross_entropy, target_of
+from helper.step.distill import cross_entropy, target_of
+from helper.step.weights import loss_weights
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "losses.json").read_text())["losses"]
 KD_CASES = [name for name in GOLDEN if name.startswith("KD_T")]
@@ -89,7 +90,7 @@ def total(weights, **losses):
 
 
 def test_total_is_the_weighted_sum():
-    weights = LossWeights(0.1, {"kd": 0.9}, {"crd": 2.0}, lw_mix=(1.0, 0.5, 3.0))
+    weights = loss_weights(0.1, {"kd": 0.9}, {"crd": 2.0}, lw_mix=(1.0, 0.5, 3.0))
     terms = {
         "cls": 1.0,
         "div_oriKLD": 2.0,
@@ -101,11 +102,11 @@ def test_total_is_the_weighted_sum():
     assert total(weights, **terms) == pytest.approx(
         0.1 * 1 + 0.9 * (1 * 2 + 0.5 * 3 + 3 * 4) + 2 * (5 + 6)
     )
-    assert total(LossWeights(0.1, {"kd": 0.9}), cls=1.0, div=2.0) == pytest.approx(0.1 + 1.8)
+    assert total(loss_weights(0.1, {"kd": 0.9}), cls=1.0, div=2.0) == pytest.approx(0.1 + 1.8)
 
 
 def test_each_logit_distiller_has_an_alpha_and_the_first_one_the_mixed_labels():
-    weights = LossWeights(1.0, {"kd": 0.5, "dkd": 2.0}, lw_mix=(1.0, 0.5, 3.0))
+    weights = loss_weights(1.0, {"kd": 0.5, "dkd": 2.0}, lw_mix=(1.0, 0.5, 3.0))
     terms = {
         "cls": 1.0,
         "div_oriKLD": 2.0,
@@ -116,5 +117,5 @@ def test_each_logit_distiller_has_an_alpha_and_the_first_one_the_mixed_labels():
     expected = 1 + 0.5 * (2 + 3 * 3) + 2 * (4 + 3 * 5)
     assert total(weights, **terms) == pytest.approx(expected)
     assert total(weights, div_mixCE=4.0) == pytest.approx(0.5 * 0.5 * 4)
-    plain = LossWeights(1.0, {"kd": 0.5, "dkd": 2.0})
+    plain = loss_weights(1.0, {"kd": 0.5, "dkd": 2.0})
     assert total(plain, cls=1.0, div=2.0, div_dkd=4.0) == pytest.approx(1 + 0.5 * 2 + 2 * 4)

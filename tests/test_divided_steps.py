@@ -5,6 +5,7 @@ import functools
 import pytest
 import torch
 from processes import end_stores, together  # noqa: F401  (a fixture)
+from scenes import scene_of
 
 from augment import MixSettings, Pick, mix_modes, pick_criteria
 from dataset.synthetic import synthetic_spec
@@ -13,8 +14,9 @@ from helper.loop.metrics import evaluate
 from helper.processes import distributed
 from helper.processes.sync_batchnorm import share_batchnorm
 from helper.setup.methods import make_methods
-from helper.step.distill import DistillStep, LabelStep, ViewMaker
-from helper.step.networks import freeze
+from helper.step.distill import DistillStep, LabelStep
+from helper.step.views import ViewMaker
+from helper.step.networks import freeze, student_passes
 from helper.step.teacher_stats import TeacherStddev
 from models import build_model
 
@@ -59,10 +61,17 @@ def train(
     if shares:
         share_batchnorm(student)
     generators = [torch.Generator().manual_seed(seed) for seed in (7, 8)]
+    labels = torch.arange(IMAGES) % CLASSES
     methods = make_methods(
-        options, teacher=teacher, student=student, pair="", spec=SPEC, train_labels=torch.arange(IMAGES) % CLASSES,
-        device=torch.device("cpu"), generator=generators[0],
-    )  # fmt: skip
+        scene_of(
+            options,
+            teacher=teacher,
+            student=student,
+            spec=SPEC,
+            labels=labels,
+            generator=generators[0],
+        )
+    )
     methods.modules.double()
     pick = Pick(pick_criteria[criterion], 8, 4.0) if criterion else None
     views = ViewMaker(
@@ -74,8 +83,9 @@ def train(
         preacts=methods.teacher_preacts,
         features_of_view=bool(methods.preacts),
     )
+    parallel = distributed.parallel(student, uses_all=methods.head is None)
     step = DistillStep(
-        views, distributed.parallel(student, uses_all=methods.head is None), methods.logit, methods.in_main_stage,
+        views, student_passes(parallel, methods.preacts), methods.logit, methods.in_main_stage,
         methods.weights, teacher_target=True, feature_views=bool(methods.preacts),
     )  # fmt: skip
     return descend(step, student, methods.modules, sizes)
@@ -94,7 +104,7 @@ def descend(step, student, modules, sizes):
     optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
     history = []
     for images, labels, rows in batches(sizes):
-        ((losses, _),) = step(images, labels, rows)
+        losses, _ = step(images, labels, rows)
         total = step.weights.total(losses)
         optimizer.zero_grad()
         total.backward()

@@ -16,7 +16,7 @@ from dataset.batches import Batches
 from helper.errors import RunFault, memory_advice, one_line_errors
 from helper.loop import training
 from helper.loop.metrics import MeanMeter
-from helper.setup import scene as build
+from helper.setup.machine import make_generators
 from helper.step import engine
 from models import build_model
 
@@ -242,7 +242,7 @@ def test_an_image_that_turns_bad_costs_no_step(tmp_path, monkeypatch, capsys, wo
 
 def order_of_last():
     """The image that comes last in the first epoch of seed 3."""
-    return int(torch.randperm(6, generator=build.make_generators(3)["data"])[-1])
+    return int(torch.randperm(6, generator=make_generators(3)["data"])[-1])
 
 
 def test_starting_at_a_step_draws_the_whole_pass(tmp_path):

@@ -77,9 +77,9 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
 
 def test_a_signal_while_it_starts_leaves_nothing(tmp_path):
     def slow_start():
-        from helper.setup import scene as build
+        from helper.setup import scene
 
-        build.make_generators = lambda seed: (Path("started").touch(), time.sleep(60))
+        scene.make_generators = lambda seed: (Path("started").touch(), time.sleep(60))
 
     child = start(
         TEACHER, f"{LONG} --epochs 1", tmp_path, output=tmp_path / "child", prepare=slow_start

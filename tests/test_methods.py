@@ -7,6 +7,7 @@ import signal
 import pytest
 import torch
 from command_line import identical, load, log_lines, metrics, new_run, run, without_clock
+from scenes import scene_of
 
 from augment import PUBLISHED, MixSettings, Pick, mix_modes, pick_criteria
 from dataset.synthetic import synthetic_spec
@@ -17,8 +18,11 @@ from helper.errors import UserError
 from helper.loop.initial_stage import InitialStage
 from helper.loop.state import RunState
 from helper.setup.methods import WithHead, make_methods
-from helper.step.distill import DistillStep, ViewMaker
-from helper.step.networks import freeze
+from helper.setup.optimisation import InitialSettings
+from helper.step.distill import DistillStep
+from helper.step.networks import freeze, student_passes
+from helper.step.views import ViewMaker
+from helper.step.weights import logit_terms
 from models import build_model
 
 CLASSES, SIZE, BATCH = 10, 32, 8
@@ -53,17 +57,16 @@ def build(distill, teacher="resnet14", student="resnet8", *words):
     """(teacher, student, methods)"""
     options = options_for(distill, *words)
     teacher_network, student_network = freeze(network(teacher, 0)), network(student, 1)
-    methods = make_methods(
+    scene = scene_of(
         options,
         teacher=teacher_network,
         student=student_network,
-        pair=f"{teacher}/{student}",
-        spec=SPEC,
-        train_labels=torch.arange(40) % CLASSES,
-        device=torch.device("cpu"),
+        spec=dataclasses.replace(SPEC, name="cifar100"),  # the data set of the published pairs
+        labels=torch.arange(40) % CLASSES,
         generator=torch.Generator().manual_seed(2),
+        names=(teacher, student),
     )
-    return teacher_network, student_network, methods
+    return teacher_network, student_network, make_methods(scene)
 
 
 def batch(count=BATCH, seed=3):
@@ -87,7 +90,7 @@ def make_step(teacher, student, methods, mix_mode=None, *, both=False, n_run=1, 
     )
     return DistillStep(
         views,
-        student,
+        student_passes(student, methods.preacts),
         methods.logit,
         methods.in_main_stage,
         methods.weights,
@@ -104,7 +107,7 @@ def train(step, student, methods, steps, *, lr=0.01, only=None):
     step.start_epoch(20)  # methods that warm up have done so
     history = []
     for _ in range(steps):
-        ((losses, logits),) = step(*batch())
+        losses, logits = step(*batch())
         assert logits.shape == (BATCH, CLASSES)
         wanted = {name: loss for name, loss in losses.items() if only is None or name in only}
         optimizer.zero_grad()
@@ -146,7 +149,7 @@ def test_a_last_batch_of_one_image(name):
     student.train()
     for mix_mode in (None, "cutmix"):
         step = make_step(teacher, student, methods, mix_mode, both=mix_mode is not None)
-        ((losses, _),) = step(*batch(1))
+        losses, _ = step(*batch(1))
         total = step.weights.total(losses)
         total.backward()
         assert torch.isfinite(total), losses
@@ -181,10 +184,7 @@ def test_the_initial_stage_lowers_its_loss_and_touches_nothing_else(name, monkey
         methods.with_initial_stage,
         teacher,
         student,
-        epochs=20,
-        learning_rate=0.002,
-        momentum=0.9,
-        weight_decay=5e-4,
+        settings=InitialSettings(20, 0.002, momentum=0.9, weight_decay=5e-4),
     )
     state = RunState(generators={"data": torch.Generator()})
     history = []
@@ -217,10 +217,7 @@ def test_initial_stages_share_what_they_train(pair):
         methods.with_initial_stage,
         teacher,
         student,
-        epochs=1,
-        learning_rate=0.02,
-        momentum=0.9,
-        weight_decay=0,
+        settings=InitialSettings(1, 0.02, momentum=0.9, weight_decay=0),
     )
     trained = [parameter for group in stage.optimizer.param_groups for parameter in group["params"]]
     assert len(set(trained)) == len(trained)
@@ -249,9 +246,9 @@ def test_any_method_with_any_mix_mode(name, mix_mode):
     n_run = 2 if mix_mode == "cutmix_pick" else 1
     teacher, student, methods = build(name, "resnet8", "resnet8", "--lw_mix", "[1,0.5,1]")
     step = make_step(teacher, student, methods, mix_mode, both=True, n_run=n_run)
-    ((losses, _),) = step(*batch())
+    losses, _ = step(*batch())
     if name in LOGIT:
-        _, clean, view = methods.weights.terms(name)
+        _, clean, view = logit_terms(name)
         labels_of_view = {"cls-view"} if distillers[name].labels_of_view else set()
         assert losses.keys() == {"cls", clean, view, "div-mixCE"} | labels_of_view
     elif name in MAIN:
@@ -262,30 +259,8 @@ def test_any_method_with_any_mix_mode(name, mix_mode):
 def test_features_are_compared_on_the_first_view_unless_both_are_asked_for():
     for both, names in ((False, {"cls", "hint"}), (True, {"cls", "hint", "hint-view"})):
         teacher, student, methods = build("hint", "resnet14", "resnet8", "--lw_mix", "[1,0,1]")
-        ((losses, _),) = make_step(teacher, student, methods, "cutmix", both=both)(*batch())
+        losses, _ = make_step(teacher, student, methods, "cutmix", both=both)(*batch())
         assert losses.keys() == names
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_views_in_turn_have_the_same_losses_and_gradients(name):
-    """One view's backward pass before the other's forward pass."""
-    seen = []
-    for in_turn in (False, True):
-        teacher, student, methods = build(name, "resnet8", "resnet8", "--lw_mix", "[1,0.5,1]")
-        step = make_step(teacher, student.train(), methods, "cutmix", both=True)
-        step.in_turn = in_turn
-        if in_turn and methods.head is None:  # values of an earlier step
-            step.gradients = {p: torch.full_like(p, 7.0) for p in student.parameters()}
-        losses, parts = {}, 0
-        for part, logits in step(*batch()):
-            step.weights.total(part).backward()
-            losses, parts, said = losses | part, parts + 1, logits.detach()
-        assert parts == 1 + (in_turn and name in MAIN)
-        trained = [*student.parameters(), *methods.modules.parameters()]
-        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
-        numbers = {loss: value.detach() for loss, value in losses.items()}
-        seen.append((numbers, said, gradients, dict(student.named_buffers())))
-    torch.testing.assert_close(*seen, rtol=1e-5, atol=1e-6)
 
 
 def test_a_view_that_equals_the_first_gives_equal_losses():
@@ -293,10 +268,8 @@ def test_a_view_that_equals_the_first_gives_equal_losses():
     for name in ("dkd", "nkd", "attention", "pkt"):
         teacher, student, methods = build(name, "resnet14", "resnet8", "--lw_mix", "[1,0,1]")
         student.eval()
-        ((losses, _),) = make_step(teacher, student, methods, "identity", both=True)(*batch())
-        _, clean, view = (
-            methods.weights.terms(name) if name in LOGIT else ("", name, f"{name}-view")
-        )
+        losses, _ = make_step(teacher, student, methods, "identity", both=True)(*batch())
+        _, clean, view = logit_terms(name) if name in LOGIT else ("", name, f"{name}-view")
         torch.testing.assert_close(losses[clean], losses[view], rtol=1e-4, atol=1e-6)
 
 
@@ -311,7 +284,7 @@ def test_mixed_views_use_both_labels():
     seen = []
     step.observers = [lambda images, views: seen.append(views)]
     images, labels, rows = batch()
-    ((losses, _),) = step(images, labels, rows)
+    losses, _ = step(images, labels, rows)
     (views,) = seen
     logits = student(views.view.images)
     own, other = (
@@ -326,12 +299,12 @@ def test_mixed_views_use_both_labels():
 def test_both_kinds_of_features_at_once():
     """attention reads maps after the ReLU; review those before it, the student's on ImageNet alone."""
     teacher, student, methods = build("attention+review")
-    assert (methods.preacts, methods.teacher_preacts) == ([False], [False, True])
+    assert (methods.preacts, methods.teacher_preacts) == ((False,), (False, True))
     methods.feature["review"].preact = True
-    assert methods.preacts == [False, True]
+    assert methods.preacts == (False, True)
     step = make_step(teacher, student, methods)
     student.train()
-    ((losses, _),) = step(*batch())
+    losses, _ = step(*batch())
     assert losses.keys() == {"cls", "attention", "review"}
     assert int(student.bn1.num_batches_tracked) == 1  # the second pass leaves no trace
     alone = build("attention")
@@ -350,7 +323,7 @@ def test_amp_gives_nearly_the_same_losses():
             teacher, student, methods = build(name)
             step = dataclasses.replace(make_step(teacher, student.eval(), methods), amp=amp)
             step.views = dataclasses.replace(step.views, amp=amp)
-            ((losses, _),) = step(*batch())
+            losses, _ = step(*batch())
             assert all(loss.dtype == torch.float32 for loss in losses.values()), name
             values.append(float(step.weights.total(losses).detach()))
         assert values[1] == pytest.approx(values[0], rel=0.15), name
@@ -425,7 +398,7 @@ def test_simkd_is_evaluated_with_the_teachers_classifier():
     features, _ = student(images, is_feat=True)
     vector = methods.head.project(features[-2]).mean((2, 3))  # both last maps are 8x8
     torch.testing.assert_close(network(images), teacher.fc(vector))
-    ((_, logits),) = make_step(teacher, student, methods)(*batch())
+    _, logits = make_step(teacher, student, methods)(*batch())
     torch.testing.assert_close(logits, network(images))
 
 

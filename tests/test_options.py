@@ -10,7 +10,7 @@ from helper.cli.options import parse_student, parse_teacher
 from helper.cli.schedule import EpochSchedule, learning_rate
 from helper.errors import UserError
 from helper.setup.plan import scheme_name
-from helper.setup.scene import loop_settings
+from helper.setup.optimisation import loop_settings
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = json.loads((GOLDEN / "config.json").read_text())

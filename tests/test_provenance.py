@@ -14,7 +14,8 @@ from fast_runs import draw_once  # noqa: F401  (a fixture)
 from dataset import DataRequest, datasets
 from dataset.batches import Batches
 from helper.errors import UserError
-from helper.loop.teacher_check import check_accuracy, recorded_accuracy
+from helper.loop.teacher_check import check_accuracy
+from helper.run.recorded import recorded_accuracy
 from helper.run.provenance import PACKAGES, ROOT, commit, provenance
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
@@ -49,8 +50,8 @@ def test_each_start_is_on_record(teacher):
     folder = new_run(STUDENT, *words, "--epochs 1")
     run(STUDENT, *words, "--epochs 2 --resume_ExpID latest")
     first, second = starts(folder)
-    assert {**first, "time": 0} == {**second, "time": 0}
     assert (ROOT / STUDENT).exists()  # or the commit is looked for in the wrong folder
+    assert {**first, "time": 0} == {**second, "time": 0}
     assert first["teacher_checksum"] == hashlib.sha256(teacher.read_bytes()).hexdigest()[:16]
     assert first["teacher_accuracy"] == load(teacher)["accuracy"]
     assert set(first["packages"]) == set(PACKAGES) and first["device"].startswith("cpu, ")

@@ -1,6 +1,5 @@
 """What is done for speed changes no result: against the classic loop, and each network against itself."""
 
-import copy
 import os
 import subprocess
 import sys
@@ -21,16 +20,19 @@ from distiller_zoo import Setting
 from distiller_zoo.kd import KD
 from helper.cli.flags import PRECISIONS
 from helper.loop.metrics import MeanMeter
-from helper.setup import scene as build
+from helper.loop.training import load_optimizer
+from helper.setup.machine import select_device
 from helper.speed.both_views import BothViews
 from helper.speed.compiled import compile_networks
 from helper.speed.frozen import FrozenCopy, frozen_copy, part_size
-from helper.speed.layout import to_device, wide_on_few_pixels
-from helper.speed.sgd import SGD
+from helper.speed import place
+from helper.speed.layout import wide_on_few_pixels
 from helper.step import networks
-from helper.step.distill import DistillStep, LossWeights, ViewMaker
-from helper.step.networks import freeze
+from helper.step.distill import DistillStep
+from helper.step.networks import freeze, student_passes
 from helper.step.teacher_stats import GROUP_STEPS, TeacherStddev
+from helper.step.views import ViewMaker
+from helper.step.weights import loss_weights
 from models import build_model, model_dict
 
 from scripts.bench.classic_loop import ALPHA, GAMMA, ClassicLoop
@@ -59,13 +61,13 @@ def batch(seed):
     return Normalize(SPEC)(pixels), torch.randint(100, (BATCH,), generator=generator)
 
 
-def fast_step(mode, *, amp=False):
-    """(the step, its student) as train_student.py builds them for KD with weights [1,0,1]."""
-    student = to_device(network("resnet8", 1), torch.device("cpu"), 32)
+def fast_step(mode, *, amp=False, at_once=False):
+    """The step, with its `network`, as train_student.py builds them for KD with weights [1,0,1]."""
+    student = place(network("resnet8", 1), torch.device("cpu"), 32)
     pick = None
     if mode == "cutmix_pick":
         pick = Pick(pick_criteria["teacher_entropy"], BATCH, 4.0)
-    teacher = to_device(freeze(network("wrn_16_1")), torch.device("cpu"), 32)
+    teacher = place(freeze(network("wrn_16_1")), torch.device("cpu"), 32)
     views = ViewMaker(
         frozen_copy(teacher, 32, amp=amp),
         mix_modes[mode](SPEC, MixSettings(n_run=2)),
@@ -73,18 +75,19 @@ def fast_step(mode, *, amp=False):
         pick=pick,
         amp=amp,
     )
-    weights = LossWeights(GAMMA, {"kd": ALPHA}, lw_mix=(1.0, 0.0, 1.0))
-    return DistillStep(
-        views, student, {"kd": KD(Setting())}, {}, weights, teacher_target=True, amp=amp
-    )
+    weights = loss_weights(GAMMA, {"kd": ALPHA}, lw_mix=(1.0, 0.0, 1.0))
+    passes = student_passes(student, amp=amp, both_views=BothViews(student) if at_once else None)
+    step = DistillStep(views, passes, {"kd": KD(Setting())}, {}, weights, teacher_target=True)
+    step.network = student
+    return step
 
 
 def steps(step, count):
     """The losses of some optimisation steps, in numbers."""
-    optimizer = torch.optim.SGD(step.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(step.network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     seen = []
     for seed in range(count):
-        ((losses, _),) = step(*batch(seed), torch.arange(BATCH))
+        losses, _ = step(*batch(seed), torch.arange(BATCH))
         total = step.weights.total(losses)
         optimizer.zero_grad()
         total.backward()
@@ -138,9 +141,7 @@ def test_t_stddev_is_that_of_the_classic_loop(mode, one_thread):
 def test_losses_of_both_views_at_once_are_those_of_the_classic_loop(mode, one_thread):
     (wanted,) = steps(fast_step(mode), 1)
     torch.set_num_threads(2)
-    step = fast_step(mode)
-    step.both_views = BothViews(step.student)
-    (losses,) = steps(step, 1)
+    (losses,) = steps(fast_step(mode, at_once=True), 1)
     assert losses == pytest.approx(wanted, rel=1e-5)
 
 
@@ -188,7 +189,7 @@ def test_frozen_copy_gives_the_same_logits(name):
 def test_wide_convolutions_on_few_pixels_have_the_plain_layout(name, size, count):
     """Which changes neither logits nor gradients; those of vgg13 on 4x4 pixels: 256 to 512, and three of 512 channels."""
     plain, ours = (network(name, img_size=size) for _ in range(2))
-    ours = to_device(ours, torch.device("cpu"), size)
+    ours = place(ours, torch.device("cpu"), size)
     layers = wide_on_few_pixels(ours, size)
     assert len(layers) == count and all(layer.weight.is_contiguous() for layer in layers)
     in_front = {}
@@ -259,14 +260,14 @@ def test_a_state_from_another_device_leaves_the_optimizer_its_kernel():
     def optimizer(fused):
         weight = nn.Parameter(torch.ones(3))
         weight.grad = torch.ones(3)
-        return SGD([weight], lr=0.1, momentum=0.9, fused=fused)
+        return torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=fused)
 
-    for ours, theirs in ((True, None), (None, True)):
-        other, mine = optimizer(theirs), optimizer(ours)
+    for here, there in ((True, None), (None, True)):
+        other, loaded = optimizer(there), optimizer(here)
         other.step()
-        mine.load_state_dict(other.state_dict())
-        assert mine.param_groups[0]["fused"] is ours
-        mine.step()
+        load_optimizer(loaded, other.state_dict())
+        assert loaded.param_groups[0]["fused"] is here
+        loaded.step()
 
 
 def test_frozen_copy_goes_by_the_image_size_and_in_parts():
@@ -371,10 +372,10 @@ def test_compiled_networks(monkeypatch):
 def test_precision(name, monkeypatch):
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
-        build.select_device("cpu", name)
+        select_device("cpu", name)
         assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        build.select_device("cuda", name)
+        select_device("cuda", name)
         assert torch.get_float32_matmul_precision() == ("highest" if name == "default" else name)
         assert torch.backends.cudnn.allow_tf32 is (name != "highest")
     finally:
@@ -452,17 +453,14 @@ def test_a_script_imports_what_it_needs():
     )
 
 
-@pytest.mark.parametrize(
-    "job", ["--distill kd --epochs 1", "--fix_student --utils.ON --utils.check_ce_var --epochs 1"]
-)
-def test_a_run_imports_no_compiler(tmp_path, job):
+def test_a_pass_imports_no_compiler(tmp_path):
     """torch._dynamo, and the symbolic algebra that it works with: 1.5 s and 0.2 GB."""
     torch.save(
         {"model": model_dict["resnet8"](num_classes=3, img_size=16).state_dict()},
         tmp_path / "t.pth",
     )
     words = (
-        f"--path_t {tmp_path}/t.pth --model_t resnet8 --model_s resnet8 {job} --mix_mode cutmix --dataset synthetic --num_classes 3 "
+        f"--path_t {tmp_path}/t.pth --model_t resnet8 --fix_student --utils.ON --utils.check_ce_var --epochs 1 --mix_mode cutmix --dataset synthetic --num_classes 3 "
         f"--img_size 16 --limit_train 8 --limit_test 8 --batch_size 4 --lw_mix [1,0,1] "
         "--t_output_as_target_for_input_mix"
     )
@@ -471,31 +469,6 @@ def test_a_run_imports_no_compiler(tmp_path, job):
         "print({'torch._dynamo', 'sympy'} & set(sys.modules))"
     )
     assert in_new_process(code, tmp_path).splitlines()[-1] == "set()"
-
-
-def test_our_sgd_is_pytorchs():
-    """To the bit, over decaying rates, and their states are exchangeable."""
-    networks = [nn.Linear(5, 4), nn.Linear(5, 4)]
-    networks[1].load_state_dict(networks[0].state_dict())
-    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
-    ours, theirs = (
-        sgd(n.parameters(), **settings) for sgd, n in zip((SGD, torch.optim.SGD), networks)
-    )
-    for step in range(6):
-        images = torch.randn(8, 5)
-        for network, optimizer in zip(networks, (ours, theirs)):
-            optimizer.param_groups[0]["lr"] = 0.1 / (step + 1)
-            optimizer.zero_grad()
-            network(images).square().sum().backward()
-            optimizer.step()
-        assert torch.equal(networks[0].weight, networks[1].weight)
-        if step == 2:
-            states = copy.deepcopy((theirs.state_dict(), ours.state_dict()))
-            ours, theirs = (
-                sgd(n.parameters(), lr=1) for sgd, n in zip((SGD, torch.optim.SGD), networks)
-            )
-            ours.load_state_dict(states[0])
-            theirs.load_state_dict(states[1])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the settings are those of glibc")

@@ -25,8 +25,10 @@ from dataset.batches import Normalize
 from distiller_zoo import Setting
 from distiller_zoo.kd import KD
 from helper.loop.training import describe_terms
-from helper.step.distill import DistillStep, LossWeights, ViewMaker
-from helper.step.networks import freeze
+from helper.step.distill import DistillStep
+from helper.step.networks import freeze, student_passes
+from helper.step.views import ViewMaker
+from helper.step.weights import loss_weights
 from models import model_dict
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -130,31 +132,32 @@ def build_step(options, recorded_steps):
     views = ViewMaker(
         teacher, augment, None, pick=pick, student=student, teacher_sees_view=teacher_target
     )
-    weights = LossWeights(0.1, {"kd": 0.9}, lw_mix=None if lw_mix is None else tuple(lw_mix))
-    return DistillStep(
-        views, student, {"kd": KD(Setting())}, {}, weights, teacher_target=teacher_target
-    )
+    weights = loss_weights(0.1, {"kd": 0.9}, lw_mix=None if lw_mix is None else tuple(lw_mix))
+    passes, kd = student_passes(student), {"kd": KD(Setting())}
+    step = DistillStep(views, passes, kd, {}, weights, teacher_target=teacher_target)
+    step.network = student
+    return step
 
 
 def original_extra_passes(name, step, seen_images):
     """Forward passes of the original that ours saves; they touch BatchNorm's running sums and nothing else."""
     if CASES[name]["options"].get("lw_mix") == [1.0, 1.0, 1.0]:
         with torch.no_grad():
-            step.student(seen_images)
+            step.network(seen_images)
 
 
 def in_order_of_the_original(step, images, pool, view):
     """Passes that scored a pool in training mode came between the two views' passes: redo all three."""
     with torch.no_grad():
         for seen in (images, pool, view):
-            step.student(seen)
+            step.network(seen)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_three_steps_follow_the_original(name):
     golden = CASES[name]["f64_models"]["steps"]
     step = build_step(CASES[name]["options"], golden)
-    optimizer = torch.optim.SGD(step.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(step.network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     scores_with_student = CASES[name]["options"].get("cutmix_pick_criterion") in (
         "student_entropy",
         "kld",
@@ -163,10 +166,10 @@ def test_three_steps_follow_the_original(name):
     step.observers = (lambda images, views: seen.update(images=images, view=views.view),)
     for number, expected in zip(STEPS, golden):
         images, labels = batch(number)
-        before = {key: value.clone() for key, value in step.student.state_dict().items()}
+        before = {key: value.clone() for key, value in step.network.state_dict().items()}
         if scores_with_student:
             pool = watch_pool(step)
-        ((losses, _),) = step(images, labels, torch.arange(8))
+        losses, _ = step(images, labels, torch.arange(8))
         total = step.weights.total(losses)
         optimizer.zero_grad()
         total.backward()
@@ -174,14 +177,14 @@ def test_three_steps_follow_the_original(name):
             running = {
                 key: value for key, value in before.items() if "running" in key or "batches" in key
             }
-            step.student.load_state_dict({**step.student.state_dict(), **running})
+            step.network.load_state_dict({**step.network.state_dict(), **running})
             in_order_of_the_original(step, images, pool[0], seen["view"].images)
         elif seen["view"] is not None:
             original_extra_passes(name, step, seen["view"].images)
         optimizer.step()
         check_step(name, number, expected, step, losses, total, seen["view"])
     images, _ = batch(3)
-    eval_logits = step.student.eval()(images)
+    eval_logits = step.network.eval()(images)
     expected = ARRAYS[f"{name}/final_eval_logits_batch3"]
     assert np.abs(eval_logits.detach().numpy() - expected).max() <= 3e-6 * np.abs(expected).max()
     teacher_norm = step.views.teacher.network.bn1
@@ -206,7 +209,7 @@ def check_step(name, number, expected, step, losses, total, view):
     def close(value, reference, tolerance=3e-6):
         assert float(value) == pytest.approx(reference, rel=tolerance, abs=tolerance), name
 
-    student = step.student.network
+    student = step.network.network
     close(total.detach(), expected["total_loss"])
     printed = describe_terms(
         step.weights, {key: float(value.detach()) for key, value in losses.items()}
@@ -240,23 +243,23 @@ def test_float32_losses_follow_the_original(name):
     expected = CASES[name]["f32"]
     golden = CASES[name]["f64_models"]["steps"]
     step = build_step(CASES[name]["options"], golden)
-    step.student.network.float()
+    step.network.network.float()
     step.views.teacher.network.float()
     InDouble.forward, forward = (lambda self, images: self.network(images)), InDouble.forward
     try:
         optimizer = torch.optim.SGD(
-            step.student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4
+            step.network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4
         )
         for number, total_loss, norm in zip(
             STEPS, expected["total_loss"], expected["param_sq_norm"]
         ):
-            ((losses, _),) = step(*batch(number), torch.arange(8))
+            losses, _ = step(*batch(number), torch.arange(8))
             total = step.weights.total(losses)
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
             assert float(total.detach()) == pytest.approx(total_loss, rel=2e-5)
-            squares = sum(p.detach().double().square().sum() for p in step.student.parameters())
+            squares = sum(p.detach().double().square().sum() for p in step.network.parameters())
             assert float(squares) == pytest.approx(norm, rel=1e-6)
     finally:
         InDouble.forward = forward

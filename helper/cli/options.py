@@ -1,23 +1,50 @@
 """From the command line to a checked options object: defaults that depend on others, rules between flags.
 
-The options object stops at the entry scripts and builders: nothing hangs state on it.
+`options.facts` holds what follows from the options, worked out once. Nothing else is hung on the options.
 """
 
-import argparse
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from augment import mix_modes, parse, pick_criteria, picks, spell_chain, with_flags
 from dataset import DataRequest, DatasetSpec, datasets
 from helper.cli.flags import student_parser, teacher_parser
+from helper.cli.methods import check_methods
 from helper.cli.plugins import Plugin, load_plugins
 from helper.cli.schedule import EpochSchedule
+from helper.cli.parser import Options
 from helper.errors import UserError
-from helper.setup.methods import check_methods
 
 
-def data_request(options: argparse.Namespace) -> DataRequest:
+@dataclass(frozen=True)
+class Facts:
+    """What follows from the options of a command."""
+
+    lam_ceiling: Callable[[int], float]
+    lam_floor: Callable[[int], float]
+    """Epoch, counted from 1 -> bound of cutmix's lam."""
+    weight_decay: Callable[[int], float]
+    """Epoch -> weight decay."""
+    has_view: bool = False
+    """Whether there is a second view: --lw_mix is given."""
+    picks: bool = False
+    """Whether the second view is picked from a pool."""
+    checks: frozenset[str] = frozenset()
+    """Which statistics of the teacher are asked for: "v1" (T. stddev), "v2", "v3"."""
+    needs_student: bool = True
+    """False for a T. stddev pass that runs no student."""
+    student_weights: tuple[str, str] | None = None
+    """(flag, path) of the weights that the student starts from."""
+
+    @property
+    def measures_rows(self) -> bool:
+        """Whether T. stddev alone is asked for, of views that are not picked: sums over rows."""
+        return self.checks == {"v1"} and not self.picks
+
+
+def data_request(options: Options) -> DataRequest:
     return DataRequest(
         root=Path(options.data_root),
         limit_train=options.limit_train,
@@ -33,7 +60,7 @@ def data_request(options: argparse.Namespace) -> DataRequest:
     )
 
 
-def finish_common(options: argparse.Namespace, model_name: str) -> None:
+def finish_common(options: Options, model_name: str) -> None:
     """Fill in what depends on other options."""
     if Path(options.project_name).name != options.project_name:
         raise UserError(
@@ -58,11 +85,9 @@ def finish_common(options: argparse.Namespace, model_name: str) -> None:
     options.seed_is_drawn = options.seed is None
     if options.seed_is_drawn:
         options.seed = secrets.randbelow(2**31)
-    schedule_bounds(options)
-    weight_decay_schedule(options)
 
 
-def check_data_options(options: argparse.Namespace, spec: DatasetSpec) -> None:
+def check_data_options(options: Options, spec: DatasetSpec) -> None:
     """UserError for an option of some data sets with another one; fills in the defaults of --num_classes and --img_size."""
     is_folder, is_synthetic = (options.dataset == name for name in ("folder", "synthetic"))
     if options.num_classes not in (None, spec.num_classes):
@@ -87,13 +112,13 @@ def check_data_options(options: argparse.Namespace, spec: DatasetSpec) -> None:
     options.img_size = spec.img_size if is_folder or is_synthetic else options.img_size or 32
 
 
-def note_plugins(options: argparse.Namespace, plugins: Sequence[Plugin]) -> None:
+def note_plugins(options: Options, plugins: Sequence[Plugin]) -> None:
     """The options hold the plugins' paths and checksums, which a resumed run compares."""
     options.plugin = [plugin.path for plugin in plugins]
     options.plugin_sha256 = [plugin.sha256 for plugin in plugins]
 
 
-def parse_teacher(argv: Sequence[str]) -> argparse.Namespace:
+def parse_teacher(argv: Sequence[str]) -> Options:
     """Options of train_teacher.py. Raises UserError, or exits with status 2, on bad input."""
     plugins = load_plugins(argv)
     options = teacher_parser().parse(argv)
@@ -103,10 +128,11 @@ def parse_teacher(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError("--resume and --resume_ExpID both name a run to resume: give one")
     settle_mix_mode(options)
     options.project_name = options.project_name or f"teacher__{options.model}__{options.dataset}"
+    options.facts = Facts(*schedules(options))
     return options
 
 
-def parse_student(argv: Sequence[str]) -> argparse.Namespace:
+def parse_student(argv: Sequence[str]) -> Options:
     """Options of train_student.py. Raises UserError, or exits with status 2, on bad input."""
     plugins = load_plugins(argv)
     options = student_parser().parse(argv)
@@ -117,11 +143,12 @@ def parse_student(argv: Sequence[str]) -> argparse.Namespace:
     if not options.project_name:
         scheme = options.mix_mode if options.lw_mix else "nomix"
         options.project_name = f"{options.distill}__{options.model_s}__{options.dataset}__{scheme}"
+    options.facts = student_facts(options)
     check_student(options)
     return options
 
 
-def settle_mix_mode(options: argparse.Namespace) -> None:
+def settle_mix_mode(options: Options) -> None:
     """Let --mix_mode and the older flags say the same thing. UserError where they contradict each other.
 
     A lone name, such as cutmix_pick, keeps its flags beside it; else they become keys of the stages.
@@ -143,26 +170,26 @@ def settle_mix_mode(options: argparse.Namespace) -> None:
         options.cutmix_pick_criterion = options.cutmix_pick_criterion or "kld"
 
 
-def check_student(options: argparse.Namespace) -> None:
+def check_student(options: Options) -> None:
     """The rules between flags."""
-    checks = checks_of(options)
+    facts = options.facts
     check_methods(options)
     if options.lw_mix and not options.mix_mode:
         raise UserError(
             f"--lw_mix is given but --mix_mode is missing. Choices: {', '.join(mix_modes)}"
         )
-    if options.fix_student and not checks:
+    if options.fix_student and not facts.checks:
         raise UserError(
             "--fix_student trains nothing; it goes with --utils.check_ce_var (or _v2, _v3)"
         )
-    if "v3" in checks and not options.fix_student:
+    if "v3" in facts.checks and not options.fix_student:
         raise UserError(
             "--utils.check_ce_var_v3 compares with a finished student: "
             "give --fix_student and --finetune_student FILE"
         )
-    if options.fix_student and needs_student(options) and not student_weights(options):
+    if options.fix_student and facts.needs_student and not facts.student_weights:
         criterion = f"--cutmix_pick_criterion {options.cutmix_pick_criterion}"
-        why = "--utils.check_ce_var_v3" if "v3" in checks else criterion
+        why = "--utils.check_ce_var_v3" if "v3" in facts.checks else criterion
         raise UserError(f"{why} needs a trained student: give --finetune_student FILE")
     if options.feature_views == "both" and not options.lw_mix:
         raise UserError("--feature_views both needs a second view: give --lw_mix and --mix_mode")
@@ -170,8 +197,31 @@ def check_student(options: argparse.Namespace) -> None:
         raise UserError("--resume_student and --resume_ExpID both name a run to resume: give one")
 
 
-def schedule_bounds(options: argparse.Namespace) -> tuple[EpochSchedule, EpochSchedule]:
-    """(ceiling, floor) of lam. UserError where a value is no share."""
+def student_facts(options: Options) -> Facts:
+    """UserError where a schedule is none."""
+    names = {
+        "v1": "utils.check_ce_var",
+        "v2": "utils.check_ce_var_v2",
+        "v3": "utils.check_ce_var_v3",
+    }
+    checks = frozenset(version for version, name in names.items() if getattr(options, name))
+    has_pick = options.lw_mix is not None and picks(options.mix_mode)
+    picks_by_student = has_pick and pick_criteria[options.cutmix_pick_criterion].needs_student
+    files = [
+        (f"--{flag}", getattr(options, flag)) for flag in ("finetune_student", "model_s_pretrained")
+    ]
+    return Facts(
+        *schedules(options),
+        has_view=options.lw_mix is not None,
+        picks=has_pick,
+        checks=checks,
+        needs_student=not options.fix_student or "v3" in checks or picks_by_student,
+        student_weights=next((given for given in files if given[1]), None),
+    )
+
+
+def schedules(options: Options) -> tuple[Callable[[int], float], ...]:
+    """Ceiling and floor of lam, and the weight decay, by epoch. UserError where a bound is no share."""
     ceiling = EpochSchedule.parse("--ceiling_ratio_schedule", options.ceiling_ratio_schedule, 1.0)
     floor = EpochSchedule.parse("--floor_ratio_schedule", options.floor_ratio_schedule, 0.0)
     for flag, schedule in (
@@ -186,36 +236,6 @@ def schedule_bounds(options: argparse.Namespace) -> tuple[EpochSchedule, EpochSc
             raise UserError(
                 f"--floor_ratio_schedule lies above --ceiling_ratio_schedule from epoch {epoch}"
             )
-    return ceiling, floor
-
-
-def weight_decay_schedule(options: argparse.Namespace) -> EpochSchedule:
-    """Weight decay by epoch; --weight_decay where the schedule says nothing."""
-    text = options.weight_decay_schedule or ""
-    return EpochSchedule.parse("--weight_decay_schedule", text, options.weight_decay)
-
-
-def checks_of(options: argparse.Namespace) -> set[str]:
-    """Which statistics of the teacher are asked for: "v1" (T. stddev), "v2", "v3"."""
-    names = {
-        "v1": "utils.check_ce_var",
-        "v2": "utils.check_ce_var_v2",
-        "v3": "utils.check_ce_var_v3",
-    }
-    return {version for version, name in names.items() if getattr(options, name)}
-
-
-def needs_student(options: argparse.Namespace) -> bool:
-    """Whether a T. stddev pass has to run a student."""
-    needs_scores = bool(options.lw_mix) and picks(options.mix_mode)
-    return "v3" in checks_of(options) or (
-        needs_scores and pick_criteria[options.cutmix_pick_criterion].needs_student
-    )
-
-
-def student_weights(options: argparse.Namespace) -> tuple[str, str] | None:
-    """(flag, path) of the weights that the student starts from."""
-    for flag in ("finetune_student", "model_s_pretrained"):
-        if getattr(options, flag):
-            return f"--{flag}", getattr(options, flag)
-    return None
+    decay = options.weight_decay_schedule or ""
+    weight_decay = EpochSchedule.parse("--weight_decay_schedule", decay, options.weight_decay)
+    return ceiling.at, floor.at, weight_decay.at

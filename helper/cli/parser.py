@@ -19,6 +19,12 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=38, width=110)
 
 
+class Options(argparse.Namespace):
+    """The options of a command. `facts` follows from them, and is not listed among them by `vars`."""
+
+    __slots__ = ("facts",)
+
+
 class OptionParser(argparse.ArgumentParser):
     """argparse with one-line errors, and flags that may be shortened wherever that was unambiguous before.
 
@@ -63,7 +69,7 @@ class OptionParser(argparse.ArgumentParser):
             f"unknown option {flag}. The nearest one is {folded[nearest[0]]} (--help lists all)"
         )
 
-    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+    def parse(self, argv: Sequence[str]) -> Options:
         """Like parse_args, with abbreviations and one-line errors."""
         expanded = []
         for word in argv:
@@ -73,7 +79,7 @@ class OptionParser(argparse.ArgumentParser):
                 if flag.startswith("--") and len(flag) > 2
                 else word
             )
-        options, rest = self.parse_known_args(expanded)
+        options, rest = self.parse_known_args(expanded, Options())
         if rest and rest[0].startswith("-"):
             self.unknown_flag(rest[0])
         if rest:

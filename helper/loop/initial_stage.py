@@ -12,7 +12,7 @@ from helper.loop.state import saved_if_stopped
 from helper.loop.training import TrainingState, progress_bar
 from helper.processes import distributed
 from helper.run.folder import RunFolder
-from helper.speed.sgd import SGD
+from helper.setup.optimisation import InitialSettings
 from helper.step.networks import outputs_of
 
 
@@ -25,14 +25,10 @@ class InitialStage:
         teacher: nn.Module,
         student: nn.Module,
         *,
-        epochs: int,
-        learning_rate: float,
-        momentum: float,
-        weight_decay: float,
-        amp: bool = False,
+        settings: InitialSettings,
     ) -> None:
-        self.methods, self.teacher, self.student, self.amp = methods, teacher, student, amp
-        self.epochs, self.done = epochs, 0
+        self.methods, self.teacher, self.student = methods, teacher, student
+        self.amp, self.epochs, self.done = settings.amp, settings.epochs, 0
         self.trained, rates = [], {}
         for method in methods.values():
             modules = method.initial_modules(student)
@@ -40,13 +36,15 @@ class InitialStage:
             for parameter in nn.ModuleList(
                 modules
             ).parameters():  # two methods may train the same ones
-                rate = min(learning_rate, method.initial_learning_rate)
+                rate = min(settings.learning_rate, method.initial_learning_rate)
                 rates[parameter] = min(rate, rates.get(parameter, rate))
         groups = [
             {"params": [p for p in rates if rates[p] == rate], "lr": rate}
             for rate in sorted(set(rates.values()))
         ]
-        self.optimizer = SGD(groups, momentum=momentum, weight_decay=weight_decay)
+        self.optimizer = torch.optim.SGD(
+            groups, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
         self.trains_student = any(parameter in rates for parameter in student.parameters())
         self.preacts = sorted(
             {kind for method in methods.values() for kind in (method.preact, method.teacher_preact)}

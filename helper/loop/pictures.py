@@ -7,7 +7,7 @@ import torch
 from dataset.batches import normalize_for
 from dataset.spec import DatasetSpec
 from helper.run.folder import RunFolder
-from helper.step.distill import TwoViews
+from helper.step.views import TwoViews
 
 
 @dataclass

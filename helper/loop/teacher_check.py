@@ -1,7 +1,6 @@
 """Is the teacher what its checkpoint says it is? A wrong one trains students without complaint, and costs days."""
 
 import math
-from typing import Any
 
 from torch import nn
 
@@ -10,18 +9,6 @@ from helper.errors import UserError
 from helper.loop.metrics import Evaluation, evaluate
 
 ALLOWED_POINTS, ALLOWED_ERRORS = 2.0, 4.0
-
-
-def recorded_accuracy(checkpoint: dict[str, Any]) -> float | None:
-    """Top-1 in percent as the checkpoint has it ("accuracy", "best_acc"; a share, 0..1, too); None if it has none."""
-    for key in ("accuracy", "best_acc"):
-        try:
-            accuracy = float(checkpoint[key])
-        except (KeyError, TypeError, ValueError, RuntimeError):
-            continue
-        if 0 < accuracy <= 100:
-            return accuracy if accuracy > 1 else 100 * accuracy
-    return None
 
 
 def check_accuracy(

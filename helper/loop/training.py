@@ -19,7 +19,9 @@ from helper.loop.state import RunState, saved_if_stopped
 from helper.processes import distributed
 from helper.run.checkpoint import load_weights
 from helper.run.folder import RunFolder
-from helper.step.distill import LossWeights, Step
+from helper.setup.optimisation import LoopSettings
+from helper.step.distill import Step
+from helper.step.weights import LossWeights
 
 BOARD_NAMES = {
     "acc1": "test/acc1",
@@ -30,20 +32,6 @@ BOARD_NAMES = {
     "dev_loss": "dev/loss",
 }
 """TensorBoard's names of what metrics.jsonl calls so."""
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How long, at what rate, and how often to say so."""
-
-    epochs: int
-    learning_rate: Callable[[int], float]
-    """Of the epoch, counted from 1."""
-    weight_decay: Callable[[int], float]
-    print_interval: int = 100
-    tb_freq: int = 500
-    save_freq: int = -1
-    amp: bool = False
 
 
 @dataclass(kw_only=True)
@@ -94,7 +82,7 @@ class TrainingState(RunState):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """All but the weights of the model, which are in it already."""
         super().load_state_dict(state)
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.best_acc1, self.best_epoch = state["best_acc1"], state["best_epoch"]
         self.best_score, self.accuracy = state["best_score"], state["accuracy"]
 
@@ -108,6 +96,13 @@ class TrainingState(RunState):
                 f"{flag} {path} holds weights alone; only a run's weights/ckpt.pth can be resumed"
             )
         super().restore(checkpoint, flag=flag, path=path)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Rates and momenta; whether one kernel updates all depends on this device, not on the file's."""
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        group["fused"] = optimizer.defaults["fused"]
 
 
 def progress_bar(state: RunState, batches: AnyBatches, title: str) -> tqdm:
@@ -234,16 +229,12 @@ def train_epoch(
     for index, (images, labels, rows) in bar:
         timer.data_ready()
         state.optimizer.zero_grad(set_to_none=True)
-        losses, total = {}, 0.0
-        for part, said in step(images, labels, rows):
-            loss = step.weights.total(part)
-            loss.backward()
-            losses |= part
-            total += loss.detach()
-            logits = said.detach()
+        losses, logits = step(images, labels, rows)
+        total = step.weights.total(losses)
+        total.backward()
         distributed.average_gradients(step.replicated)
         state.optimizer.step()
-        acc1, acc5 = correct_topk(logits, labels) * (100 / len(labels))
+        acc1, acc5 = correct_topk(logits.detach(), labels) * (100 / len(labels))
         state.meter.update({"loss": total, "acc1": acc1, "acc5": acc5, **losses}, len(labels))
         timer.step_done()
         total_step = (epoch - 1) * len(train) + index
@@ -278,21 +269,12 @@ def describe_terms(weights: LossWeights, losses: dict[str, float]) -> str:
 
     A logit distiller's terms have their factors within its loss, which follows them with its own.
     """
-    shown = {"cls": (weights.gamma, losses["cls"])}
-    for number, (name, alpha) in enumerate(weights.logit.items()):
-        whole, *parts = weights.terms(name)
-        if number == 0:
-            parts.insert(1, "div-mixCE")
-        inner = {part: weights.factors(part)[1] for part in parts if part in losses}
-        shown |= {part: (factor, losses[part]) for part, factor in inner.items()}
-        of_parts = sum(factor * losses[part] for part, factor in inner.items())
-        shown[whole] = (alpha, losses.get(whole, of_parts))
-    for name in losses:
-        if name.split("-")[0] in weights.feature:
-            shown[name] = (weights.of(name), losses[name])
-    return " ".join(
-        f"loss_{name}(*{factor}) {value:.6f}" for name, (factor, value) in shown.items()
-    )
+    shown = []
+    for term in weights.shown:
+        parts = [share * losses[name] for name, share in term.parts.items() if name in losses]
+        if parts:
+            shown.append(f"loss_{term.title}(*{term.factor}) {sum(parts):.6f}")
+    return " ".join(shown)
 
 
 class StepTimer:

@@ -1,13 +1,11 @@
 """From `--distill A+B -a W -b W` to distillers and their weights."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from dataset import DatasetSpec
 from distiller_zoo import (
     Distiller,
     FeatureDistiller,
@@ -17,54 +15,14 @@ from distiller_zoo import (
     distillers,
     parse_methods,
 )
-from helper.errors import UserError
+from helper.cli.methods import as_list, logit_and_feature_names
 from helper.registry import Value, spell
-from helper.step.distill import LossWeights
+from helper.setup.scene import Scene
 from helper.step.networks import feature_shapes
+from helper.step.weights import LossWeights, loss_weights
 
-OF_SETTING = ("kd_S", "kd_T", "hint_layer", "feat_dim", "mode", "nce_k", "nce_t", "nce_m")
+SETTING_OPTIONS = ("kd_S", "kd_T", "hint_layer", "feat_dim", "mode", "nce_k", "nce_t", "nce_m")
 """Options that `Setting` hands to the distillers as they are."""
-
-
-def logit_and_feature_names(options: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """The names in --distill by kind. With an --alpha but no logit distiller, kd is one, as in CRD's commands."""
-    names = list(parse_methods(options.distill))
-    feature = [name for name in names if issubclass(distillers[name], FeatureDistiller)]
-    logit = [name for name in names if name not in feature]
-    if not logit and options.alpha is not None and any(as_list(options.alpha)):
-        logit = ["kd"]
-    return logit, feature
-
-
-def as_list(weights: float | Sequence[float] | None) -> list[float]:
-    if weights is None:
-        return []
-    return [weights] if isinstance(weights, (int, float)) else list(weights)
-
-
-def check_methods(options: argparse.Namespace) -> None:
-    """UserError unless the weights go with the distillers."""
-    logit, feature = logit_and_feature_names(options)
-    given = parse_methods(options.distill)
-    for flag, weights, all_names in (
-        ("--alpha", as_list(options.alpha), logit),
-        ("--beta", as_list(options.beta), feature),
-    ):
-        names = [name for name in all_names if "weight" not in given.get(name, {})]
-        if weights and all_names and not names:
-            raise UserError(
-                f"{flag} and --distill {options.distill} both give the weight of "
-                f"{', '.join(all_names)}: give one"
-            )
-        if len(weights) > 1 and len(weights) != len(names):
-            raise UserError(
-                f"{flag} has {len(weights)} weights, --distill {options.distill} takes {len(names)}"
-                + (f": for {', '.join(names)}" if names else "")
-            )
-        if len(weights) == 1 and len(names) > 1:
-            raise UserError(
-                f"{flag} {weights[0]:g} is one weight for {', '.join(names)}: give {len(names)}, as W,W"
-            )
 
 
 @dataclass
@@ -73,7 +31,15 @@ class Methods:
 
     logit: dict[str, LogitDistiller]
     feature: dict[str, FeatureDistiller]
-    weights: LossWeights
+    gamma: float
+    alpha: dict[str, float]
+    beta: dict[str, float]
+    """The weights of the labels' cross-entropy, of each logit and of each feature distiller."""
+    lw_mix: tuple[float, float, float] | None
+
+    @property
+    def weights(self) -> LossWeights:
+        return loss_weights(self.gamma, self.alpha, self.beta, lw_mix=self.lw_mix)
 
     @property
     def modules(self) -> nn.ModuleDict:
@@ -86,7 +52,7 @@ class Methods:
         return {
             name: method
             for name, method in self.feature.items()
-            if method.in_main_stage and self.weights.feature[name]
+            if method.in_main_stage and self.beta[name]
         }
 
     @property
@@ -94,14 +60,14 @@ class Methods:
         return {name: method for name, method in self.feature.items() if method.has_initial_stage}
 
     @property
-    def preacts(self) -> list[bool]:
+    def preacts(self) -> tuple[bool, ...]:
         """Which features of the student the main stage reads."""
-        return sorted({method.preact for method in self.in_main_stage.values()})
+        return tuple(sorted({method.preact for method in self.in_main_stage.values()}))
 
     @property
-    def teacher_preacts(self) -> list[bool]:
+    def teacher_preacts(self) -> tuple[bool, ...]:
         """Which features of the teacher it reads."""
-        return sorted({method.teacher_preact for method in self.in_main_stage.values()})
+        return tuple(sorted({method.teacher_preact for method in self.in_main_stage.values()}))
 
     @property
     def head(self) -> FeatureDistiller | None:
@@ -117,12 +83,11 @@ class Methods:
         """One line for each: the weight and all keys as --distill takes them, and what else is known of it."""
         lines = []
         for name, method in (self.logit | self.feature).items():
-            weight = (self.weights.logit | self.weights.feature)[name]
+            weight = (self.alpha | self.beta)[name]
             keys = ",".join(filter(None, [f"weight={spell(weight)}", method.spell()]))
             stage = "" if getattr(method, "in_main_stage", True) else "in the initial stage alone"
-            lines.append(
-                ", ".join(filter(None, [f"method {name}:{keys}", stage, method.describe()]))
-            )
+            parts = [f"method {name}:{keys}", stage, method.describe()]
+            lines.append(", ".join(filter(None, parts)))
         return lines
 
 
@@ -139,43 +104,33 @@ class WithHead(nn.Module):
         return self.head.replace_head(Outputs(logits, features)).logits
 
 
-def make_methods(
-    options: argparse.Namespace,
-    *,
-    teacher: nn.Module,
-    student: nn.Module,
-    pair: str,
-    spec: DatasetSpec,
-    train_labels: torch.Tensor,
-    device: torch.device,
-    generator: torch.Generator,
-) -> Methods:
-    """The distillers of --distill with their weights; what the command line leaves open is as published.
+def make_methods(scene: Scene) -> Methods:
+    """The distillers of --distill with their weights; settings that the command line leaves open are the published ones.
 
-    pair: "teacher/student", the networks' names. train_labels: (N,). The generator, on the CPU, gives the initial
-    weights, and draws for the distillers while training. UserError where a distiller cannot work for this pair.
+    The scene's generator "methods" gives the initial weights, and draws for the distillers while training. UserError
+    where a distiller cannot work for this pair of networks.
     """
+    options, spec, generator = scene.options, scene.spec, scene.generators["methods"]
     logit_names, feature_names = logit_and_feature_names(options)
     given = parse_methods(options.distill)
+    teacher, student = scene.teacher.network, scene.student
     setting = Setting(
         student_shapes=feature_shapes(student, spec.img_size) if feature_names else (),
         teacher_shapes=feature_shapes(teacher, spec.img_size) if feature_names else (),
         num_classes=spec.num_classes,
-        train_labels=train_labels.cpu(),
+        train_labels=scene.splits.train.served_labels.cpu(),
+        pair=scene.pair,
         dataset=spec.name,
-        pair=pair,
-        teacher_classifier=[
-            module for module in teacher.modules() if isinstance(module, nn.Linear)
-        ][-1],
+        teacher_classifier=[m for m in teacher.modules() if isinstance(m, nn.Linear)][-1],
         generator=generator,
-        **{name: getattr(options, name) for name in OF_SETTING},
+        **{name: getattr(options, name) for name in SETTING_OPTIONS},
     )
-    # PyTorch's layers draw their weights from the global generator: seeded from ours within, and put back after.
+    # PyTorch's layers draw their weights from the global generator: it is seeded within, and put back after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         built = {
             name: distillers[name](setting, **given.get(name, {})).to(
-                device=device, memory_format=torch.channels_last
+                device=scene.device, memory_format=torch.channels_last
             )
             for name in logit_names + feature_names
         }
@@ -185,12 +140,10 @@ def make_methods(
     return Methods(
         logit={name: built[name] for name in logit_names},
         feature={name: built[name] for name in feature_names},
-        weights=LossWeights(
-            gamma,
-            weights_for(logit_names, built, given, as_list(options.alpha)),
-            weights_for(feature_names, built, given, as_list(options.beta)),
-            options.lw_mix,
-        ),
+        gamma=gamma,
+        alpha=weights_for(logit_names, built, given, as_list(options.alpha)),
+        beta=weights_for(feature_names, built, given, as_list(options.beta)),
+        lw_mix=options.lw_mix,
     )
 
 

@@ -1,6 +1,6 @@
 """What a run is about to do, in words: the first lines of log.txt, and what --dry_run prints."""
 
-import argparse
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,15 +8,16 @@ from torch import nn
 
 from augment import picks
 from dataset import Dataset, DatasetSpec
-from helper.cli.options import checks_of, needs_student, student_weights
+from helper.cli.methods import as_list
+from helper.cli.parser import Options
 from helper.processes import distributed
-from helper.setup.methods import Methods, as_list
-from helper.setup.scene import Splits
+from helper.setup.batches import Splits
+from helper.setup.methods import Methods
 from helper.step.teacher_stats import GROUP_STEPS
 from models.model_info import count_flops, count_parameters
 
 
-def scheme_name(options: argparse.Namespace) -> str:
+def scheme_name(options: Options) -> str:
     """The second view in a few words."""
     if options.lw_mix is None:
         return "none"
@@ -24,7 +25,7 @@ def scheme_name(options: argparse.Namespace) -> str:
     return options.mix_mode + (f" by {options.cutmix_pick_criterion}" if unsaid else "")
 
 
-def describe_machine(device: torch.device, options: argparse.Namespace, *, is_resumed: bool) -> str:
+def describe_machine(device: torch.device, options: Options, *, is_resumed: bool) -> str:
     """Device, versions, precision, and where the random draws come from."""
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
@@ -71,16 +72,21 @@ def warn_of_other_data(checkpoint_says: dict[str, Any], spec: DatasetSpec) -> li
     ]
 
 
-def describe_student_job(
-    options: argparse.Namespace, scheme: str, methods: Methods | None
-) -> list[str]:
+def describe_teacher_job(options: Options, target: Path) -> str:
+    return (
+        f"{options.epochs} epochs at learning rate {options.learning_rate:g}, "
+        f"trained on {options.mix_mode or 'plain'} batches; weights go to {target}"
+    )
+
+
+def describe_student_job(options: Options, scheme: str, methods: Methods | None) -> list[str]:
     """What will be done. `methods` None: a T. stddev pass."""
     draw = f", one draw per {options.mix_draw}" if options.lw_mix else ""
     if methods is None:
         return [f"measuring the teacher: {options.epochs} epochs, second view: {scheme}{draw}"]
     measured = (
         ["the teacher's statistics are logged while the student trains"]
-        if checks_of(options)
+        if options.facts.checks
         else []
     )
     initial = methods.with_initial_stage
@@ -97,10 +103,10 @@ def describe_student_job(
     ]
 
 
-def describe_loss(options: argparse.Namespace, methods: Methods) -> str:
+def describe_loss(options: Options, methods: Methods) -> str:
     """The loss as a formula, such as "0.1 CE(x) + 0.9 (1 kd(x) + 0 CE(x') + 1 kd(x', teacher(x'))) + 0.8 crd(x)"."""
-    terms = [f"{methods.weights.gamma:g} CE(x)"]
-    for number, (name, alpha) in enumerate(methods.weights.logit.items()):
+    terms = [f"{methods.gamma:g} CE(x)"]
+    for number, (name, alpha) in enumerate(methods.alpha.items()):
         if not options.lw_mix:
             terms.append(f"{alpha:g} {name}(x)")
             continue
@@ -111,21 +117,21 @@ def describe_loss(options: argparse.Namespace, methods: Methods) -> str:
             f"{alpha:g} ({clean:g} {name}(x) + {mixed_labels}{view:g} {name}(x', {target}))"
         )
     if options.lw_mix and any(method.labels_of_view for method in methods.logit.values()):
-        terms.append(f"{methods.weights.gamma:g} CE(x')")
+        terms.append(f"{methods.gamma:g} CE(x')")
     for name in methods.in_main_stage:
         both = f"({name}(x) + {name}(x'))" if options.feature_views == "both" else f"{name}(x)"
-        terms.append(f"{methods.weights.feature[name]:g} {both}")
+        terms.append(f"{methods.beta[name]:g} {both}")
     return " + ".join(terms)
 
 
-def describe_vain_method_options(options: argparse.Namespace, methods: Methods) -> list[str]:
+def describe_vain_method_options(options: Options, methods: Methods) -> list[str]:
     """What is asked of the methods without effect."""
     lines, main = [], methods.in_main_stage
     if any(as_list(options.beta)) and not main:
         lines.append(
             f"warning: --beta has no effect: {options.distill} has no feature loss in the main stage"
         )
-    for name, beta in methods.weights.feature.items():
+    for name, beta in methods.beta.items():
         if not beta and name not in methods.with_initial_stage:
             lines.append(f"warning: --beta 0: {name} is left out")
     if methods.with_initial_stage and not options.init_epochs:
@@ -148,12 +154,12 @@ def describe_vain_method_options(options: argparse.Namespace, methods: Methods) 
 
 
 def describe_vain_options(
-    options: argparse.Namespace, steps_per_epoch: int, methods: Methods | None
+    options: Options, steps_per_epoch: int, methods: Methods | None
 ) -> list[str]:
     """What the command line asks for without effect."""
     lines = []
     steps = options.epochs * steps_per_epoch
-    if "v1" in checks_of(options) and steps < 2 * GROUP_STEPS:
+    if "v1" in options.facts.checks and steps < 2 * GROUP_STEPS:
         lines.append(
             f"warning: {steps} steps are too few for T. stddev, which needs {2 * GROUP_STEPS}: it will be nan"
         )
@@ -167,12 +173,12 @@ def describe_vain_options(
         )
     if methods is not None:
         lines += describe_vain_method_options(options, methods)
-    if checks_of(options) and not getattr(options, "utils.ON"):
+    if options.facts.checks and not getattr(options, "utils.ON"):
         lines.append("warning: --utils.check_ce_var without --utils.ON: switched on all the same")
-    if getattr(options, "utils.ON") and not checks_of(options):
+    if getattr(options, "utils.ON") and not options.facts.checks:
         lines.append("warning: --utils.ON alone has no effect: give --utils.check_ce_var too")
-    if options.fix_student and student_weights(options) and not needs_student(options):
-        lines.append(f"{student_weights(options)[0]} is not read: this pass needs no student")
+    if options.fix_student and options.facts.student_weights and not options.facts.needs_student:
+        lines.append(f"{options.facts.student_weights[0]} is not read: this pass needs no student")
     if options.finetune_student and options.model_s_pretrained:
         lines.append("warning: --model_s_pretrained is not read: --finetune_student goes first")
     if options.model_path or options.tb_path:

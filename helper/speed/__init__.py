@@ -1,0 +1,85 @@
+"""All that exists only to make a run faster or smaller, behind one seam: `start`, `place`, `prepare`, `warn_if_slow`.
+
+Nothing outside names a module of this room (benchmarks and this room's tests apart), and everything works, slower and
+up to rounding, without it: DATA_AUG_KD_PLAIN=1 in the environment switches it off. A mechanism may stay here if it gives
+a whole step of one of the paper's pairs 5 % or more, or keeps a run in memory.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from helper.speed import bfloat16, compiled, memory
+from helper.speed.both_views import BothViews
+from helper.speed.frozen import frozen_copy
+from helper.speed.layout import in_fast_layout
+
+
+def is_off() -> bool:
+    return os.environ.get("DATA_AUG_KD_PLAIN", "") not in ("", "0")
+
+
+def start() -> None:
+    """Settings of the whole process; to be called before it has threads."""
+    if not is_off():
+        memory.keep_freed_memory()
+
+
+def warn_if_slow(device: torch.device, *, amp: bool) -> list[str]:
+    """A line for log.txt where --amp makes a run slower on this processor."""
+    return [] if is_off() else bfloat16.warn_if_slow(device, amp=amp)
+
+
+def place(network: nn.Module, device: torch.device, img_size: int) -> nn.Module:
+    """The network on its device, its weights in memory as its convolutions are fast."""
+    network = network.to(device)
+    return network if is_off() else in_fast_layout(network, device, img_size)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run does with its networks."""
+
+    img_size: int
+    amp: bool
+    compiles: bool
+    """--compile"""
+    preacts: Sequence[bool] = ()
+    """Which features are read; none: logits alone."""
+    sees_both_views: bool = False
+    """The student is trained on two views, by this process alone."""
+    trains: bool = True
+    """Whether the student is trained; else it is frozen as the teacher is."""
+
+
+class Prepared(NamedTuple):
+    """The networks to use in place of those given, and lines for log.txt."""
+
+    teacher: nn.Module | None
+    student: nn.Module | None
+    both_views: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None
+    """(images, view, amp=) -> logits of both, sooner than in two passes; None: nothing is."""
+    lines: list[str]
+
+
+def prepare(teacher: nn.Module | None, student: nn.Module | None, wanted: Wanted) -> Prepared:
+    """Faster stand-ins for the networks. A trained student stays the module it is."""
+    if is_off():
+        return Prepared(teacher, student, None, [])
+    lines = []
+    if teacher is not None and not wanted.preacts:
+        teacher = frozen_copy(teacher, wanted.img_size, amp=wanted.amp)
+    if student is not None and not wanted.trains:
+        student = frozen_copy(student, wanted.img_size, amp=wanted.amp)
+    networks = [network for network in (teacher, student) if network is not None]
+    device = next(networks[0].parameters()).device
+    if wanted.compiles:
+        lines += compiled.compile_networks(networks, device)
+    both_views = None
+    if wanted.sees_both_views and not wanted.preacts and device.type == "cpu":
+        both_views = BothViews(student) if BothViews.suits(student) else None
+    return Prepared(teacher, student, both_views, lines)

@@ -14,10 +14,6 @@ from torch.nn.modules.dropout import _DropoutNd
 from helper.speed.cores import workers
 from helper.step.networks import is_compiled, logits_of
 
-KEPT_AT_MOST = 160 * 10**6
-"""Bytes that a network may keep of one view when it goes on to the other, on a CPU: so that runs on CIFAR-100 take
-less than 1.5 GB. Beyond it, a view's backward pass comes before the other view."""
-
 
 class BothViews:
     """Calls a network in training mode on two batches. Gradients and statistics are those of two calls in turn.
@@ -66,22 +62,6 @@ class BothViews:
             ours.num_batches_tracked += 1
 
 
-def kept_per_image(network: nn.Module, img_size: int, *, amp: bool) -> float:
-    """Bytes of each image that a pass in training mode keeps for its backward pass, its weights left out."""
-    network, count, kept = copy.deepcopy(network).train(), 3, {}
-    images = torch.zeros(count, 3, img_size, img_size).to(memory_format=torch.channels_last)
-
-    def note(saved: torch.Tensor) -> torch.Tensor:
-        storage = saved.untyped_storage()
-        if saved.dim() and len(saved) == count:
-            kept[storage.data_ptr()] = storage  # held, so that no other gets its address
-        return saved
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-        logits_of(network, images, amp=amp)
-    return sum(storage.nbytes() for storage in kept.values()) / count
-
-
 def is_understood(layer: nn.Module) -> bool:
     """Whether one of the network's layers gives the same when two threads call it and its twin."""
     if type(layer) is nn.BatchNorm2d:
@@ -111,8 +91,7 @@ class _Both(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, ...]:
         def run(logits: torch.Tensor, gradient: torch.Tensor) -> None:
-            # The same as logits.backward(gradient), which imports a symbolic algebra for the check of two shapes.
-            (logits * gradient).sum().backward()
+            logits.backward(gradient)
 
         list(workers(2).map(run, ctx.logits, gradients))
         return None, None, None, None

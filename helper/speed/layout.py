@@ -9,7 +9,7 @@ WIDE, NARROW = 256, 7
 """Channels in and out, at least, and pixels in a row of the output, at most, of what channels_last slows on a CPU."""
 
 
-def to_device(network: nn.Module, device: torch.device, img_size: int) -> nn.Module:
+def in_fast_layout(network: nn.Module, device: torch.device, img_size: int) -> nn.Module:
     """In channels_last memory, but for a CPU's wide convolutions on few pixels. All give the same, up to rounding.
 
     In channels_last oneDNN takes each row of the output by itself; where it has four pixels (512 channels), this takes

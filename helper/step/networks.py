@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -61,6 +61,31 @@ def _outputs_of(
                 said, _ = model(images, is_feat=True, preact=preact)
             features[preact] = [own(feature) for feature in said]
     return (logits.float() if amp else logits), features
+
+
+StudentPasses = Callable[..., list[tuple[torch.Tensor, Features]]]
+"""(*views, each (P, 3, H, W)) -> (logits (P, K), features) of each, in passes of their own."""
+
+
+def student_passes(
+    student: nn.Module,
+    preacts: Sequence[bool] = (),
+    *,
+    amp: bool = False,
+    both_views: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
+) -> StudentPasses:
+    """Each view has a pass of its own, for BatchNorm must see each alone; one autocast casts the weights once for all.
+
+    both_views: (images, view, amp=) -> logits of both, where helper/speed has something sooner than two passes.
+    """
+
+    def passes(*views: torch.Tensor) -> list[tuple[torch.Tensor, Features]]:
+        if both_views is not None and len(views) == 2:
+            return [(logits, {}) for logits in both_views(*views, amp=amp)]
+        with torch.autocast(views[0].device.type, dtype=torch.bfloat16, enabled=amp):
+            return [outputs_of(student, view, preacts, amp=amp) for view in views]
+
+    return passes
 
 
 def is_compiled(model: nn.Module) -> bool:

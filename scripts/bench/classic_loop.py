@@ -26,7 +26,7 @@ from torchvision import transforms
 from augment import Augmentation, Augmented, MixSettings, mix_modes
 from dataset.spec import DatasetSpec, ImageSet
 from helper.errors import UserError
-from helper.setup import scene as build
+from helper.setup.machine import select_device
 from helper.step.networks import freeze
 
 TEMPERATURE = 4.0
@@ -177,7 +177,7 @@ def serve_classic(options: Namespace, case: Case, connection: Connection) -> Non
     """A process: runs as many steps as it is told to, again and again."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    device, data = build.select_device(options.device), load_data(options)
+    device, data = select_device(options.device), load_data(options)
     teacher, student = (
         new_network(name, data.spec, seed=seed).to(device)
         for seed, name in enumerate(case.pair.split("/"))

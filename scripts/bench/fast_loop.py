@@ -12,16 +12,19 @@ import torch
 from torch import nn
 
 from dataset import DataRequest, Dataset, DatasetSpec, datasets
-from dataset.streamed import AnyBatches
 from helper.cli.options import parse_student
-from helper.loop.measure import measure_teacher
+from helper.loop.distilling import Distilling
+from helper.loop.measuring import Measuring, measure_teacher
+from helper.loop.probe import TeacherProbe
 from helper.loop.state import RunState
-from helper.loop.training import LoopSettings, TrainingState, train_epoch
+from helper.loop.training import train_epoch
 from helper.run.folder import SilentRunFolder
-from helper.setup import scene as build
-from helper.setup.methods import make_methods
-from helper.speed.compiled import compile_networks
-from helper.step.distill import DistillStep, Losses, Step, ViewMaker
+from helper.setup.batches import make_batches
+from helper.setup.machine import make_generators
+from helper.setup.networks import load_teacher, make_student
+from helper.setup.scene import Scene
+from helper.setup.statistics import make_statistics
+from helper.step.views import ViewMaker
 from models import build_model
 
 VARIANTS = {"float32": "", "amp": "--amp", "compile": "--compile", "amp+compile": "--amp --compile"}
@@ -40,8 +43,8 @@ class Case(NamedTuple):
 class Chunk:
     """The next `steps` of an endless stream of batches, in the shape of a loader."""
 
-    def __init__(self, stream: Iterator, steps: int, device: torch.device) -> None:
-        self.stream, self.steps, self.device = stream, steps, device
+    def __init__(self, stream: Iterator, steps: int) -> None:
+        self.stream, self.steps = stream, steps
 
     def __len__(self) -> int:
         return self.steps
@@ -108,19 +111,6 @@ class Timed(nn.Module):
             return self.network(*images, **asked)
 
 
-class TimedStep:
-    """A step whose backward passes, which run after each of its parts, count as the student's."""
-
-    def __init__(self, step: Step, clock: Clock) -> None:
-        self.step, self.clock = step, clock
-        self.weights, self.replicated = step.weights, step.replicated
-
-    def __call__(self, *batch: torch.Tensor) -> Iterator[tuple[Losses, torch.Tensor]]:
-        for part in self.step(*batch):
-            with self.clock.within("student"):
-                yield part
-
-
 def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -128,48 +118,42 @@ def synchronize(device: torch.device) -> None:
 
 @dataclass
 class FastLoop:
-    """train_student.py's loop on the next batches, built by the same builders."""
+    """The loop of train_student.py on the next batches: its scene, its task, no run folder."""
 
-    device: torch.device
-    views: ViewMaker
-    batches: AnyBatches
-    step: DistillStep | None
-    state: TrainingState | None
-    settings: LoopSettings
-    options: argparse.Namespace
-    spec: DatasetSpec
+    scene: Scene
+    task: Distilling | Measuring
 
     def __post_init__(self) -> None:
-        self.stream = endless(self.batches)
+        self.stream, self.device = endless(self.scene.splits.train), self.scene.device
+
+    @property
+    def views(self) -> ViewMaker:
+        return self.task.views if isinstance(self.task, Measuring) else self.task.step.views
 
     def run(self, steps: int, clock: Clock | None = None) -> None:
-        chunk = Chunk(
-            self.stream if clock is None else timed(self.stream, clock), steps, self.device
-        )
-        if self.step is not None:
-            step = self.step if clock is None else TimedStep(self.step, clock)
-            train_epoch(self.state, step, chunk, self.settings, SilentRunFolder(Path()), 1)
-            self.state.end_pass()
+        stream = self.stream if clock is None else timed(self.stream, clock)
+        chunk, run = Chunk(stream, steps), SilentRunFolder(Path())
+        if isinstance(self.task, Distilling):
+            train_epoch(self.task.state, self.task.step, chunk, self.task.settings, run, epoch=1)
+            self.task.state.end_pass()
         else:
-            probe = build.make_probe(self.options, chunk, self.spec, None)
-            probe.run = SilentRunFolder(Path())
+            statistics = make_statistics(self.scene)._asdict()
+            probe = TeacherProbe(steps, **statistics, run=run)
             state = RunState(generators={"data": torch.Generator()})
             measure_teacher(state, self.views, chunk, probe, [probe], epochs=1, label="")
         synchronize(self.device)
 
     def shares(self, steps: int) -> dict[str, float]:
-        """Of the time of `steps` steps, each part's."""
-        clock, teacher = Clock(self.device), self.views.teacher
-        self.views.teacher = Timed(teacher, clock, "teacher")
-        if self.step is None:
-            self.run(steps, clock)
-            self.views.teacher = teacher
-            return clock.shares()
-        student, both_views = self.step.student, self.step.both_views
-        self.step.student = Timed(student, clock, "student")
-        self.step.both_views = both_views and Timed(both_views, clock, "student")
+        """The share of each part in the time of `steps` steps; "student" is its forward passes alone."""
+        clock, views, teacher = Clock(self.device), self.views, self.views.teacher
+        views.teacher = Timed(teacher, clock, "teacher")
+        step = self.task.step if isinstance(self.task, Distilling) else None
+        if step is not None:
+            passes, step.student = step.student, Timed(step.student, clock, "student")
         self.run(steps, clock)
-        self.step.student, self.step.both_views, self.views.teacher = student, both_views, teacher
+        views.teacher = teacher
+        if step is not None:
+            step.student = passes
         return clock.shares()
 
 
@@ -200,42 +184,13 @@ def make_fast_loop(
     options = parse_student(
         [*words.split(), "--data_root", common.data_root, "--path_t", str(path_t)]
     )
-    generators, spec = build.make_generators(0), data.spec
-    teacher = build.load_teacher(options, spec, device)
-    splits = build.make_batches(data, options, device, generators["data"])
-    views = build.make_views(options, spec, teacher.network, None, generators["views"])
-    settings = build.loop_settings(options)
-    if case.job == "stddev":
-        if options.compile:
-            compile_networks([views.teacher], device)
-        return FastLoop(device, views, splits.train, None, None, settings, options, spec)
-    student = build.make_student(options, spec, device, generators["weights"])
-    methods = make_methods(
-        options,
-        teacher=teacher.network,
-        student=student,
-        pair="",
-        spec=spec,
-        train_labels=splits.train.served_labels,
-        device=device,
-        generator=generators["methods"],
+    generators, spec = make_generators(0), data.spec
+    teacher = load_teacher(options, spec, device)
+    student = make_student(options, spec, device, generators["weights"])
+    splits = make_batches(data, options, device, generators["data"])
+    scene = Scene(
+        options, device, generators, spec, data, splits, teacher, student, options.model_s
     )
-    if options.compile:
-        compile_networks([views.teacher, student], device)
-    state = TrainingState(
-        model=student,
-        optimizer=build.make_optimizer(options, student, methods.modules),
-        generators={"data": torch.Generator()},
-        description={},
-    )
-    step = DistillStep(
-        views,
-        student,
-        methods.logit,
-        {},
-        methods.weights,
-        teacher_target=True,
-        amp=options.amp,
-        **build.student_passes(options, student, methods, spec, device)._asdict(),
-    )
-    return FastLoop(device, views, splits.train, step, state, settings, options, spec)
+    task = Measuring(scene) if options.fix_student else Distilling(scene)
+    task.prepare()
+    return FastLoop(scene, task)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helper.cli.options import needs_student, parse_student
+from helper.cli.options import parse_student
 from helper.errors import UserError
 from helper.run.same import SAME, identity
 from scripts.results.groups import SCHEMES as SCHEMES_AND_NONE
@@ -112,7 +112,7 @@ def make_job(
         if getattr(parsed, name) != value:
             raise UserError(f"after --: --{name} is what the sweep decides, it cannot be given")
     students: tuple[str, ...] = ()
-    if kind == "stddev" and needs_student(parsed) and parsed.finetune_student == LATER:
+    if kind == "stddev" and parsed.facts.needs_student and parsed.finetune_student == LATER:
         words_of_training = [*train, *(word for word in extra if not word.startswith("--utils"))]
         training = vars(parse_student(words_of_training))
         trials = range(1, max(TRIALS["train"], options.trials or 0) + 1)

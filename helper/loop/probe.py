@@ -1,38 +1,29 @@
-"""The T. stddev pass: the training batches and their second views, the teacher's forward, an accumulator.
-
-No student unless a pick criterion or check_ce_var_v3 asks for one, no validation, no weights: its checkpoints hold sums.
-"""
+"""Shows a run's views to the statistics of the teacher, and logs them."""
 
 import math
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from dataset.streamed import AnyBatches
 from helper.errors import RunFault
-from helper.loop.state import RunState, saved_if_stopped
-from helper.loop.training import progress_bar
 from helper.run.folder import RunFolder
-from helper.step.distill import Observer, TwoViews, ViewMaker
 from helper.step.networks import logits_of
 from helper.step.teacher_stats import (
-    GROUP_STEPS,
     CovarianceMeans,
     CrossEntropyCovariance,
     RunningSums,
     TeacherStddev,
 )
+from helper.step.views import TwoViews
 
 COVARIANCE_PRINT_STEPS = 10
 
 
 @dataclass
 class TeacherProbe:
-    """Shows each step's views to the statistics asked for, and logs what they say when it is due.
+    """Shows each step's views to the statistics asked for, and logs their values when it is due.
 
     Called once a step, in the pass and, with --utils.check_ce_var while training, in the training loop.
     """
@@ -42,7 +33,7 @@ class TeacherProbe:
     covariance: CovarianceMeans | None = None
     cross_entropy: CrossEntropyCovariance | None = None
     student: nn.Module | None = None
-    """Of check_ce_var_v3 alone."""
+    """Needed by check_ce_var_v3 alone."""
     amp: bool = False
     run: RunFolder | None = None
     """Set before the first step."""
@@ -138,63 +129,3 @@ class TeacherProbe:
         if self.cross_entropy is not None:
             values["covariance"], values["covariance_approx"] = self.cross_entropy.value()
         return values
-
-
-def measure_teacher(
-    state: RunState,
-    views: ViewMaker,
-    batches: AnyBatches,
-    probe: TeacherProbe,
-    observers: Sequence[Observer],
-    *,
-    epochs: int,
-    label: str,
-) -> None:
-    """Run the pass from the epoch after `state.epoch` to the last one, and end with a summary line.
-
-    `label` says what is measured. The probe is one of the observers; when it has seen enough, the pass ends.
-    """
-    start, run = time.perf_counter(), probe.run
-    if state.epoch == epochs:
-        run.log(f"nothing to do: all {epochs} epochs are done (more --epochs go on)")
-    for epoch in range(state.epoch + 1, epochs + 1):
-        views.start_epoch(epoch)
-        with saved_if_stopped(state, run, f"epoch {epoch}"):
-            for _, (images, *_) in progress_bar(
-                state, batches, f"T. stddev, epoch {epoch}/{epochs}"
-            ):
-                if probe.finished:
-                    break
-                seen = views(images)
-                for observe in observers:
-                    observe(images, seen)
-        state.end_pass()
-        state.epoch = epochs if probe.finished else epoch
-        if state.epoch == epochs:
-            log_summary(probe, epoch, label, time.perf_counter() - start)
-        run.save(state.state_dict())  # after the summary: with the last checkpoint all is done
-        if state.epoch == epochs:
-            break
-
-
-def log_summary(probe: TeacherProbe, epochs: int, label: str, seconds: float) -> None:
-    """The end of a pass, in words and numbers; `seconds` since the process began with it."""
-    run = probe.run
-    if probe.cross_entropy is not None and not probe.cross_entropy.full:
-        probe.log_cross_entropy()
-        width = probe.cross_entropy.width
-        if probe.cross_entropy.count < 2 * width:
-            run.log(
-                f"the covariance needs {2 * width} images at least: give more images or --epochs"
-            )
-    values = probe.summary()
-    groups = "" if probe.stddev is None else f", {probe.stddev.groups} groups"
-    shown = ", ".join(
-        f"{'T. stddev' if name == 't_stddev' else name} {value:.6g}"
-        for name, value in values.items()
-    )
-    steps = probe.total_step + 1
-    run.log(f"Summary: {label}: {shown} ({epochs} epochs{groups}, {steps} steps, {seconds:.1f} s)")
-    if probe.stddev is not None and probe.stddev.groups < 2:
-        run.log(f"T. stddev needs two groups of {GROUP_STEPS} steps: give more images or --epochs")
-    run.record("summary", **values, epochs=epochs, steps=steps, seconds=seconds)

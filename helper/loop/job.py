@@ -1,0 +1,94 @@
+"""One job: open or resume a run folder, carry a task out, close it. Both entry scripts consist of this."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from helper import speed
+from helper.cli.parser import Options
+from helper.errors import memory_advice, one_line_errors
+from helper.loop.state import RunState
+from helper.processes import distributed
+from helper.processes.interruption import listening
+from helper.run.folder import RunFolder
+from helper.run.provenance import provenance
+from helper.run.resume import claim_same, open_run, resume
+from helper.setup import plan
+from helper.setup.machine import select_device
+from helper.setup.scene import Scene, open_scene
+
+
+class Task(Protocol):
+    """What a job carries out."""
+
+    has_teacher: bool
+    """Whether a teacher's file is read."""
+    state: RunState
+    resume_flag: str
+    """The flag that names a checkpoint to go on from."""
+
+    def __init__(self, scene: Scene) -> None:
+        """UserError where something is amiss."""
+
+    @staticmethod
+    def product(options: Options) -> Path | None:
+        """A file outside the run folder that the task writes. UserError if it could not be written."""
+
+    def plan(self) -> list[str]:
+        """What will be done, for log.txt and --dry_run. UserError where something is amiss."""
+
+    def prepare(self) -> list[str]:
+        """Make the networks ready for the loop. Returns lines for log.txt."""
+
+    def go(self, run: RunFolder) -> None:
+        """From where `state` stands to the end."""
+
+
+@contextlib.contextmanager
+def script(program: str) -> Iterator[None]:
+    """A script's whole life: errors in one line, signals answered, other processes told of the end."""
+    with one_line_errors(program), listening(), distributed.session():
+        speed.start()
+        yield
+
+
+def carry_out(program: str, options: Options, task_type: type[Task], *, defaults: Options) -> None:
+    """Everything is built and checked before anything is written. defaults: of a command without any flag."""
+    with memory_advice(options.batch_size):
+        device = select_device(options.device, options.precision)
+        distributed.start(device)
+        product = task_type.product(options)
+        claim = claim_same(options, program, vars(defaults), product=product)  # held to the end
+        if claim.is_done:
+            return
+        scene = open_scene(options, device, has_teacher=task_type.has_teacher)
+        task, found = task_type(scene), scene.identity()
+        resumed = resume(
+            options,
+            task.state,
+            program,
+            task.resume_flag,
+            steps_per_epoch=len(scene.splits.train),
+            **found,
+        )
+        lines = [
+            *(resumed.warnings if resumed else ()),
+            plan.describe_machine(scene.device, options, is_resumed=resumed is not None),
+            *speed.warn_if_slow(scene.device, amp=options.amp),
+            *plan.describe_data(scene.data, scene.splits),
+            *task.plan(),
+        ]
+        if options.dry_run:
+            print("\n".join(["dry run: everything checks out, nothing is written", *lines]))
+            return
+        lines += task.prepare()
+        run = open_run(options, resumed, program, **found)
+        recorded = {} if scene.teacher is None else {"teacher_accuracy": scene.teacher.accuracy}
+        for line in (*lines, run.note_start(provenance(scene.device) | found | recorded)):
+            run.log(line)
+        if resumed is None:
+            run.save(task.state.state_dict())  # from here on it can be resumed
+        task.go(run)
+        run.log(f"done, see {run.path}")
+        run.close()
