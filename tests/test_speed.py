@@ -9,7 +9,6 @@ import pytest
 import torch
 from command_line import log_lines, new_run, run
 from torch import nn
-from torch.torch_version import TorchVersion as Version
 
 import helper.speed.compiled
 import helper.speed.frozen
@@ -39,8 +38,8 @@ from scripts.bench.classic_loop import ALPHA, GAMMA, ClassicLoop
 
 SPEC = datasets["cifar100"].spec(DataRequest())
 BATCH = 8
-SAME_LOSS = 1e-5 if Version(torch.__version__) >= Version("2.7") else 2e-5
-"""Relative. With torch 2.6 one divergence of 0.24 differs by 1.15e-5 after a step."""
+SAME_LOSS = 2e-5
+"""Relative. On one thread a divergence of 0.25 differs by 1.16e-5 after a step."""
 TINY = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 20 --batch_size 16 --seed 1"
 
 
