@@ -199,7 +199,7 @@ STUDENT_ROWS = [
     # Names.
     ("--model_s vgg9", "--model_s: unknown model 'vgg9'. Did you mean 'vgg", "Choices: ", "vgg13", "wrn_40_2"),
     ("--model_t resnt8", "--model_t: unknown model 'resnt8'. Did you mean 'resnet8'?"),
-    ("--mix_mode cutmx", "--mix_mode: unknown mix mode 'cutmx'. Did you mean 'cutmix'?", "Choices: autoaugment, "),
+    ("--mix_mode cutmx", "--mix_mode: unknown mix mode 'cutmx'. Did you mean 'cutmix'?", "Choices: augmix, autoaugment, "),
     ("--mix_mode=", "--mix_mode: unknown mix mode ''", "Choices: "),
     ("--dataset cifar-100", "--dataset: unknown data set 'cifar-100'. Did you mean 'cifar100'?", "synthetic"),
     ("--distill kdd", "--distill: unknown distiller 'kdd'. Did you mean 'kd'?", "Choices: "),
@@ -364,7 +364,7 @@ TEACHER_ROWS = [
         "Choices: ",
     ),
     ("--mix_mode cutmix_pick", "--mix_mode: unknown mix mode 'cutmix_pick'", "cutmix, "),
-    ("--mix_mode blur", "--mix_mode: unknown mix mode 'blur'", "Choices: "),
+    ("--mix_mode smear", "--mix_mode: unknown mix mode 'blur'", "Choices: "),
     ("--dataset cifar", "--dataset: unknown data set 'cifar'. Did you mean 'cifar10'?"),
     ("--learning_rate nan", "--learning_rate", "'nan'"),
     ("--epochs 0", "--epochs", "'0'"),
