@@ -364,7 +364,7 @@ TEACHER_ROWS = [
         "Choices: ",
     ),
     ("--mix_mode cutmix_pick", "--mix_mode: unknown mix mode 'cutmix_pick'", "cutmix, "),
-    ("--mix_mode smear", "--mix_mode: unknown mix mode 'blur'", "Choices: "),
+    ("--mix_mode smear", "--mix_mode: unknown mix mode 'smear'", "Choices: "),
     ("--dataset cifar", "--dataset: unknown data set 'cifar'. Did you mean 'cifar10'?"),
     ("--learning_rate nan", "--learning_rate", "'nan'"),
     ("--epochs 0", "--epochs", "'0'"),
