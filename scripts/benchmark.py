@@ -49,8 +49,8 @@ from helper.cli.parser import OptionParser, number, one_of
 from helper.cli.plugins import load_plugins
 from helper.errors import UserError, one_line_errors
 from helper.run.atomic import write_atomically
-from helper.setup import scene as build
-from helper.speed.memory import keep_freed_memory
+from helper.setup.machine import select_device
+from helper import speed
 from models import model_dict
 from models.model_info import count_flops
 
@@ -93,7 +93,7 @@ class Bench:
 
     def __init__(self, options: Namespace, folder: Path) -> None:
         self.options, self.folder = options, folder
-        self.device, self.data = build.select_device(options.device), load_data(options)
+        self.device, self.data = select_device(options.device), load_data(options)
         self.spec = self.data.spec
 
     def fast_loop(self, case: Case, variant: str) -> FastLoop:
@@ -208,7 +208,7 @@ def run_one_of_several(
     options: Namespace, case: Case, variant: str, count: int, everybody: Any, results: Any
 ) -> None:
     """A process: waits until all are warm, runs, and tells when it began and ended."""
-    keep_freed_memory()
+    speed.start()
     torch.set_num_threads(max(1, (options.threads or os.cpu_count() or 1) // count))
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, Path(folder))
@@ -404,5 +404,5 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     with one_line_errors(PROGRAM):
-        keep_freed_memory()
+        speed.start()
         main(sys.argv[1:])

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from helper.errors import memory_advice, one_line_errors
 from helper.processes import distributed
 from helper.processes.interruption import listening
-from helper.speed.memory import keep_freed_memory
+from helper import speed
 from scripts.rank.command_line import PROGRAM, parse
 from scripts.rank.ranking_job import rank
 
@@ -31,5 +31,5 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     with one_line_errors(PROGRAM), listening(), distributed.session():
-        keep_freed_memory()
+        speed.start()
         main(sys.argv[1:])

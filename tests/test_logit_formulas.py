@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from distiller_zoo import LogitDistiller, Setting, Target, distillers
-from helper.step.distill import LossWeights
+from helper.step.weights import loss_weights
 
 LOGIT = [name for name in distillers if issubclass(distillers[name], LogitDistiller)]
 SHAPES = [(1, 10), (2, 100), (64, 100), (64, 200), (3, 10)]
@@ -180,7 +180,7 @@ def test_the_total_of_mlkd_is_the_authors():
             view_student, view_teacher, Target(labels)
         ),
     }
-    weights = LossWeights(0.1, {"mlkd": 0.9}, lw_mix=(1.0, 0.0, 1.0))
+    weights = loss_weights(0.1, {"mlkd": 0.9}, lw_mix=(1.0, 0.0, 1.0))
     own = [-log_p(logits)[range(8), labels].mean() for logits in (student, view_student)]
     expected = 0.1 * sum(own) + 0.9 * (
         mlkd(student, teacher, 4.0, kd) + SECOND_VIEW["mlkd"](view_student, view_teacher, labels)

@@ -9,7 +9,7 @@ import torch
 from command_line import run
 from PIL import Image
 
-import train_student
+from helper.loop import measuring
 from augment import Pick, PoolLogits, pick_criteria
 from helper.errors import one_line_errors
 from helper.run.checkpoint import describe_model, save_checkpoint
@@ -111,9 +111,7 @@ def test_same_seed_same_picture_and_the_cells_are_the_views_to_the_pixel(tmp_pat
 def test_rows_are_the_views_of_a_training_pass(draw, networks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seen = []
-    monkeypatch.setattr(
-        train_student, "ViewPictures", lambda *_, **__: lambda *step: seen.append(step)
-    )
+    monkeypatch.setattr(measuring, "ViewPictures", lambda *_, **__: lambda *step: seen.append(step))
     flags = f"{DATA} --limit_train 12 --num_images 6 --seed 5 --mix_draw {draw}"
     scene = scene_of(flags, *networks)
     rows = preview.scheme_rows(

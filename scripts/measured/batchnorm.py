@@ -32,18 +32,20 @@ def compare(run: Run, folder: Path, data_root: Path) -> dict[str, object]:
     from dataset import datasets
     from helper.cli.options import data_request, parse_student
     from helper.loop.metrics import evaluate
-    from helper.setup import scene as build
+    from helper.setup.batches import make_batches
+    from helper.setup.machine import make_generators
+    from helper.setup.networks import new_model
 
     options, device = (
         parse_student([*run.words, "--data_root", str(data_root)]),
         torch.device("cpu"),
     )
     data = datasets[options.dataset].load(data_request(options))
-    spec, generators = data.spec, build.make_generators(run.seed)
-    student = build.new_model(options.model_s, spec, device, generators["weights"])
+    spec, generators = data.spec, make_generators(run.seed)
+    student = new_model(options.model_s, spec, device, generators["weights"])
     weights = torch.load(max(folder.glob("Experiments/*/weights/ckpt.pth")), weights_only=True)
     student.load_state_dict(weights["model"])
-    splits = build.make_batches(data, options, device, generators["data"])
+    splits = make_batches(data, options, device, generators["data"])
     both = evaluate(student, splits.test)
     student.train()
     steps = 0

@@ -67,20 +67,24 @@ def measure(run: Run, steps: int, data_root: Path, teacher: Path, student: Path 
     """One scheme's measures, by the product's own batches, views and networks."""
     from dataset import datasets
     from helper.cli.options import data_request, parse_student
-    from helper.setup import scene as build
+    from helper.setup.batches import make_batches
+    from helper.setup.machine import make_generators
+    from helper.setup.networks import load_teacher, make_student
+    from helper.setup.views import make_views
     from helper.step.view_stats import ViewStatistics
 
     words = [*run.words, "--path_t", str(teacher), "--data_root", str(data_root)]
     words += ["--finetune_student", str(student)] if student else []
+    words += ["--fix_student", "--utils.ON", "--utils.check_ce_var"]
     options, device = parse_student(words), torch.device("cpu")
-    options.fix_student = True
-    vars(options)["utils.check_ce_var"] = True
-    generators = build.make_generators(options.seed)
+    generators = make_generators(options.seed)
     data = datasets[options.dataset].load(data_request(options))
-    network = build.load_teacher(options, data.spec, device).network
-    batches = build.make_batches(data, options, device, generators["data"]).train
-    scored = build.make_student(options, data.spec, device, generators["weights"])
-    views = build.make_views(options, data.spec, network, scored, generators["views"])
+    network = load_teacher(options, data.spec, device).network
+    batches = make_batches(data, options, device, generators["data"]).train
+    scored = make_student(options, data.spec, device, generators["weights"])
+    views = make_views(
+        options, data.spec, teacher=network, student=scored, generator=generators["views"]
+    )
     classes, shift, shifts = data.spec.num_classes, Shift(network), []
     statistics, clean, second, agreement = ViewStatistics(classes), Spread(), Spread(), [0.0, 0.0]
     views.start_epoch(1)

@@ -13,7 +13,7 @@ from torch import nn
 from augment import Augmented, PoolLogits
 from dataset.streamed import AnyBatches
 from helper.loop.state import Batch, RunState
-from helper.setup.scene import make_generators
+from helper.setup.machine import make_generators
 from helper.step.networks import logits_of
 from helper.step.ranking import Ranking
 from scripts.rank.schemes import Scheme

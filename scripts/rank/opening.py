@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dataset import Dataset, DatasetSpec, datasets
+from dataset import Dataset, DatasetSpec
 from dataset.streamed import AnyBatches
-from helper.cli.options import data_request
+from helper import speed
 from helper.processes import distributed
-from helper.setup import scene as build
-from helper.speed.frozen import frozen_copy
+from helper.setup import scene as setup
+from helper.setup.batches import Splits
+from helper.setup.machine import select_device
+from helper.setup.networks import Teacher
 from scripts.rank.measuring import Networks
 
 
@@ -22,8 +24,8 @@ class Scene(NamedTuple):
     generators: dict[str, torch.Generator]
     spec: DatasetSpec
     data: Dataset
-    splits: build.Splits
-    teacher: build.Teacher
+    splits: Splits
+    teacher: Teacher
     networks: Networks
     identity: dict[str, Any]
     """What the files are."""
@@ -35,20 +37,19 @@ class Scene(NamedTuple):
 
 def open_scene(options: argparse.Namespace) -> Scene:
     """Build and check everything; nothing is written. UserError where something is amiss."""
-    device = build.select_device(options.device, options.precision)
+    device = select_device(options.device, options.precision)
     distributed.start(device)
-    options.seed = distributed.agreed(options.seed)
-    generators = build.make_generators(options.seed)
-    source, request = datasets[options.dataset], data_request(options)
-    spec = source.spec(request)
-    teacher = build.load_teacher(options, spec, device)
-    student = build.make_student(options, spec, device, generators["weights"])
-    data = source.load(request)
-    splits = build.make_batches(data, options, device, generators["data"])
-    networks = Networks(
-        frozen_copy(teacher.network, spec.img_size, amp=options.amp),
-        None if student is None else frozen_copy(student, spec.img_size, amp=options.amp),
-        options.amp,
+    scene = setup.open_scene(options, device, has_teacher=True)
+    prepared = speed.prepare(scene.teacher.network, scene.student, scene.wanted(trains=False))
+    networks = Networks(prepared.teacher, prepared.student, options.amp)
+    return Scene(
+        options,
+        device,
+        scene.generators,
+        scene.spec,
+        scene.data,
+        scene.splits,
+        scene.teacher,
+        networks,
+        scene.identity(),
     )
-    identity = build.identify(options, teacher, data)
-    return Scene(options, device, generators, spec, data, splits, teacher, networks, identity)

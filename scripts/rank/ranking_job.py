@@ -10,7 +10,7 @@ from helper.errors import UserError
 from helper.processes import distributed
 from helper.run.checkpoint import read_checkpoint, write_atomically
 from helper.setup import plan as words_for
-from helper.setup.scene import checksum_of
+from helper.setup.networks import checksum_of
 from models import model_dict
 from scripts.rank import output
 from scripts.rank.campaign import Campaign, Measured, Planner, Stage

@@ -8,7 +8,7 @@ from augment.chain import Stage, parse
 from dataset import DatasetSpec
 from helper.cli.options import parse_student
 from helper.errors import UserError
-from helper.setup.scene import make_augmentation, make_pick
+from helper.setup.views import make_augmentation, make_pick
 
 PUBLISHED = (
     "identity", "flip", "crop+flip", "cutout", "autoaugment", "mixup", "cutmix",
