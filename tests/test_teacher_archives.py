@@ -140,7 +140,7 @@ def test_bad_checkpoints_are_left_out_and_named(tmp_path, bring):
         {
             "a/resnet8_vanilla/hostile.pth": {"model": Calls(f"touch {tmp_path}/canary")},
             "a/vgg8_vanilla/other.pth": {"model": weights("resnet8", 100)},
-            "a/nothing_vanilla/unknown.pth": {"model": weights("resnet8", 100)},
+            "a/nothing_vanilla/unknown.pth": {"model": {"a": torch.ones(2, 2), "b": torch.ones(2)}},
             "a/resnet8_vanilla/empty.pth": {"epoch": 3},
             "../../resnet8_vanilla/outside.pth": {"model": weights("resnet8", 100)},
             "a/resnet8_vanilla/good.pth": {"model": weights("resnet8", 100)},

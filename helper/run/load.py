@@ -1,0 +1,126 @@
+"""Fill a network from a checkpoint, whatever the layout of the file; or say what does not fit."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from helper.errors import UserError
+from helper.run.recognize import (
+    COUNTER,
+    Layout,
+    classifier_of,
+    fits,
+    fitting_models,
+    layout_of,
+    renamings,
+)
+from helper.run.weights import Part, Weights, parts
+
+
+def load_weights(
+    model: nn.Module,
+    name: str,
+    checkpoint: dict[str, Any],
+    *,
+    flag: str,
+    path: str | Path,
+    allow_head: bool = False,
+    average: bool = False,
+) -> list[str]:
+    """Fill the model from a checkpoint; every name and shape must fit. UserError says what does not.
+
+    `average`: take the running average of the weights (EMA), not the weights beside it. Returns what is to be told:
+    which weights were taken where there is a choice, and whose names they had.
+    """
+    found = parts(checkpoint)
+    if "head" in checkpoint and not allow_head:
+        raise UserError(
+            f"{flag} {path} is a student whose classifier a method replaced (simkd); it can be resumed, but not used "
+            "without that method"
+        )
+    if average:
+        found = [part for part in found if part.is_average]
+        if not found:
+            raise UserError(f"--ema: {flag} {path} holds no running average of the weights")
+    if not found:
+        raise UserError(f"{flag} {path} holds no weights")
+    wanted = model.state_dict()
+    layout = layout_of(wanted)
+    fitting = [each for part in found if (each := _as_wanted(part, layout))]
+    if not fitting:
+        raise UserError(f"{flag} {path} is not a {name}: {_differences(found[0].weights, wanted)}")
+    part, repository, weights = fitting[0]
+    classifier = classifier_of(layout)[-1]
+    if len(weights[classifier]) != len(wanted[classifier]):
+        classes = (len(weights[classifier]), len(wanted[classifier]))
+        raise UserError(f"{flag} {path} has {classes[0]} classes, the data set has {classes[1]}")
+    complete = {key: weights.get(key, torch.tensor(0)) for key in wanted}
+    check_values(complete, wanted, flag, path)
+    model.load_state_dict(complete)
+    return _notes(part, [other for other, *_ in fitting[1:]], repository, f"{flag} {path}")
+
+
+def _as_wanted(part: Part, layout: Layout) -> tuple[Part, str, Weights] | None:
+    """(the part, whose names it has, its weights under the zoo's names); None if it does not fit."""
+    for repository, weights in renamings(part.weights):
+        if fits(weights, layout):
+            return part, repository, weights
+    return None
+
+
+def _notes(part: Part, others: list[Part], repository: str, file: str) -> list[str]:
+    lines = []
+    averages = [other.place for other in others if other.is_average]
+    rest = [other.place or "its top level" for other in others if not other.is_average]
+    here = part.place or "its top level"
+    if part.is_average:
+        lines.append(f"the weights are a running average, {here} of {file}")
+    elif averages:
+        lines.append(
+            f"the weights are {here} of {file}; it also holds a running average, {', '.join(averages)}: "
+            "--ema takes that"
+        )
+    if rest:
+        lines.append(f"the weights are {here} of {file}; it also holds {', '.join(rest)}")
+    if repository:
+        lines.append(f"the names of the weights are those of {repository}")
+    return lines
+
+
+def _differences(weights: Weights, wanted: Weights) -> str:
+    missing = {key for key in wanted if not key.endswith(COUNTER)} - weights.keys()
+    extra = {key for key in weights if not key.endswith(COUNTER)} - wanted.keys()
+    differing = [
+        key for key in wanted if key in weights and weights[key].shape != wanted[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {word} ({', '.join(sorted(keys)[:3])}{', ...' if len(keys) > 3 else ''})"
+        for word, keys in (
+            ("keys missing", missing),
+            ("unknown keys", extra),
+            ("shapes differ", differing),
+        )
+        if keys
+    ]
+    names = fitting_models(weights)
+    advice = f"it fits {', '.join(names)}" if names else "it fits no model of the zoo"
+    return f"{'; '.join(problems)}; {advice}"
+
+
+def check_values(weights: Weights, wanted: Weights, flag: str, path: str | Path) -> None:
+    """UserError unless each tensor is of the wanted kind, dense, and all its numbers are finite."""
+    for key, value in weights.items():
+        is_float = wanted[key].is_floating_point()
+        if (
+            value.layout != torch.strided
+            or value.is_meta
+            or value.is_floating_point() != is_float
+            or value.is_complex()
+        ):
+            raise UserError(
+                f"{flag} {path}: {key} is a tensor of {value.dtype}, {value.layout}, not of weights"
+            )
+        if not value.isfinite().all():
+            raise UserError(f"{flag} {path} is damaged: {key} holds values that are not finite")

@@ -1,0 +1,97 @@
+"""Read a checkpoint file as data: nothing in it is executed. PyTorch's formats, and safetensors."""
+
+import argparse
+import os
+import pickle
+import re
+import shlex
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from helper.errors import UserError
+from helper.run.file_kind import is_safetensors, kind_of
+
+_SCALAR, _RECONSTRUCT = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+HARMLESS = [
+    argparse.Namespace,
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    np.ndarray,
+    (_RECONSTRUCT, "numpy.core.multiarray._reconstruct"),
+    (_RECONSTRUCT, "numpy._core.multiarray._reconstruct"),
+    *{type(np.dtype(letter)) for letter in "?bBhHiIlLqQefdU"},
+]
+"""What public checkpoints hold beside tensors, numbers and text: their options, and values from NumPy. Plain values,
+whose reading calls nothing else."""
+
+CONVERT = (
+    "import torch; c = torch.load({source!r}, map_location='cpu', weights_only=False); "
+    "c = c if isinstance(c, dict) else c.state_dict(); "
+    "plain = lambda v: isinstance(v, (torch.Tensor, int, float)); "
+    "torch.save({{k: v for k, v in c.items() if plain(v) or isinstance(v, dict) and all(map(plain, v.values()))}}, "
+    "{target!r})"
+)
+"""A program that keeps the weights and the numbers of a checkpoint, and leaves other objects out."""
+
+
+def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
+    """The dict in a checkpoint file, on the CPU. UserError naming `flag` if it is absent, damaged or no data.
+
+    A safetensors file is a dict of its tensors.
+    """
+    path = Path(path)
+    if os.path.isdir(path):
+        raise UserError(f"{flag} {path} is a folder, not a checkpoint")
+    try:
+        checkpoint = _read_safetensors(path) if is_safetensors(path) else _read_pytorch(path)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{flag} {path} {_why_not_data(path, str(error))}") from None
+    except FileNotFoundError:
+        raise UserError(f"{flag} {path} does not exist") from None
+    except PermissionError as error:
+        raise UserError(f"{flag} {path}: {error.strerror}") from None
+    except Exception as error:  # a damaged zip or pickle can raise nearly anything
+        reason = next(filter(None, str(error).splitlines()), "")
+        kind = kind_of(path) if path.is_file() else ""
+        problem = f"is {kind}" if kind else "is damaged or no PyTorch file"
+        detail = "" if kind else f" ({type(error).__name__}: {reason[:200]})"
+        raise UserError(f"{flag} {path} {problem}{detail}") from None
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"{flag} {path} holds a {type(checkpoint).__name__}, not a checkpoint")
+    return checkpoint
+
+
+def _read_pytorch(path: Path) -> Any:
+    if zipfile.is_zipfile(path):  # PyTorch does not look at the checksums in it
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+    with torch.serialization.safe_globals(HARMLESS):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load  # here, since most runs do without it
+
+    return load(path.read_bytes())
+
+
+def _why_not_data(path: Path, message: str) -> str:
+    """Words that follow "FILE": which object it holds beside weights, or which kind of file it is."""
+    if kind := kind_of(path):
+        return f"is {kind}"
+    # "Unsupported global: GLOBAL pathlib.PosixPath was not an allowed global by default."
+    named = re.search(r"(?:GLOBAL|class|global) ([\w.]+\.[\w.]+) (?:was|which|is)", message)
+    if not named:
+        return "is damaged, or holds objects other than weights; such a file is never executed"
+    target = path.with_name(f"{path.stem}.weights.pth")
+    program = CONVERT.format(source=str(path), target=str(target))
+    return (
+        f"holds objects other than weights: {named[1]}. Such a file is never executed here. If you trust "
+        f"who made it, this writes its weights to {target}: python -c {shlex.quote(program)}"
+    )
