@@ -104,8 +104,9 @@ def recognize(flag: str, path: str | Path, checkpoint: dict[str, Any]) -> Recogn
 
     UserError if nothing tells, with the models that fit.
     """
-    if checkpoint.get("arch") in tuple(model_dict):
-        return Recognized(checkpoint["arch"], "the file says so")
+    says = checkpoint.get("arch")
+    if isinstance(says, str) and says in model_dict:
+        return Recognized(says, "the file says so")
     folder = Path(path).absolute().parent.name
     name = folder.split("_vanilla")[0]
     if name in model_dict:
