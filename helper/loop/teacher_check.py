@@ -7,7 +7,6 @@ from torch import nn
 from dataset.streamed import AnyBatches
 from helper.errors import UserError
 from helper.loop.metrics import Evaluation, evaluate
-from helper.run.recorded import recorded_accuracy  # noqa: F401  (moved)
 
 ALLOWED_POINTS, ALLOWED_ERRORS = 2.0, 4.0
 
