@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.external import Offers
+
 
 def count_parameters(model: nn.Module) -> int:
     """The number of scalars in its parameters; BatchNorm's running statistics are none."""
@@ -16,10 +18,25 @@ def count_flops(model: nn.Module, img_size: int) -> int:
 
     A multiply-add counts as two FLOPs; papers that count it as one report half of this. Convolutions and linear
     layers count; biases, BatchNorm, activations and pooling do not. (torch.utils.flop_counter finds the same in
-    our models, and takes a second to import.) The model is run, and left as it is.
+    our models, and takes a second to import.) Attention, which is no layer of its own, is counted in networks of other
+    libraries. The model is run, and left as it is.
     """
+    if isinstance(model, Offers):
+        return count_by_operation(model, img_size)
     calls = output_shapes(model, img_size, (nn.Conv2d, nn.Linear))
     return sum(2 * shape.numel() * layer.weight[0].numel() for layer, shape in calls)
+
+
+def count_by_operation(model: nn.Module, img_size: int) -> int:
+    """The same for a network whose products are not all convolutions and linear layers, such as a transformer."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    was_training = model.training
+    image = torch.zeros(1, 3, img_size, img_size, device=next(model.parameters()).device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(image)
+    model.train(was_training)
+    return counter.get_total_flops()
 
 
 def output_shapes(

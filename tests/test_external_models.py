@@ -7,7 +7,9 @@ import torch
 from command_line import identical
 
 from helper.errors import UserError
+from helper.setup.methods import shapes_for
 from models import build_model, model_dict
+from models.model_info import count_flops, output_shapes
 
 needs_timm = pytest.mark.skipif(
     importlib.util.find_spec("timm") is None, reason="timm is not installed"
@@ -121,3 +123,33 @@ def test_an_absent_library_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     assert "timm.resnet18" not in model_dict
     refused("timm.resnet18", "networks of timm take the package timm: pip install timm")
+
+
+def test_flops_of_a_network_of_layers_are_those_of_the_zoo():
+    model = build("torchvision.mobilenet_v3_small").eval()
+    calls = output_shapes(model, 32, (torch.nn.Conv2d, torch.nn.Linear))
+    by_layer = sum(2 * shape.numel() * layer.weight[0].numel() for layer, shape in calls)
+    assert count_flops(model, 32) == by_layer and not model.training
+
+
+@pytest.mark.parametrize(
+    "method, student, expected",
+    [
+        ("attention", "torchvision.mobilenet_v3_small", ""),
+        ("review", "resnet8", "teacher: it offers no maps before its ReLUs"),
+        ("abound", "torchvision.mobilenet_v3_small", "student: it offers no maps before its ReLUs"),
+        ("attention", "torchvision.squeezenet1_1", "student: it has no linear classifier"),
+    ],
+)
+def test_methods_that_compare_maps(method, student, expected):
+    """They have those of timm and torchvision, and are refused where a network lacks what they need."""
+    networks = (("student", build(student)), ("teacher", build("torchvision.mobilenet_v3_small")))
+    if not expected:
+        for role, network in networks:
+            assert len(shapes_for([method], role, network, 32)) == 6
+        return
+    with pytest.raises(
+        UserError, match=f"--distill {method} compares maps with .*, the {expected}"
+    ):
+        for role, network in networks:
+            shapes_for([method], role, network, 32)

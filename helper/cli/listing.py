@@ -20,6 +20,9 @@ def listing() -> str:
         lines.append(
             f"  {name:<16} {count_parameters(model) / 1e6:>9.2f} M {count_flops(model, 32) / 1e6:>9.1f} M"
         )
+    lines.append(
+        "  timm.NAME, torchvision.NAME: any classifier of these libraries, see models/README.md"
+    )
     lines.append("\nmix modes        " + "  ".join(mix_modes))
     lines.append("pick criteria    " + "  ".join(pick_criteria))
     lines.append("distillers       " + "  ".join(distillers))

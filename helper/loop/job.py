@@ -84,7 +84,9 @@ def carry_out(program: str, options: Options, task_type: type[Task], *, defaults
             return
         lines += task.prepare()
         run = open_run(options, resumed, program, **found)
-        recorded = {} if scene.teacher is None else {"teacher_accuracy": scene.teacher.accuracy}
+        recorded = {"plugins": dict(zip(options.plugin, options.plugin_sha256))}
+        if scene.teacher is not None:
+            recorded["teacher_accuracy"] = scene.teacher.accuracy
         for line in (*lines, run.note_start(provenance(scene.device) | found | recorded)):
             run.log(line)
         if resumed is None:

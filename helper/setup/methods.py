@@ -16,10 +16,12 @@ from distiller_zoo import (
     parse_methods,
 )
 from helper.cli.methods import as_list, logit_and_feature_names
+from helper.errors import UserError
 from helper.registry import Value, spell
 from helper.setup.scene import Scene
 from helper.step.networks import feature_shapes
 from helper.step.weights import LossWeights, loss_weights
+from models.external import Offers
 
 SETTING_OPTIONS = ("kd_S", "kd_T", "hint_layer", "feat_dim", "mode", "nce_k", "nce_t", "nce_m")
 """Options that `Setting` hands to the distillers as they are."""
@@ -115,13 +117,13 @@ def make_methods(scene: Scene) -> Methods:
     given = parse_methods(options.distill)
     teacher, student = scene.teacher.network, scene.student
     setting = Setting(
-        student_shapes=feature_shapes(student, spec.img_size) if feature_names else (),
-        teacher_shapes=feature_shapes(teacher, spec.img_size) if feature_names else (),
+        student_shapes=shapes_for(feature_names, "student", student, spec.img_size),
+        teacher_shapes=shapes_for(feature_names, "teacher", teacher, spec.img_size),
         num_classes=spec.num_classes,
         train_labels=scene.splits.train.served_labels.cpu(),
         pair=scene.pair,
         dataset=spec.name,
-        teacher_classifier=[m for m in teacher.modules() if isinstance(m, nn.Linear)][-1],
+        teacher_classifier=classifier_of(teacher),
         generator=generator,
         **{name: getattr(options, name) for name in SETTING_OPTIONS},
     )
@@ -145,6 +147,44 @@ def make_methods(scene: Scene) -> Methods:
         beta=weights_for(feature_names, built, given, as_list(options.beta)),
         lw_mix=options.lw_mix,
     )
+
+
+def shapes_for(
+    methods: Sequence[str], role: str, network: nn.Module, img_size: int
+) -> Sequence[torch.Size]:
+    """The shapes of the features that these methods read; () if there are none of them.
+
+    UserError if the network, of another library, does not offer them.
+    """
+    if not methods:
+        return ()
+    if isinstance(network, Offers):
+        why = network.why_no_maps()
+        needs_preact = [
+            name
+            for name in methods
+            if (distillers[name].preact if role == "student" else distillers[name].teacher_preact)
+        ]
+        if needs_preact:
+            why, methods = "it offers no maps before its ReLUs", needs_preact
+        if why:
+            raise UserError(
+                f"--distill {methods[0]} compares maps with {network.source.name}, the {role}: {why}"
+            )
+    shapes = feature_shapes(network, img_size)
+    if len(shapes) < 3:
+        raise UserError(
+            f"--distill {methods[0]} compares maps of several stages; the {role} offers one"
+        )
+    return shapes
+
+
+def classifier_of(network: nn.Module) -> nn.Linear | None:
+    """Its last linear layer; None if it has none."""
+    if isinstance(network, Offers):
+        return network.classifier_layer()
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    return linear[-1] if linear else None
 
 
 def weights_for(
