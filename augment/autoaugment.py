@@ -41,8 +41,9 @@ class PolicyDraw(NamedTuple):
 
 @mix_modes.register("autoaugment")
 class AutoAugment(Operated):
-    """A policy drawn anew for each batch, or for each image."""
+    """A learned policy of two operations, drawn anew for each batch or image."""
 
+    paper = "Cubuk 2019, arXiv 1805.09501"
     policy = key(
         None, choices=("cifar10", "imagenet", "svhn"), help="learned on which data; the data set's"
     )

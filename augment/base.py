@@ -72,6 +72,8 @@ class Augmentation:
     draw = key(None, choices=("batch", "sample"), help="one draw a batch or an image; --mix_draw")
     mixes: ClassVar[bool] = False
     """Whether a view holds other images of the batch."""
+    paper: ClassVar[str] = ""
+    """Who published it, for --list."""
     draws_its_p: ClassVar[bool] = False
     """Whether `sample` reads p itself."""
 

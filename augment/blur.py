@@ -16,8 +16,9 @@ from helper.errors import UserError
 
 @mix_modes.register("blur")
 class Blur(Augmentation):
-    """A strength drawn from sigma_min..sigma_max."""
+    """Gaussian blur with a sigma uniform in sigma_min..sigma_max."""
 
+    paper = "Chen 2020, arXiv 2002.05709"
     p = key(0.5, 0, 1, "how often it happens")
     sigma_min = key(0.1, 0.05, 20, "least standard deviation in pixels")
     sigma_max = key(2.0, 0.05, 20, "greatest standard deviation in pixels")

@@ -25,8 +25,9 @@ class CutMixDraw(NamedTuple):
 
 @mix_modes.register("cutmix")
 class CutMix(Augmentation):
-    """lam in the result is the exact share of the image that was kept, after the box was clipped."""
+    """A box of another image. lam in the result is the exact share that was kept, after the box was clipped."""
 
+    paper = "Yun 2019, arXiv 1905.04899"
     mixes = True
     alpha = key(1.0, 0.01, 100, "lam ~ Beta(alpha, alpha)")
     box = key("rand_bbox", choices=draw_box, help="how the box is drawn", flag="bbox")

@@ -23,7 +23,9 @@ class HoleDraw(NamedTuple):
 
 @mix_modes.register("cutout")
 class Cutout(Augmentation):
-    """Centres are uniform over the pixels; holes are clipped at the border."""
+    """Square holes of the mean colour. Centres are uniform over the pixels; holes are clipped at the border."""
+
+    paper = "DeVries 2017, arXiv 1708.04552"
 
     size = key(None, 1, 224, "side of a hole in pixels; the data set's published one", kind=int)
     holes = key(1, 1, 64, "how many holes")

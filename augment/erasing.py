@@ -24,8 +24,9 @@ class EraseDraw(NamedTuple):
 
 @mix_modes.register("erasing")
 class Erasing(Augmentation):
-    """Nothing is erased where no rectangle fits the image."""
+    """A rectangle filled in. Nothing is erased where no rectangle fits the image."""
 
+    paper = "Zhong 2020, arXiv 1708.04896"
     p = key(0.5, 0, 1, "how often it happens")
     scale_min = key(0.02, 0.0001, 1, "least share of the area")
     scale_max = key(0.33, 0.0001, 1, "greatest share of the area")

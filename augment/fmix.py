@@ -23,8 +23,9 @@ class FMixDraw(NamedTuple):
 
 @mix_modes.register("fmix")
 class FMix(Augmentation):
-    """The brightest lam of the pixels of a random picture stay; the others are the partner's."""
+    """A cloudy region of another image: where a random picture is darkest, all but a share lam of the pixels."""
 
+    paper = "Harris 2020, arXiv 2002.12047"
     mixes = True
     alpha = key(1.0, 0.01, 100, "lam ~ Beta(alpha, alpha)")
     decay = key(3.0, 0, 10, "power of the frequency by which the noise falls")

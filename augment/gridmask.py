@@ -25,8 +25,9 @@ class GridDraw(NamedTuple):
 
 @mix_modes.register("gridmask")
 class GridMask(Augmentation):
-    """Holes of (1 - ratio) * period pixels a side, one in each square of the period."""
+    """A grid of holes of (1 - ratio) * period pixels a side, one in each square of the period."""
 
+    paper = "Chen 2020, arXiv 2001.04086"
     period_min = key(0.43, 0.05, 1, "least period, a share of the side")
     period_max = key(1.0, 0.05, 1, "greatest period")
     ratio = key(0.6, 0.05, 0.95, "kept share of a period along a side")

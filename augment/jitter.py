@@ -25,8 +25,9 @@ class JitterDraw(NamedTuple):
 
 @mix_modes.register("jitter")
 class Jitter(Augmentation):
-    """Four changes of colour. A key of 0 leaves one out."""
+    """Brightness, contrast, saturation and hue changed. A key of 0 leaves one out."""
 
+    paper = "Chen 2020, arXiv 2003.04297"
     p = key(0.8, 0, 1, "how often it happens")
     brightness = key(0.4, 0, 1, "how far the factor is from 1")
     contrast = key(0.4, 0, 1, "how far the factor is from 1")

@@ -23,8 +23,9 @@ class MixUpDraw(NamedTuple):
 
 @mix_modes.register("mixup")
 class MixUp(Augmentation):
-    """lam * x + (1 - lam) * x[partner]."""
+    """An image blended with another: lam * x + (1 - lam) * x[partner]."""
 
+    paper = "Zhang 2018, arXiv 1710.09412"
     mixes = True
     alpha = key(1.0, 0.01, 100, "lam ~ Beta(alpha, alpha)")
 

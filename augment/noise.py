@@ -1,7 +1,7 @@
 """Gaussian noise on every pixel.
 
 sigma is in units of the normalised image, where a channel of the data set has a standard deviation of 1: sigma 1 is
-noise as strong as the picture (66 grey levels of CIFAR-100). Values are not clipped. Each image has noise of its own,
+noise as strong as the picture (about 68 grey levels on CIFAR-100). Values are not clipped. Each image has noise of its own,
 whatever draw= says. It is drawn on the CPU, so that a GPU sees the same.
 """
 
@@ -13,7 +13,7 @@ from augment.keys import key
 
 @mix_modes.register("noise")
 class Noise(Augmentation):
-    """x + sigma * n, n ~ N(0, 1) for each value."""
+    """Gaussian noise: x + sigma * n, n ~ N(0, 1) for each value."""
 
     sigma = key(0.25, 0, 10, "standard deviation, in units of the normalised image")
 

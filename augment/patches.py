@@ -15,7 +15,9 @@ from helper.errors import UserError
 
 @mix_modes.register("patches")
 class Patches(Augmentation):
-    """grid * grid patches shuffled."""
+    """Patches of a grid shuffled."""
+
+    paper = "Noroozi 2016, arXiv 1603.09246"
 
     grid = key(2, 2, 56, "patches along a side; it divides the image's side")
 

@@ -96,6 +96,8 @@ class Pool(Augmentation):
     Mixed into a stage's class, before it. The view has n_run * B images.
     """
 
+    paper = "Wang 2022, arXiv 2012.02909"
+
     n_run = key(2, 2, 64, "views of the batch in the pool", flag="mix_n_run")
     n_pick = key(None, 1, 10**6, "views kept; the batch size", kind=int, flag="n_pick")
     criterion = key(
@@ -111,12 +113,12 @@ class Pool(Augmentation):
 
 @mix_modes.register("cutmix_pick")
 class CutMixPool(Pool, CutMix):
-    """cutmix+pick."""
+    """The views of several cutmixes that tell the student most: cutmix+pick."""
 
 
 @mix_modes.register("mixup_pick")
 class MixUpPool(Pool, MixUp):
-    """mixup+pick."""
+    """The same of several mixups: mixup+pick."""
 
 
 class InnerChain(Augmentation):
@@ -138,4 +140,4 @@ class InnerChain(Augmentation):
 
 @mix_modes.register("pick")
 class PoolOfChain(Pool, InnerChain):
-    """A pool of all that stands before it, such as autoaugment+cutmix+pick."""
+    """The same of all that stands before it, such as autoaugment+cutmix+pick."""

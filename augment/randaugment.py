@@ -44,7 +44,13 @@ class RandomOperations(Operated):
 
 @mix_modes.register("randaugment")
 class RandAugment(RandomOperations):
-    """E. Cubuk et al., "RandAugment", CVPR Workshops 2020, arXiv 1909.13719. The paper's ResNet-50: N 2, M 9."""
+    """Some operations of one strength.
+
+    E. Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space", CVPR Workshops
+    2020, arXiv 1909.13719. Defaults: the paper's for ResNet-50 on ImageNet.
+    """
+
+    paper = "Cubuk 2020, arXiv 1909.13719"
 
     num_ops = key(2, 1, 10, "operations on each image: N")
     magnitude = key(9, 0, BINS - 1, "step of their strength: M")
@@ -63,7 +69,13 @@ class RandAugment(RandomOperations):
 
 @mix_modes.register("trivialaugment")
 class TrivialAugment(RandomOperations):
-    """S. Mueller, F. Hutter, "TrivialAugment", ICCV 2021, arXiv 2103.10158: the wide space, which has no key."""
+    """One operation of any strength.
+
+    S. Mueller, F. Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", ICCV 2021, arXiv
+    2103.10158, with the wide space. It has no strength to set.
+    """
+
+    paper = "Mueller 2021, arXiv 2103.10158"
 
     def __init__(self, spec: DatasetSpec, settings: MixSettings, **values: Value) -> None:
         super().__init__(spec, settings, **values)

@@ -16,7 +16,9 @@ from dataset.spec import DatasetSpec
 
 @mix_modes.register("resizedcrop")
 class ResizedCrop(Augmentation):
-    """One crop for the batch (unless draw=sample)."""
+    """A part of the image, resized to the whole: one for the batch (unless draw=sample)."""
+
+    paper = "Szegedy 2015, arXiv 1409.4842"
 
     scale_min = key(0.08, 0.0001, 1, "least share of the area")
     scale_max = key(1.0, 0.0001, 1, "greatest share of the area")

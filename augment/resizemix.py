@@ -17,8 +17,9 @@ from dataset.spec import DatasetSpec
 
 @mix_modes.register("resizemix")
 class ResizeMix(Augmentation):
-    """The partner's image in a square box."""
+    """Another image, made small, pasted into a square box."""
 
+    paper = "Qin 2020, arXiv 2012.11101"
     mixes = True
     tau_min = key(0.1, 0.01, 1, "least side of the box, a share of the image's")
     tau_max = key(0.8, 0.01, 1, "greatest side of the box")

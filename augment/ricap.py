@@ -29,8 +29,9 @@ class RicapDraw(NamedTuple):
 
 @mix_modes.register("ricap")
 class Ricap(Augmentation):
-    """Parts in the order upper left, upper right, lower left, lower right."""
+    """Crops of four images patched together: upper left (its own), upper right, lower left, lower right."""
 
+    paper = "Takahashi 2018, arXiv 1811.09030"
     mixes = True
     beta = key(0.3, 0.01, 100, "the boundary's row and column ~ Beta(beta, beta)")
 

@@ -14,8 +14,8 @@ def warp(images: torch.Tensor, theta: torch.Tensor, mode: str) -> torch.Tensor:
     y = torch.arange(height, device=images.device) - (height - 1) / 2
     x = torch.arange(width, device=images.device) - (width - 1) / 2
     places = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones_like(x + y[:, None])], 2)
-    half = torch.tensor([width / 2, height / 2], device=images.device)
-    grid = places.view(1, -1, 3).expand(len(theta), -1, -1) @ (theta.mT / half)  # (n, H * W, 2)
+    scaled = torch.stack([theta[:, 0] / (width / 2), theta[:, 1] / (height / 2)], dim=2)
+    grid = places.view(1, -1, 3).expand(len(theta), -1, -1) @ scaled  # (n, H * W, 2)
     grid = grid.view(-1, height, width, 2).expand(len(images), -1, -1, -1)
     moved = F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
     return moved.contiguous(memory_format=torch.channels_last)

@@ -2,11 +2,14 @@
 """Pictures of what the networks see: the schemes on the same images, and what picking keeps and drops.
 
     python scripts/preview_augmentations.py -o preview.png
+    python scripts/preview_augmentations.py cutout:size=12 randaugment+cutmix mean:k=4 -o preview.png
+    python scripts/preview_augmentations.py all --mix_draw sample -o preview.png
     python scripts/preview_augmentations.py -o preview.png --pick_output pick.png \\
         --path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth --path_s Experiments/<run>/weights/ckpt.pth
 
 The images are the first batch, and the rows its second views, of a T. stddev pass with the same --seed, --mix_draw
-and --batch_size (here --num_images). PNG, SVG or PDF, by the file's suffix.
+and --batch_size (here --num_images). Schemes are given as to --mix_mode; "all" is every stage alone, each time
+that it can happen. PNG, SVG or PDF, by the file's suffix.
 """
 
 import dataclasses
@@ -23,7 +26,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from augment import PUBLISHED, Augmented, PoolLogits, pick_criteria
+from augment import PUBLISHED, Augmented, PoolLogits, mix_modes, pick_criteria, picks
+from augment import parse as parse_chain
 from augment.pick import entropy
 from dataset import DatasetSpec, datasets
 from dataset.batches import normalize_for
@@ -195,6 +199,38 @@ def scheme_rows(scene: Scene, pools: dict[str, Pool]) -> list[Row]:
     return rows
 
 
+def given_rows(scene: Scene, schemes: Sequence[str]) -> list[Row]:
+    """A row for each scheme, spelled as --mix_mode."""
+    rows = [Row("the batch after\nthe default DA", scene.pixels(scene.images))]
+    for scheme in schemes:
+        flag = f"--mix_mode={scheme}"
+        options = training_options(scene.options, flag)
+        view, texts = look(scene, flag).view, ()
+        if view.source is not None:  # picked: as many as fit, in the order of their images
+            view = view.take(view.source.argsort(stable=True)[: len(scene.images)])
+            texts = [f"of image {source + 1}" for source in view.source.tolist()]
+        lines = options.mix_mode.replace("+", "\n+").splitlines()
+        label = "\n".join(part for line in lines for part in textwrap.wrap(line, 24))
+        rows.append(Row(label + share(view), scene.pixels(view.images), texts))
+    return rows
+
+
+def every_stage(scene: Scene) -> list[str]:
+    """Each alone, but for picks that no network can score."""
+    schemes = []
+    for name in mix_modes:
+        always = ":p=1" if mix_modes[name].keys()["p"].default < 1 else ""
+        if not picks(name) or (name != "pick" and can_pick(scene, name)):
+            schemes.append(name + always)
+    return schemes
+
+
+def can_pick(scene: Scene, scheme: str) -> bool:
+    """Whether the networks are there that a pick of this scheme asks."""
+    last = parse_chain(scheme)[-1]
+    return not last.picks or scene.can_score(last.values.get("criterion", "kld"))
+
+
 def share(view: Augmented) -> str:
     """Which share of the image is its own, for a row's label."""
     if view.lam is None:
@@ -292,6 +328,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     load_plugins()
     parser = OptionParser(prog=PROGRAM, usage=f"python scripts/{PROGRAM} -o FILE [options]", description=__doc__)
     pictures = parser.section("pictures")
+    pictures("schemes", nargs="*", metavar="SCHEME", help='as --mix_mode; "all": every stage (default: the paper\'s)')
     pictures("-o", "--output", default="preview.png", type=Path, metavar="FILE",
              help="the schemes: .png, .svg or .pdf (default: preview.png)")
     pictures("--pick_output", type=Path, metavar="FILE",
@@ -317,8 +354,8 @@ def parse(argv: Sequence[str]) -> Namespace:
     data("--data_root", default="data", metavar="DIR", help="folder of the public files (default: data)")
     data("--cache_dir", metavar="DIR", help="folder for decoded images (default: cache in --data_root)")
     data("--limit_train", type=number(int, 1), metavar="N", help="only the first N training images")
-    data("--num_classes", default=20, type=number(int, 2), metavar="K", help="synthetic data (default: 20)")
-    data("--img_size", default=32, type=number(int, 8), metavar="S", help="synthetic data (default: 32)")
+    data("--num_classes", type=number(int, 2), metavar="K", help="synthetic data (default: 20)")
+    data("--img_size", type=number(int, 8), metavar="S", help="synthetic data (default: 32)")
     data("--num_workers", default=8, type=number(int), metavar="N", help="processes that decode (default: 8)")
     data("--device", default="auto", type=one_of("device", ["auto", "cpu", "cuda"]), metavar="NAME",
          help="auto, cpu or cuda (default: auto)")
@@ -338,6 +375,9 @@ def check(options: Namespace) -> None:
             )
     if options.pick_output == options.output:
         raise UserError(f"--output and --pick_output are the same file: {options.output}")
+    for scheme in options.schemes:
+        if scheme != "all":
+            parse_chain(scheme)
     for name in options.criterion:
         for flag, needed in zip(("path_t", "path_s"), pick_criteria[name][1:]):
             if needed and not getattr(options, flag):
@@ -354,15 +394,20 @@ def main(argv: Sequence[str]) -> None:
     options = parse(argv)
     scene = set_scene(options)
     for name, flag in zip(ENTROPIES, ("--path_s", "--path_t")):
-        if not scene.can_score(name):
+        if not options.schemes and not scene.can_score(name):
             print(f"left out: cutmix_pick by {name}, which needs {flag} FILE")
+    schemes = every_stage(scene) if options.schemes == ["all"] else options.schemes
+    for scheme in schemes:
+        if not can_pick(scene, scheme):
+            raise UserError(f"{scheme} picks by networks that are not given: --path_t, --path_s")
     possible = [name for name in ENTROPIES if scene.can_score(name)]
     pools = {name: make_pool(scene, name) for name in dict.fromkeys(possible + options.criterion)}
     source = f"{scene.spec.name}, seed {options.seed}, --mix_draw {options.mix_draw}"
     caption = (
         f"{source}: {DRAWS[options.mix_draw]} {SCHEMES_CAPTION}{ORDER_CAPTION if possible else ''}"
     )
-    draw(scheme_rows(scene, pools), caption, options.output)
+    rows = given_rows(scene, schemes) if schemes else scheme_rows(scene, pools)
+    draw(rows, caption, options.output)
     print(f"picture of the schemes: {options.output}")
     if options.pick_output:
         names = options.criterion or possible[::-1]  # the teacher first

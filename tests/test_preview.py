@@ -158,6 +158,27 @@ def test_kept_and_dropped_are_the_pool_and_what_pick_says(name, networks):
         assert shown == sorted(shown, reverse=True) and torch.equal(pool.scores, pool.entropies)
 
 
+def test_any_scheme_has_a_row(networks, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(preview, "draw", lambda rows, *_: drawn.append(rows))
+    schemes = ["cutout:size=04", "patches+mean:k=2", "mixup+pick:criterion=teacher_entropy"]
+    call(TINY, networks[0], *schemes)
+    rows = drawn[0][1:]
+    assert [row.label.split("\n")[0] for row in rows] == [
+        "cutout:size=4",
+        "patches",
+        "mixup",
+    ]
+    assert all(len(row.images) == 3 for row in rows) and rows[2].texts[0].startswith("of image")
+    scene = scene_of(TINY, networks[0])
+    view = preview.look(scene, "--mix_mode=cutout:size=4").view
+    assert np.array_equal(rows[0].images, scene.pixels(view.images))
+    stages = preview.every_stage(scene)
+    assert {"invert", "blur:p=1", "ricap"} < set(stages) and "mixup_pick" not in stages
+    assert "picks by networks that are not given" in fails(capsys, TINY, "cutmix_pick")
+    assert "Did you mean 'cutout'" in fails(capsys, TINY, "cutot")
+
+
 def content(images):
     return sorted(image.tobytes() for image in images)
 

@@ -3,14 +3,37 @@
 import torch
 
 from augment import mix_modes, pick_criteria
+from augment.keys import spell
 from dataset import DataRequest, datasets
 from distiller_zoo import distillers
 from models import model_dict
 from models.model_info import count_flops, count_parameters
 
 
+STAGES = """stages of --mix_mode: NAME:key=value,key=value, joined by +, from left to right. One that mixes images (*) comes
+last, but for a pick. Each takes p= (how often it happens: 1) and draw= (batch, sample: as --mix_draw).
+tv.CLASS:argument=value,... is any transform of torchvision.transforms.v2. Keys with their defaults:"""
+
+
+def stage_lines() -> list[str]:
+    """Every stage with its paper and keys."""
+    lines = [STAGES]
+    for name in mix_modes:
+        kind = mix_modes[name]
+        summary = (kind.__doc__ or "").strip().split("\n")[0].split(". ")[0].rstrip(".")
+        mark = "*" if kind.mixes else " "
+        paper = f" ({kind.paper})" if kind.paper else ""
+        lines.append(f"{mark} {name:<16} {summary}{paper}")
+        for word, one in kind.keys().items() if "+" not in name else ():
+            if word == "draw" or (word == "p" and one.default == 1):
+                continue
+            default = "" if one.default is None else spell(one.default)
+            lines.append(f"      {f'{word}={default}':<26} {one.range()}: {one.help}")
+    return lines
+
+
 def listing() -> str:
-    """Models with parameters and FLOPs (32 px, 100 classes), mix modes, distillers and data sets."""
+    """Models with parameters and FLOPs (32 px, 100 classes), stages, distillers and data sets."""
     lines = [
         "models              parameters       FLOPs   (100 classes, 32x32 pixels; a multiply-add is 2 FLOPs)"
     ]
@@ -23,7 +46,7 @@ def listing() -> str:
     lines.append(
         "  timm.NAME, torchvision.NAME: any classifier of these libraries, see models/README.md"
     )
-    lines.append("\nmix modes        " + "  ".join(mix_modes))
+    lines += ["", *stage_lines(), ""]
     lines.append("pick criteria    " + "  ".join(pick_criteria))
     lines.append("distillers       " + "  ".join(distillers))
     lines.append("\ndata sets        classes  pixels")
