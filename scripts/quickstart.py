@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The whole story on a small scale: a teacher, nine students, nine T. stddev passes, a table and a plot.
+"""The whole story on a small scale: a teacher, a ranking from the teacher alone, students, a table and a plot.
 
     python scripts/quickstart.py [synthetic|cifar100]
 
@@ -20,13 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from helper.cli.parser import OptionParser, number, one_of
 from helper.errors import RunFault, one_line_errors
 from helper.run.same import tail
-from scripts import collect_results, plot_correlation
+from scripts import collect_results, plot_correlation, report
+from scripts.rank.schemes import PUBLISHED
 from scripts.sweep.jobs import SCHEMES, Job, make_jobs
 from scripts.sweep.running import ROOT, Sweep
 from scripts.sweep.states import make_folder
 
 PROGRAM = "quickstart.py"
 STUDENT = "resnet8"
+TRAPS = ("noise:sigma=1", "grey")
+"""Views that say nothing: T. stddev alone would choose one of them."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,11 @@ class Scale:
     teacher: str
     teacher_epochs: int
     student_epochs: int
+    trials: int
+    """Students of each scheme."""
     measure_epochs: int
+    rank_images: int
+    """What the ranking may see."""
     caveat: str
     """What the result does not show."""
 
@@ -48,20 +55,31 @@ SCALES = {
         teacher="wrn_16_1",
         teacher_epochs=60,
         student_epochs=24,
+        trials=2,
         measure_epochs=6,
-        caveat="One short run for each augmentation is a noisy picture, and autoaugment, far out for this teacher, "
-        "weighs much in the correlation; the paper's runs take 240 epochs.",
+        rank_images=9000,
+        caveat="Two short runs for each augmentation are a noisy picture; the paper's runs take 240 epochs.",
     ),
     "cifar100": Scale(
         data="--dataset cifar100 --limit_train 3000 --limit_test 1000",
         teacher="resnet14",
         teacher_epochs=8,
         student_epochs=4,
+        trials=1,
         measure_epochs=2,
+        rank_images=6000,
         caveat="With 3,000 images and 4 epochs no student has learnt enough for the effect to show: this run proves "
         "that everything works on the real data; the paper's runs take 50,000 images and 240 epochs.",
     ),
 }
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count > 1)}"
 
 
 def rate_steps(epochs: int) -> list[str]:
@@ -92,14 +110,40 @@ def train_teacher(scale: Scale, data: Sequence[str]) -> None:
         )
 
 
+def teacher_file(scale: Scale) -> str:
+    return f"ckpt_epoch_{scale.teacher_epochs}.pth"
+
+
+def rank(scale: Scale, data: Sequence[str]) -> None:
+    """The ranking from the teacher alone, with two views that say nothing. RunFault if that fails."""
+    path = f"save/models/{scale.teacher}_vanilla/{teacher_file(scale)}"
+    words = [
+        *PUBLISHED,
+        *TRAPS,
+        "--path_t",
+        path,
+        *data,
+        "--seed",
+        "1",
+        "--budget",
+        str(scale.rank_images),
+    ]
+    words += ["--until", "order", "--minutes", "1.5", "-o", "ranking.csv", "--json", "ranking.json"]
+    if subprocess.run(
+        [sys.executable, str(ROOT / "scripts/rank_augmentations.py"), *words]
+    ).returncode:
+        raise RunFault("the ranking failed")
+
+
 def jobs_of(scale: Scale, data: Sequence[str]) -> list[Job]:
-    """A training and a T. stddev pass for each scheme."""
+    """Trainings and a T. stddev pass for each scheme."""
     options = Namespace(
-        dataset=data[1], pairs=[f"{scale.teacher}/{STUDENT}"], schemes=SCHEMES, trials=1, teachers="save/models",
-        teacher_file=f"ckpt_epoch_{scale.teacher_epochs}.pth", print=False, status=False,
+        dataset=data[1], pairs=[f"{scale.teacher}/{STUDENT}"], schemes=SCHEMES, teachers="save/models",
+        teacher_file=teacher_file(scale), print=False, status=False,
     )  # fmt: skip
     jobs = []
-    for options.kind, epochs in (("train", scale.student_epochs), ("stddev", scale.measure_epochs)):
+    kinds = (("train", scale.student_epochs, scale.trials), ("stddev", scale.measure_epochs, 1))
+    for options.kind, epochs, options.trials in kinds:
         steps = rate_steps(scale.student_epochs)
         jobs += make_jobs(options, [*data, "--epochs", str(epochs), *steps])
     return jobs
@@ -123,27 +167,28 @@ def main(argv: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
 
-    print(
-        f"1/3 the teacher: {scale.teacher} on {options.dataset}, {scale.teacher_epochs} epochs",
-        flush=True,
-    )
+    say(f"1/4 the teacher: {scale.teacher} on {options.dataset}, {scale.teacher_epochs} epochs")
     train_teacher(scale, data)
-    print(
-        f"2/3 nine augmentations: for each a {STUDENT} student of {scale.student_epochs} epochs, and T. stddev"
-    )
+    data += ["--mix_draw", "sample"]  # for one draw a batch, so short a run is too noisy
+    say("2/4 which augmentation will distil best, from the teacher alone")
+    rank(scale, data)
+    students = plural(scale.trials, f"{STUDENT} student")
+    say(f"3/4 was it right? For each scheme {students} of {scale.student_epochs} epochs")
     make_folder()
     status = Sweep(jobs_of(scale, data), options.jobs).run()
     if status:
         return status
-    print("3/3 the table and the plot")
+    say("4/4 the table, the plot and the page")
     collect_results.main(["Experiments", "--csv", "results.csv"])
     plot_correlation.main(["results.csv", "-o", "results.png"])
-    print(
+    report.main(["Experiments", "--ranking", "ranking.json", "-o", "report.html"])
+    say(
         f"\nLower T. stddev should go with lower S. test loss: look at {folder}/results.png\n"
         f"{scale.caveat}\n"
+        f"All of it on one page: {folder}/report.html\n"
         f"Every run's log, numbers and curves: {folder}/Experiments\n"
         f"  tensorboard --logdir {folder}/Experiments\n"
-        "Next: the paper's commands in README.md, and python train_student.py --help"
+        "Next: scripts/rank/README.md, the paper's commands in README.md, and python train_student.py --help"
     )
     return 0
 

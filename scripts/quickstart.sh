@@ -1,6 +1,6 @@
 #!/bin/sh
-# From nothing to a table and a plot: trains a small teacher, distils a student under each of nine augmentations,
-# measures T. stddev of each, and shows how well it predicts the students.
+# From nothing to a table and a plot: trains a small teacher, ranks augmentations from it alone, distils students under
+# each of nine, and shows how well the ranking did.
 #
 #   scripts/quickstart.sh              an embedded data set, nothing to download
 #   scripts/quickstart.sh cifar100     a part of CIFAR-100

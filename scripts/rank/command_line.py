@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset import datasets
+from helper.cli.plugins import load_plugins
 from helper.cli.parser import OptionParser, number, one_of
 from helper.errors import UserError
 from helper.step.guard import Guard
@@ -78,6 +79,8 @@ def parser() -> OptionParser:
     search("--validate_flags", default="", metavar="FLAGS",
            help="--validate: further flags of train_student.py, such as '--epochs 30 --lr_decay_epochs 18,22,26'")
 
+    made.section("plugins")("--plugin", action="append", default=[], metavar="FILE.py",
+                            help="your own mix modes, picks, models and data sets; may be given several times")
     output = made.section("output")
     output("-o", "--output", default="", metavar="FILE.csv",
            help="the table; FILE.png and FILE.state go beside it (default: ranking_TEACHER_DATASET.csv)")
@@ -102,6 +105,7 @@ def parser() -> OptionParser:
 
 def parse(argv: Sequence[str]) -> Namespace:
     """UserError, or exit status 2, on bad input."""
+    load_plugins(argv)
     options = parser().parse(argv)
     for flag in ("output", "json", "figure"):
         if path := getattr(options, flag):
@@ -118,6 +122,7 @@ def parse(argv: Sequence[str]) -> Namespace:
 def training_words(options: Namespace) -> list[str]:
     """The command line, without --mix_mode, of the T. stddev pass that sees the same."""
     words = ["--fix_student", "--utils.check_ce_var", "--lw_mix=1,0,1"]
+    words += [word for path in options.plugin for word in ("--plugin", path)]
     for name in SAME_AS_TRAINING:
         value = getattr(options, name)
         if value is True:

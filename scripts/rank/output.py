@@ -154,7 +154,7 @@ def conclusion(report: Report) -> list[str]:
         lines = [f"best: {best}, lower than every other scheme at {certain} confidence"]
     elif ranked:
         first = [row.scheme for row in ranked if row.group == 1]
-        open_ones = [row.scheme for row in rows if row.verdict.is_open]
+        open_ones = [row.scheme for row in rows if row.verdict.is_open and not row.to_best.low > 0]
         tie = f"tie: {', '.join(first)}" if len(first) > 1 else f"lowest: {first[0]}"
         not_sure = f"; {', '.join(open_ones)} may be lower" if open_ones else ""
         lines = [f"{tie}; not resolved at {certain} confidence{not_sure}: a larger --budget may"]
@@ -172,6 +172,7 @@ def training_command(report: Report, scheme: str, model_s: str = "resnet8") -> s
     """The command that distils under `scheme`."""
     options = report.options
     words = ["python", "train_student.py", "--path_t", options.path_t]
+    words += [word for path in options.plugin for word in ("--plugin", path)]
     words += ["--model_t", options.model_t] if options.model_t else []
     words += ["--dataset", options.dataset, "--model_s", options.model_s or model_s]
     for name in ("data_root", "num_classes", "img_size"):

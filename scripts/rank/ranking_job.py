@@ -135,6 +135,7 @@ class RankingJob:
         """What must not change between a command and the one that goes on."""
         options, training = self.options, self.scene.options
         student = {"student": checksum_of(options.path_s)} if options.path_s else {}
+        plugins = {"plugins": " ".join(training.plugin_sha256)} if training.plugin_sha256 else {}
         found = self.scene.identity
         return (
             {
@@ -151,6 +152,7 @@ class RankingJob:
             }
             | what
             | student
+            | plugins
         )
 
     def _stem(self) -> Path:

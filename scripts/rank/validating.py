@@ -71,6 +71,7 @@ def make_job(validation: Validation, report: Report, scheme: str, seed: int) -> 
         if getattr(options, name) not in (None, ""):
             words += [f"--{name}", str(getattr(options, name))]
     words += ["--amp"] if options.amp else []
+    words += [word for path in options.plugin for word in ("--plugin", path)]
     words += ["--mix_mode", scheme, "--trial", str(seed), "--seed", str(seed), *validation.flags]
     parsed = parse_student(words)
     pair = f"{report.teacher}/{validation.model}"
