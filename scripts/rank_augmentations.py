@@ -15,10 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from helper.errors import memory_advice, one_line_errors
-from helper.processes import distributed
-from helper.processes.interruption import listening
-from helper import speed
+from helper.errors import memory_advice
+from helper.loop.job import script
 from scripts.rank.command_line import PROGRAM, parse
 from scripts.rank.ranking_job import rank
 
@@ -30,6 +28,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors(PROGRAM), listening(), distributed.session():
-        speed.start()
+    with script(PROGRAM):
         main(sys.argv[1:])

@@ -1,12 +1,11 @@
 """The flags of rank_augmentations.py."""
 
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataset import datasets
+from helper.cli.parser import OptionParser, Options, number, one_of
 from helper.cli.plugins import load_plugins
-from helper.cli.parser import OptionParser, number, one_of
 from helper.errors import UserError
 from helper.step.guard import Guard
 from helper.step.view_stats import MEASURES
@@ -103,7 +102,7 @@ def parser() -> OptionParser:
 # fmt: on
 
 
-def parse(argv: Sequence[str]) -> Namespace:
+def parse(argv: Sequence[str]) -> Options:
     """UserError, or exit status 2, on bad input."""
     load_plugins(argv)
     options = parser().parse(argv)
@@ -119,7 +118,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     return options
 
 
-def training_words(options: Namespace) -> list[str]:
+def training_words(options: Options) -> list[str]:
     """The command line, without --mix_mode, of the T. stddev pass that sees the same."""
     words = ["--fix_student", "--utils.check_ce_var", "--lw_mix=1,0,1"]
     words += [word for path in options.plugin for word in ("--plugin", path)]
@@ -134,7 +133,7 @@ def training_words(options: Namespace) -> list[str]:
     return words + ([f"--model_s={options.model_s}"] if options.model_s else [])
 
 
-def guard_of(options: Namespace) -> Guard:
+def guard_of(options: Options) -> Guard:
     """The default guard where nothing else is asked for; else its source is the command line."""
     asked = (options.guard, options.guard_border, options.information_floor)
     if asked == (GUARD.measure, GUARD.border, GUARD.information_floor):

@@ -5,11 +5,11 @@ import io
 import json
 import math
 import shlex
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from helper.cli.parser import Options
 from helper.step.guard import Guard
 from helper.step.intervals import Interval
 from helper.step.ranking import Row
@@ -25,7 +25,7 @@ class Report:
     """A result and where it comes from."""
 
     result: Result
-    options: Namespace
+    options: Options
     teacher: str
     dataset: str
     guard: Guard

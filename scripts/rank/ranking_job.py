@@ -1,21 +1,24 @@
 """From a command line to a ranking: opens the scene, carries the campaign out, writes what was found."""
 
 import math
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from helper import speed
 from helper.cli.options import parse_student
+from helper.cli.parser import Options
 from helper.errors import UserError
 from helper.processes import distributed
 from helper.run.checkpoint import read_checkpoint, write_atomically
 from helper.setup import plan as words_for
+from helper.setup.machine import select_device
 from helper.setup.networks import checksum_of
+from helper.setup.scene import Scene, open_scene
 from models import model_dict
 from scripts.rank import output
 from scripts.rank.campaign import Campaign, Measured, Planner, Stage
 from scripts.rank.command_line import DEFAULT_BUDGET, guard_of, training_words
-from scripts.rank.opening import Scene, open_scene
+from scripts.rank.measuring import Networks
 from scripts.rank.planning import Limits, Result, conclude, ranking_planner
 from scripts.rank.schemes import BEYOND, BY_STUDENT, PUBLISHED, Scheme, make_scheme, make_schemes
 from scripts.rank.searching import search_planner
@@ -23,7 +26,7 @@ from scripts.rank.space import read_space
 from scripts.rank.validating import Validation, validate
 
 
-def rank(options: Namespace) -> None:
+def rank(options: Options) -> None:
     """The whole command."""
     asked = options.validate
     validation = Validation.parse(asked, options.seeds, options.validate_flags) if asked else None
@@ -48,7 +51,7 @@ def rank(options: Namespace) -> None:
 class RankingJob:
     """A command's scene and campaign."""
 
-    def __init__(self, options: Namespace) -> None:
+    def __init__(self, options: Options) -> None:
         """Everything is built and checked; nothing is written. UserError where something is amiss."""
         self.options, self.guard = options, guard_of(options)
         if options.path_s and not options.model_s:
@@ -69,7 +72,9 @@ class RankingJob:
     def _open_scene(self) -> Scene:
         mode = BY_STUDENT if self.options.path_s else "identity"
         training = parse_student([*self.words, f"--mix_mode={mode}"])
-        return open_scene(training)
+        device = select_device(training.device, training.precision)
+        distributed.start(device)
+        return open_scene(training, device, has_teacher=True)
 
     def _ranking(self) -> tuple[Planner, dict[str, Any]]:
         """The planner, and what tells this ranking from another."""
@@ -107,7 +112,7 @@ class RankingJob:
     def scheme(self, name: str) -> Scheme:
         """Made once."""
         if name not in self.pools:
-            has_student = self.scene.networks.student is not None
+            has_student = self.scene.student is not None
             self.pools[name] = make_scheme(
                 name, self.words, self.scene.spec, has_student=has_student
             )
@@ -115,9 +120,10 @@ class RankingJob:
 
     def _measured(self) -> Measured:
         scene = self.scene
+        prepared = speed.prepare(scene.teacher.network, scene.student, scene.wanted(trains=False))
         return Measured(
-            networks=scene.networks,
-            batches=scene.batches,
+            networks=Networks(prepared.teacher, prepared.student, scene.options.amp),
+            batches=scene.splits.train,
             data_generator=scene.generators["data"],
             num_classes=scene.spec.num_classes,
             seed=scene.options.seed,
@@ -136,7 +142,7 @@ class RankingJob:
         options, training = self.options, self.scene.options
         student = {"student": checksum_of(options.path_s)} if options.path_s else {}
         plugins = {"plugins": " ".join(training.plugin_sha256)} if training.plugin_sha256 else {}
-        found = self.scene.identity
+        found = self.scene.identity()
         return (
             {
                 "seed": training.seed,
