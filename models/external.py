@@ -92,11 +92,12 @@ class External:
             make_stem_small(network, self.name)
         return network
 
-    def hub_weights(self, num_classes: int, img_size: int) -> dict[str, torch.Tensor]:
-        """The library's own weights, downloaded, for that many classes: with others the classifier is a new one."""
+    def hub_weights(self, img_size: int) -> dict[str, torch.Tensor]:
+        """The library's own weights, downloaded; their classes are those that it was trained on."""
         with one_line(f"the weights of {self.name} cannot be had from their hub"):
             if self.library == "timm":
-                return self.build(num_classes, img_size, pretrained=True).state_dict()
+                classes = library("timm").get_pretrained_cfg(self.architecture).num_classes
+                return self.build(classes, img_size, pretrained=True).state_dict()
             weights = library("torchvision").models.get_model_weights(self.architecture).DEFAULT
             return dict(weights.get_state_dict(progress=False, check_hash=True))
 
@@ -142,12 +143,6 @@ class Offers(nn.Module):
             return layer if isinstance(layer, nn.Linear) else None
         linear = [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
         return linear[-1] if linear else None
-
-    def classifier_keys(self) -> list[str]:
-        """The keys in the state dict of what depends on the number of classes."""
-        layer = self.classifier_layer()
-        prefix = next((name for name, module in self.named_modules() if module is layer), "")
-        return [f"{prefix}.{key}" for key in layer.state_dict()] if layer is not None else []
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """As the library does; its draws, from the global generator, are seeded from `generator`."""

@@ -242,7 +242,7 @@ def load(model, name, content):
 
 
 def test_wrong_class_count_says_both(weights):
-    with pytest.raises(UserError, match=r"^--path_t file.pth has 7 classes, the data set has 11$"):
+    with pytest.raises(UserError, match=r"^--path_t file.pth has 7 classes, the data set has 11: "):
         load(new_model(num_classes=11), "resnet8", {"model": weights})
 
 

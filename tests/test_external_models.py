@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 import torch
-from command_line import identical
+from command_line import identical, load, log_lines, new_run, run, the_run
 
 from helper.errors import UserError
 from helper.setup.methods import shapes_for
@@ -51,7 +51,7 @@ def test_it_offers_what_every_model_does(name):
     assert sides == sorted(sides, reverse=True)
     classifier = model.classifier_layer()
     assert torch.equal(classifier(features[-1]), logits)
-    assert [model.state_dict()[key].shape[0] for key in model.classifier_keys()] == [7, 7]
+    assert [v.shape[0] for v in list(model.state_dict().values())[-2:]] == [7, 7]
     assert not any(
         key.startswith("network") for key in model.state_dict()
     )  # the library's own keys
@@ -153,3 +153,48 @@ def test_methods_that_compare_maps(method, student, expected):
     ):
         for role, network in networks:
             shapes_for([method], role, network, 32)
+
+
+SMALL_RUN = (
+    "--dataset synthetic --img_size 16 --epochs 1 --limit_train 8 --limit_test 4 --batch_size 4 --device cpu "
+    "--num_workers 0 --seed 1"
+)
+NET = "torchvision.mobilenet_v3_small"
+
+
+def test_from_a_file_of_other_classes_to_teacher_and_student(tmp_path, monkeypatch, capsys):
+    """Own weights of a library's network: the classifier is replaced for training, refused as it is for a teacher."""
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng():
+        file = build(NET).state_dict()  # 7 classes
+    torch.save(file, "w.pth")
+    words = f"{SMALL_RUN} --num_classes 5"
+    run("train_teacher.py", f"{words} --model {NET} --pretrained w.pth")
+    (line,) = (line for line in log_lines(the_run()) if "left out" in line)
+    assert (
+        line
+        == "the classifier of --pretrained w.pth, of 7 classes, is left out: a new one of 5 is trained"
+    )
+    start = load(the_run() / "weights" / "ckpt.pth")["model"]
+    assert start.keys() == file.keys()
+    teacher = f"--path_t save/models/{NET}_vanilla/ckpt_epoch_1.pth"
+    student = (
+        f"{words} {teacher} --model_s {NET} --model_s_pretrained w.pth --distill dkd+attention"
+    )
+    trained = new_run("train_student.py", f"{student} --lw_mix [1,0,1] --mix_mode cutmix")
+    assert any("--model_s_pretrained w.pth, of 7 classes" in line for line in log_lines(trained))
+    for more, expected in (
+        (
+            "--path_t w.pth --model_t " + NET,
+            "w.pth has 7 classes, the data set has 5: give a network of",
+        ),
+        (
+            f"{teacher} --model_s resnet8 --model_s_pretrained hub",
+            "resnet8 is no network of timm or",
+        ),
+        ("--path_t hub", "--path_t hub: --model_t says which network"),
+    ):
+        with pytest.raises(SystemExit):
+            run("train_student.py", f"{words} --model_s resnet8 {more}")
+        message = capsys.readouterr().err
+        assert expected in message and message.count("\n") == 1

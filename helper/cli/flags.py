@@ -181,7 +181,7 @@ def student_parser() -> OptionParser:
     networks("--model_t_pretrained", metavar="FILE",
              help="teacher checkpoint, in place of --path_t")
     networks("--model_s_pretrained", metavar="FILE",
-             help="start the student from these weights")
+             help="start the student from these weights, but for a classifier of other classes; hub: those of timm or torchvision")
     networks("--finetune_student", default="", metavar="FILE",
              help="the same; the student of a T. stddev pass that needs one")
     networks("--test_teacher", action="store_true",
@@ -279,6 +279,8 @@ def teacher_parser() -> OptionParser:
     networks = parser.section("network")
     networks("--model", default="resnet110", type=one_of("model", model_dict), metavar="NAME",
              help="--list prints the names (default: resnet110)")
+    networks("--pretrained", default="", metavar="FILE", new=True,
+             help="start from these weights, but for a classifier of other classes; hub: those of timm or torchvision")
     networks("--model_path", default="save/models", metavar="DIR",
              help="folder of MODEL_vanilla/ckpt_epoch_N.pth (default: save/models)")
     modes = [mode for mode in mix_modes if not picks(mode)]

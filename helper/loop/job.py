@@ -77,6 +77,7 @@ def carry_out(program: str, options: Options, task_type: type[Task], *, defaults
             plan.describe_machine(scene.device, options, is_resumed=resumed is not None),
             *speed.warn_if_slow(scene.device, amp=options.amp),
             *plan.describe_data(scene.data, scene.splits),
+            *scene.notes,
             *task.plan(),
         ]
         if options.dry_run:

@@ -17,6 +17,7 @@ from helper.run.recognize import (
     renamings,
 )
 from helper.run.weights import Part, Weights, parts
+from models.external import Offers
 
 
 def load_weights(
@@ -28,11 +29,14 @@ def load_weights(
     path: str | Path,
     allow_head: bool = False,
     average: bool = False,
+    starts: bool = False,
 ) -> list[str]:
     """Fill the model from a checkpoint; every name and shape must fit. UserError says what does not.
 
-    `average`: take the running average of the weights (EMA), not the weights beside it. Returns what is to be told:
-    which weights were taken where there is a choice, and whose names they had.
+    `average`: take the running average of the weights (EMA), not the weights beside it. `starts`: training goes on from
+    them, so a classifier of other classes may stay the model's own, and a library's network adapts weights of another
+    image size. Returns what is to be told: which weights were taken where there is a choice, whose names they had, and
+    what was left out.
     """
     found = parts(checkpoint)
     if "head" in checkpoint and not allow_head:
@@ -49,17 +53,29 @@ def load_weights(
     wanted = model.state_dict()
     layout = layout_of(wanted)
     fitting = [each for part in found if (each := _as_wanted(part, layout))]
+    if not fitting and starts and isinstance(model, Offers):
+        adapted = [part._replace(weights=model.adapted(part.weights)) for part in found]
+        fitting = [each for part in adapted if (each := _as_wanted(part, layout))]
     if not fitting:
         raise UserError(f"{flag} {path} is not a {name}: {_differences(found[0].weights, wanted)}")
     part, repository, weights = fitting[0]
-    classifier = classifier_of(layout)[-1]
-    if len(weights[classifier]) != len(wanted[classifier]):
-        classes = (len(weights[classifier]), len(wanted[classifier]))
-        raise UserError(f"{flag} {path} has {classes[0]} classes, the data set has {classes[1]}")
+    notes = _notes(part, [other for other, *_ in fitting[1:]], repository, f"{flag} {path}")
+    classifier = classifier_of(layout)
+    there, here = (len(each[classifier[-1]]) for each in (weights, wanted))
+    if there != here and not starts:
+        raise UserError(
+            f"{flag} {path} has {there} classes, the data set has {here}: give a network of these classes. All but its "
+            f"classifier is a start for training: train_teacher.py --pretrained FILE, or --model_s_pretrained FILE"
+        )
+    if there != here:
+        weights = weights | {key: wanted[key] for key in classifier}
+        notes.append(
+            f"the classifier of {flag} {path}, of {there} classes, is left out: a new one of {here} is trained"
+        )
     complete = {key: weights.get(key, torch.tensor(0)) for key in wanted}
     check_values(complete, wanted, flag, path)
     model.load_state_dict(complete)
-    return _notes(part, [other for other, *_ in fitting[1:]], repository, f"{flag} {path}")
+    return notes
 
 
 def _as_wanted(part: Part, layout: Layout) -> tuple[Part, str, Weights] | None:

@@ -10,6 +10,7 @@ from torch import nn
 from dataset import DatasetSpec
 from helper import speed
 from helper.cli.parser import Options
+from helper.errors import UserError
 from helper.processes.sync_batchnorm import share_batchnorm
 from helper.run.checkpoint import (
     check_class_names,
@@ -21,6 +22,7 @@ from helper.run.checkpoint import (
 from helper.run.recorded import recorded_accuracy
 from helper.step.networks import freeze
 from models import build_model, model_dict
+from models.external import HUB, External, is_external
 
 
 class Teacher(NamedTuple):
@@ -39,7 +41,9 @@ class Teacher(NamedTuple):
 def load_teacher(options: Options, spec: DatasetSpec, device: torch.device) -> Teacher:
     """The teacher that the options name. UserError if the file is not that network."""
     flag = "--model_t_pretrained" if options.model_t_pretrained else "--path_t"
-    checkpoint = read_checkpoint(flag, options.path_t)
+    if options.path_t == HUB and not options.model_t:
+        raise UserError(f"{flag} {HUB}: --model_t says which network, such as timm.resnet50")
+    checkpoint = read_weights(flag, options.path_t, options.model_t, spec)
     name = options.model_t or model_name_of(flag, options.path_t, checkpoint)
     check_class_names(checkpoint, spec.class_names, flag=flag, path=options.path_t)
     model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
@@ -51,8 +55,33 @@ def load_teacher(options: Options, spec: DatasetSpec, device: torch.device) -> T
     )
 
 
+def read_weights(flag: str, path: str, name: str, spec: DatasetSpec) -> dict[str, Any]:
+    """The checkpoint in a file or, where `path` is "hub", the weights of `name` that its library has for download.
+
+    UserError if there are none.
+    """
+    if path != HUB:
+        return read_checkpoint(flag, path)
+    if not is_external(name):
+        raise UserError(
+            f"{flag} {HUB}: {name} is no network of timm or torchvision, whose weights are downloaded; give a file"
+        )
+    return {"state_dict": External.named(name).hub_weights(spec.img_size)}
+
+
+def start_from(
+    model: nn.Module, name: str, *, flag: str, path: str, spec: DatasetSpec
+) -> list[str]:
+    """Fill a network that is about to be trained; a classifier of other classes stays its own. Returns lines for log.txt."""
+    return load_weights(
+        model, name, read_weights(flag, path, name, spec), flag=flag, path=path, starts=True
+    )
+
+
 def checksum_of(path: str) -> str:
-    """The first digits of a file's SHA-256."""
+    """The first digits of a file's SHA-256; "hub" has none."""
+    if path == HUB:
+        return HUB
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
@@ -72,9 +101,16 @@ def new_model(
 
 
 def make_student(
-    options: Options, spec: DatasetSpec, device: torch.device, generator: torch.Generator
+    options: Options,
+    spec: DatasetSpec,
+    device: torch.device,
+    generator: torch.Generator,
+    notes: list[str] | None = None,
 ) -> nn.Module | None:
-    """The student, from its weights file if one is given; None in a T. stddev pass that needs none."""
+    """The student, from its weights file if one is given; None in a T. stddev pass that needs none.
+
+    `notes`: gets what is to be told of those weights.
+    """
     if options.fix_student and not options.facts.needs_student:
         return None
     student = new_model(options.model_s, spec, device, generator)
@@ -82,7 +118,12 @@ def make_student(
         share_batchnorm(student)
     if given := options.facts.student_weights:
         flag, path = given
-        checkpoint = read_checkpoint(flag, path)
-        check_class_names(checkpoint, spec.class_names, flag=flag, path=path)
-        load_weights(student, options.model_s, checkpoint, flag=flag, path=path)
+        if options.fix_student or flag != "--model_s_pretrained":
+            checkpoint = read_weights(flag, path, options.model_s, spec)
+            check_class_names(checkpoint, spec.class_names, flag=flag, path=path)
+            load_weights(student, options.model_s, checkpoint, flag=flag, path=path)
+        else:
+            told = start_from(student, options.model_s, flag=flag, path=path, spec=spec)
+            if notes is not None:
+                notes += told
     return freeze(student) if options.fix_student else student

@@ -3,7 +3,7 @@
 The options stop in this room: what works on a scene gets plain values and objects.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,7 +17,14 @@ from helper.processes import distributed
 from helper.processes.sync_batchnorm import share_batchnorm
 from helper.setup.batches import Splits, make_batches
 from helper.setup.machine import make_generators
-from helper.setup.networks import Teacher, checksum_of, load_teacher, make_student, new_model
+from helper.setup.networks import (
+    Teacher,
+    checksum_of,
+    load_teacher,
+    make_student,
+    new_model,
+    start_from,
+)
 
 
 @dataclass
@@ -36,6 +43,8 @@ class Scene:
     student: nn.Module | None
     """The network that is trained; None in a T. stddev pass that needs no student."""
     student_name: str
+    notes: list[str] = field(default_factory=list)
+    """What is to be told of the networks' weights."""
 
     @property
     def pair(self) -> str:
@@ -76,15 +85,17 @@ def open_scene(options: Options, device: torch.device, *, has_teacher: bool) -> 
     options.seed = distributed.agreed(options.seed)
     generators = make_generators(options.seed)
     source, request = datasets[options.dataset], data_request(options)
-    spec = source.spec(request)
+    spec, notes = source.spec(request), []
     if has_teacher:
         name, teacher = options.model_s, load_teacher(options, spec, device)
-        student = make_student(options, spec, device, generators["weights"])
+        student = make_student(options, spec, device, generators["weights"], notes)
     else:
         name, teacher = options.model, None
         student = new_model(name, spec, device, generators["weights"])
+        if path := options.pretrained:
+            notes += start_from(student, name, flag="--pretrained", path=path, spec=spec)
         if options.sync_bn:
             share_batchnorm(student)
     data = source.load(request)
     splits = make_batches(data, options, device, generators["data"])
-    return Scene(options, device, generators, spec, data, splits, teacher, student, name)
+    return Scene(options, device, generators, spec, data, splits, teacher, student, name, notes)
