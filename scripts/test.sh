@@ -7,6 +7,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 "$root/scripts/set_up_env.sh"
 python=$(cd "${VENV:-$root/.venv}/bin" && pwd)/python
 cd "$root"
+"$python" -m pip install --disable-pip-version-check --quiet -r tests/requirements.txt
 workers=$("$python" -c 'import os; print(min(os.cpu_count() or 1, 4))')
 # A file's tests stay together, and share what they made.
 exec "$python" -m pytest -n "$workers" --dist loadfile "$@"

@@ -60,7 +60,7 @@ def test_each_start_is_on_record(teacher):
         "seed": 3, "data_fingerprint": first["data_fingerprint"], "teacher_checksum": first["teacher_checksum"],
         "model_t": "resnet8",
     }  # fmt: skip
-    (line, _) = [line for line in log_lines(folder) if line.startswith("code ")]
+    (line, _) = [line for line in log_lines(folder) if line.startswith("version ")]
     for part in (
         f"torch {torch.__version__.split('+')[0]}",
         first["data_fingerprint"],

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from augment import parse
 from distiller_zoo import parse_methods
+from helper import VERSION
 from helper.errors import UserError, say_error, unknown_name
 from helper.registry import Registry
 
@@ -34,6 +35,7 @@ class OptionParser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
+        self.epilog = f"{self.epilog or ''}\n\nversion {VERSION}".lstrip()
         self.flags: dict[str, bool] = {"--help": False}
 
     def section(self, title: str, description: str | None = None) -> Callable[..., None]:

@@ -14,6 +14,9 @@ from helper.loop.metrics import MeanMeter
 from helper.processes import interruption
 from helper.run.folder import RunFolder
 
+FORMAT = 2
+"""Of a run's checkpoint. 1, which has no number, is version 0.1's: it holds the same."""
+
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -64,6 +67,7 @@ class RunState:
         if self._pass_start is not None:
             generators["data"] = self._pass_start
         return {
+            "format": FORMAT,
             "epoch": self.epoch,
             "step": self.step,
             "meter": self.meter.state_dict() if self.step else None,
@@ -83,6 +87,10 @@ class RunState:
 
     def restore(self, checkpoint: dict[str, Any], *, flag: str, path: str | Path) -> None:
         """Continue from `checkpoint`. UserError if it does not hold what that takes."""
+        if checkpoint.get("format", 1) not in range(1, FORMAT + 1):
+            raise UserError(
+                f"{flag} {path} has format {checkpoint['format']}, of a newer version: this one reads up to {FORMAT}"
+            )
         try:
             self.load_state_dict(checkpoint)
         except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:

@@ -1,0 +1,4 @@
+"""What a run leaves on the disk, and how it is read back: folder, log, checkpoints, lock, provenance, resuming.
+
+Files are written atomically; what is read is data only and never executed. Does not belong here: loops, losses, networks.
+"""

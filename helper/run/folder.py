@@ -142,7 +142,7 @@ class RunFolder:
         found = ", ".join(
             f"{name.replace('_', ' ')} {facts[name]}" for name in FOUND_OUT if facts.get(name)
         )
-        return f"code {facts['commit'] or 'without git'}, python {facts['python']}, {versions}; {found}"
+        return f"version {facts['version']}, code {facts['commit'] or 'without git'}, python {facts['python']}, {versions}; {found}"
 
     def save_weights(self, name: str, weights: dict[str, Any]) -> None:
         """weights/`name`, to be used by others."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from helper import VERSION
+
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "tensorboard", "tqdm", "pillow")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,6 +21,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
     return {
         "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": sys.argv,
+        "version": VERSION,
         "commit": commit(ROOT),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},

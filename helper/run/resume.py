@@ -6,15 +6,26 @@ import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Protocol
 
 from helper.errors import UserError
-from helper.loop.state import RunState
 from helper.processes import distributed
 from helper.run import last_two
 from helper.run.files import Lock, take_lock
 from helper.run.folder import RunFolder, SilentRunFolder
 from helper.run.same import MAY_CHANGE, SAME, Runs, State, identity, read_options
+
+
+class Resumable(Protocol):
+    """How far a run is."""
+
+    epoch: int
+    """The last complete one."""
+    step: int
+    """Steps done of the one under way."""
+
+    def restore(self, checkpoint: dict[str, Any], *, flag: str, path: str | Path) -> None:
+        """Continue from `checkpoint`. UserError if it is not one of this run's."""
 
 
 class Claim(NamedTuple):
@@ -103,7 +114,7 @@ class Resumed(NamedTuple):
 
 def resume(
     options: argparse.Namespace,
-    state: RunState,
+    state: Resumable,
     program: str,
     flag: str,
     *,
@@ -151,7 +162,7 @@ def check_file(flag: str, path: str) -> None:
 
 
 def restore_newest(
-    state: RunState, flag: str, path: Path
+    state: Resumable, flag: str, path: Path
 ) -> tuple[Path, dict[str, int], list[str]]:
     """Fill `state` from `path` or, if that is damaged, from the checkpoint before it.
 
