@@ -7,7 +7,7 @@ import torch
 
 from dataset.image_files import ImageFiles
 
-LIGHT_STUDENTS = ("MobileNetV2", "ShuffleV1", "ShuffleV2")
+LIGHT_STUDENTS = ("MobileNetV2", "MobileNetV2_1_0", "ShuffleV1", "ShuffleV2", "ShuffleV2_1_5")
 """They learn better at the data set's `light_student_lr`."""
 
 

@@ -24,6 +24,7 @@ from models import (  # noqa: F401  (they register their models, listed in this 
     resnet_four_stages,
     wrn,
     vgg,
+    mobilenetv1,
     mobilenetv2,
     shufflenetv1,
     shufflenetv2,

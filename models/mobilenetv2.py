@@ -1,4 +1,4 @@
-"""MobileNetV2 for small images, a half and a quarter of its width.
+"""MobileNetV2 for small images, at its width, a half and a quarter of it.
 
 Sandler, Howard, Zhu, Zhmoginov and Chen, "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
 CVPR 2018, arXiv:1801.04381. Deviates from it as the distillation benchmarks do (Tian et al., ICLR
@@ -10,6 +10,7 @@ are not rounded to multiples of 8. Works at any image size.
 
     model             parameters       FLOPs
     MobileNetV2          812,836  13,047,296
+    MobileNetV2_1_0    2,353,060  44,762,112
     MobileNetV2_0_25     364,492   4,286,208
 """
 
@@ -118,4 +119,5 @@ class MobileNetV2(nn.Module):
 
 
 model_dict.register("MobileNetV2", partial(MobileNetV2, 0.5))
+model_dict.register("MobileNetV2_1_0", partial(MobileNetV2, 1.0))
 model_dict.register("MobileNetV2_0_25", partial(MobileNetV2, 0.25))

@@ -3,7 +3,8 @@
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385,
 section 4.2. Deviates from it as the distillation benchmarks do (Tian et al., ICLR 2020,
 arXiv:1910.10699): a shortcut that changes shape is a 1x1 convolution with BatchNorm (the paper's
-option B, not A), and the x4 models are wider. Works at any image size.
+option B, not A), and the x2 and x4 models are wider, with the widths of D. Chen et al., CVPR 2022,
+arXiv:2203.14001. Works at any image size.
 
 32 px, 100 classes; a multiply-add is two FLOPs (models/model_info.py):
 
@@ -12,11 +13,18 @@ option B, not A), and the x4 models are wider. Works at any image size.
     resnet14        181,108     53,326,336
     resnet20        278,324     81,637,888
     resnet32        472,756    138,260,992
+    resnet38        569,972    166,572,544
     resnet44        667,188    194,884,096
     resnet56        861,620    251,507,200
     resnet110     1,736,564    506,311,168
+    resnet116     1,833,780    534,622,720
+    resnet14x2      708,228    211,510,272
+    resnet38x2    2,260,100    664,495,104
+    resnet110x2   6,915,716  2,023,449,600
     resnet8x4     1,233,540    354,142,208
+    resnet14x4    2,783,620    807,127,040
     resnet32x4    7,433,860  2,166,081,536
+    resnet38x4    8,983,940  2,619,066,368
 """
 
 from collections.abc import Callable, Sequence
@@ -137,7 +145,9 @@ class ResNet(nn.Module):
         return (features, logits) if is_feat else logits
 
 
-for _depth in (8, 14, 20, 32, 44, 56, 110):
+for _depth in (8, 14, 20, 32, 38, 44, 56, 110, 116):
     model_dict.register(f"resnet{_depth}", partial(ResNet, _depth, (16, 16, 32, 64)))
-for _depth in (8, 32):
+for _depth in (14, 38, 110):
+    model_dict.register(f"resnet{_depth}x2", partial(ResNet, _depth, (32, 32, 64, 128)))
+for _depth in (8, 14, 32, 38):
     model_dict.register(f"resnet{_depth}x4", partial(ResNet, _depth, (32, 64, 128, 256)))

@@ -1,4 +1,4 @@
-"""ResNets with four stages: resnet18, 34, 50 for ImageNet, ResNet18, 50 for small images.
+"""ResNets with four stages: resnet18, 34, 50 for ImageNet, ResNet18, 34, 50, 101, 152 for small images.
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385,
 section 4.1. A bottleneck's stride is on its 3x3 convolution; in the paper on its first. The lower
@@ -13,7 +13,10 @@ distillation benchmarks (Tian et al., ICLR 2020, arXiv:1910.10699). Works at any
     resnet34  21,335,972    149,622,784
     resnet50  23,712,932    167,231,488
     ResNet18  11,220,132  1,110,937,600
+    ResNet34  21,328,292  2,318,897,152
     ResNet50  23,705,252  2,596,028,416
+    ResNet101 42,697,380  5,020,336,128
+    ResNet152 58,341,028  7,444,643,840
 """
 
 from collections.abc import Callable, Sequence
@@ -129,12 +132,14 @@ _SHAPES = {
     18: (BasicBlock, 64, (2, 2, 2, 2)),
     34: (BasicBlock, 64, (3, 4, 6, 3)),
     50: (Bottleneck, 256, (3, 4, 6, 3)),
+    101: (Bottleneck, 256, (3, 4, 23, 3)),
+    152: (Bottleneck, 256, (3, 8, 36, 3)),
 }
 for _depth in (18, 34, 50):
     model_dict.register(
         f"resnet{_depth}", partial(FourStageResNet, *_SHAPES[_depth], imagenet=True)
     )
-for _depth in (18, 50):
+for _depth in (18, 34, 50, 101, 152):
     model_dict.register(
         f"ResNet{_depth}", partial(FourStageResNet, *_SHAPES[_depth], imagenet=False)
     )

@@ -9,6 +9,7 @@ widths are none of the paper's. Works at any image size.
 
     model          parameters       FLOPs
     ShuffleV2       1,355,528  89,008,896
+    ShuffleV2_1_5   2,580,548 187,524,096
     ShuffleV2_0_3     235,588  13,096,448
 """
 
@@ -148,4 +149,5 @@ class ShuffleNetV2(nn.Module):
 
 
 model_dict.register("ShuffleV2", partial(ShuffleNetV2, (116, 232, 464, 1024)))
+model_dict.register("ShuffleV2_1_5", partial(ShuffleNetV2, (176, 352, 704, 1024)))
 model_dict.register("ShuffleV2_0_3", partial(ShuffleNetV2, (40, 80, 160, 512)))

@@ -37,7 +37,7 @@ CASES = [
 ]
 ONE_OF_EVERY_FAMILY = [
     "resnet8", "ResNet18", "resnet50", "wrn_16_1", "vgg8", "vgg8_3neurons",
-    "MobileNetV2_0_25", "ShuffleV1", "ShuffleV2_0_3",
+    "MobileNetV1", "MobileNetV2_0_25", "ShuffleV1", "ShuffleV2_0_3",
 ]  # fmt: skip
 IN_NPZ = [(name, size) for name, size in CASES if f"{name}/{size}/logits64" in ARRAYS]
 # At 64 px models of over 5 million parameters would take a fifth of this file's time; the smaller
@@ -59,6 +59,19 @@ each_imagenet_resnet = pytest.mark.parametrize(
 )
 each_case_in_npz = pytest.mark.parametrize("name, size", IN_NPZ, scope="module")
 each_name = pytest.mark.parametrize("name", list(model_dict), scope="module")
+# These have ResNet50's blocks, and on a CPU would take longer than all others together.
+each_small_name = pytest.mark.parametrize(
+    "name", [n for n in model_dict if n not in ("ResNet101", "ResNet152")], scope="module"
+)
+each_known_init = pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in model_dict
+        if f"{n}/32" in RECORDS or (n.startswith("resnet") and n[6:] in ("18", "34", "50"))
+    ],
+    scope="module",
+)
 
 
 @functools.cache
@@ -298,7 +311,7 @@ def test_any_image_size(name: str, height: int, width: int) -> None:
     images = torch.zeros(2, 3, height, width, device="meta")
     features, logits = without_weights(name, 32)(images, is_feat=True)
     assert logits.shape == (2, 100)
-    stride = 2 if name in ("resnet50", "MobileNetV2_0_25") else 1
+    stride = 2 if name in ("resnet50", "MobileNetV1", "MobileNetV2_0_25") else 1
     assert features[0].shape[2:] == (math.ceil(height / stride), math.ceil(width / stride))
     assert features[-1].ndim == 2
 
@@ -322,7 +335,7 @@ def test_wrn_preact_in_train_mode_leaves_no_trace() -> None:
         assert_near(feature.mean(dim=(0, 2, 3)), norm.bias, 1e-4)
 
 
-@each_name
+@each_small_name
 def test_gradients_reach_every_parameter(name: str) -> None:
     model = copy.deepcopy(new_model(name)).train()
     features, logits = model(recipe_images(32, batch=2), is_feat=True, preact=True)
@@ -333,7 +346,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 # ---- initialisation
 
 
-@each_name
+@each_small_name
 def test_init_weights_draws_everything_from_its_generator(name: str) -> None:
     """It restores a model whose every tensor was overwritten; another seed changes every weight."""
     expected, model = new_model(name).state_dict(), copy.deepcopy(new_model(name))
@@ -374,7 +387,7 @@ def original_init(name: str) -> dict:
     }
 
 
-@each_name
+@each_known_init
 def test_init_is_distributed_as_the_originals(name: str) -> None:
     golden = original_init(name)
     state = new_model(name).state_dict()
@@ -419,6 +432,42 @@ def test_flops_are_those_that_pytorch_counts(name: str) -> None:
     with torch.no_grad(), counter:
         model(torch.empty(1, 3, 32, 32, device="meta"))
     assert count_flops(model, 32) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", ["ResNet34", "ResNet101", "ResNet152"])
+def test_resnets_for_small_images_are_torchvisions_but_for_the_stem(name: str) -> None:
+    with torch.device("meta"):
+        other = getattr(torchvision.models, name.lower())(num_classes=100)
+    stem = 64 * 3 * (7 * 7 - 3 * 3)  # the larger kernel's weights
+    assert count_parameters(without_weights(name, 32)) == count_parameters(other) - stem
+
+
+def test_mobilenetv1_is_as_large_as_the_paper_says() -> None:
+    """4.2 million parameters and 569 million multiply-adds at 224 pixels; and its features' shapes."""
+    model = without_weights("MobileNetV1", 224)
+    assert round(count_parameters(model) / 1e6, 1) == 4.2
+    assert round(count_flops(model, 224) / 2e6) == 569
+    features, _ = model(torch.zeros(1, 3, 224, 224, device="meta"), is_feat=True)
+    shapes = [(32, 112), (128, 56), (256, 28), (512, 14), (1024, 7)]
+    assert [tuple(f.shape[1:3]) for f in features[:-1]] == shapes
+
+
+def test_wider_resnets_have_wider_stages() -> None:
+    for name, widths in (("resnet14x2", [32, 32, 64, 128]), ("resnet38x4", [32, 64, 128, 256])):
+        features, _ = without_weights(name, 32)(
+            torch.zeros(1, 3, 32, 32, device="meta"), is_feat=True
+        )
+        assert [f.shape[1] for f in features[:-1]] == widths
+
+
+@torch.no_grad()
+def test_mobilenetv1_before_and_after_relu() -> None:
+    model = load_recipe(model_dict["MobileNetV1"]()).eval()
+    after, _ = model(recipe_images(32), is_feat=True)
+    before, _ = model(recipe_images(32), is_feat=True, preact=True)
+    assert torch.equal(before[0], after[0]) and before[1].min() < 0
+    for early, late in zip(before[1:5], after[1:5]):
+        assert torch.equal(early.clamp(min=0), late)
 
 
 def test_flops_by_hand() -> None:
