@@ -4,10 +4,12 @@ G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", 
 arXiv 1503.02531.
 """
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 
-from distiller_zoo.base import LogitDistiller, Setting
+from distiller_zoo.base import LogitDistiller, Published, Setting
 from distiller_zoo.registry import distillers
 from helper.registry import Value, key
 
@@ -43,6 +45,7 @@ class KD(LogitDistiller):
         flag="kd_S",
     )
     default_weight = 0.9
+    recipe: ClassVar[Published] = {"cifar100": {"": {"gamma": 0.1}}}
     loss = staticmethod(kd_loss)
 
     def __init__(self, setting: Setting, **given: Value) -> None:

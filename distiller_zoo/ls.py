@@ -14,7 +14,7 @@ import torch
 from distiller_zoo.base import LogitDistiller, Published
 from distiller_zoo.dkd import DKD, dkd_loss
 from distiller_zoo.kd import kd_loss
-from distiller_zoo.mlkd import MLKD
+from distiller_zoo.mlkd import MLKD, STRONG_VIEW
 from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
 from helper.registry import key
@@ -111,7 +111,7 @@ class MLKDLS(MLKD):
     }
     recipe: ClassVar[Published] = {
         "cifar100": {
-            "": {"learning_rate": 0.025, "epoch_factor": 2},
+            "": {"learning_rate": 0.025, "epoch_factor": 2, **STRONG_VIEW},
             "/MobileNetV2": {"learning_rate": 0.01},
             "/ShuffleV1": {"learning_rate": 0.01},
             "/ShuffleV2": {"learning_rate": 0.01},

@@ -107,6 +107,16 @@ def mlkd_view_loss(
     return sum_over((temperature, 3.0, 5.0), compare, student, teacher)
 
 
+STRONG_VIEW = {
+    "lw_mix": "[1,0,1]",
+    "t_output_as_target_for_input_mix": True,
+    "mix_draw": "sample",
+    "mix_mode": "randaugment:magnitude=10,num_ops=2+cutout:size=16",
+}
+"""The authors' strong view, as near as the stages here come to it: their cutout's size is not known here, 16 is that of
+FixMatch, from which their RandAugment is."""
+
+
 @distillers.register("mlkd")
 class MLKD(LogitDistiller):
     """`mlkd_loss` on the first view, `mlkd_view_loss` on the second, and the second view's cross-entropy."""
@@ -117,7 +127,7 @@ class MLKD(LogitDistiller):
     labels_of_view = True
     recipe: ClassVar[Published] = {
         "cifar100": {
-            "": {"learning_rate": 0.025},
+            "": {"learning_rate": 0.025, **STRONG_VIEW},
             "vgg13/MobileNetV2": {"learning_rate": 0.01, "epoch_factor": 2},
             "ResNet50/MobileNetV2": {"learning_rate": 0.01, "epoch_factor": 2},
             "wrn_40_2/ShuffleV1": {"learning_rate": 0.01, "epoch_factor": 2},

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Distils on CIFAR-100 with each method, with the weights that its paper, or CRD's comparison, gives.
+# Distils on CIFAR-100 with each method as its authors do: weights, rate, epochs, batch and views of the pair, as far as
+# they are published (scripts/recipe.py has them from the registry).
 #
 #   scripts/distill_cifar100.sh crd dkd                     these methods, one after the other
 #   scripts/distill_cifar100.sh                             all of them
@@ -15,30 +16,6 @@ set -eu
 cd "$(dirname "$0")/.."
 
 teacher=${TEACHER:-wrn_40_2} student=${STUDENT:-wrn_16_2} save=${SAVE:-save}
-all="kd hint attention similarity correlation vid rkd pkt abound factor kdsvd fsp nst crd kd+crd
-    dkd dist nkd ttm wttm mlkd ls dkd_ls mlkd_ls review simkd"
-
-# Gamma, alpha and beta. Where none are given, the published ones of the pair are the program's defaults.
-weights() {
-    case $1 in
-    kd) echo "-r 0.1 -a 0.9 -b 0" ;;
-    hint) echo "-r 1 -a 0 -b 100" ;;
-    attention) echo "-r 1 -a 0 -b 1000" ;;
-    similarity) echo "-r 1 -a 0 -b 3000" ;;
-    correlation) echo "-r 1 -a 0 -b 0.02" ;;
-    vid | rkd | kdsvd) echo "-r 1 -a 0 -b 1" ;;
-    pkt) echo "-r 1 -a 0 -b 30000" ;;
-    abound) echo "-r 1 -a 0 -b 0" ;;
-    factor) echo "-r 1 -a 0 -b 200" ;;
-    fsp | nst) echo "-r 1 -a 0 -b 50" ;;
-    crd) echo "-r 1 -a 0 -b 0.8" ;;
-    kd+crd) echo "-r 1 -a 1 -b 0.8" ;;
-    dist | nkd) echo "-r 1 -a 1" ;;
-    mlkd) echo "-r 0.1 -a 0.9" ;;
-    simkd) echo "-r 0 -b 1" ;;
-    *) ;;
-    esac
-}
 
 # The words as a shell reads them back.
 quoted() {
@@ -64,11 +41,11 @@ done
 [ "${1:-}" != -- ] || shift
 
 distil() {
-    method=$1
+    method=${1%% *} recipe=${1#* }
     shift
-    # shellcheck disable=SC2046  # the weights are several words
-    set -- train_student.py --path_t "$save/models/${teacher}_vanilla/ckpt_epoch_240.pth" \
-        --model_s "$student" --distill "$method" $(weights "$method") \
+    # shellcheck disable=SC2086  # the recipe is several words
+    set -f -- train_student.py --path_t "$save/models/${teacher}_vanilla/ckpt_epoch_240.pth" \
+        --model_s "$student" --distill "$method" $recipe \
         --project_name "${method}__${teacher}${student}__cifar100" "$@"
     if $print_only; then
         quoted python "$@"
@@ -77,6 +54,12 @@ distil() {
     fi
 }
 
-for method in ${methods:-$all}; do
-    distil "$method" "$@"
+# shellcheck disable=SC2086  # the methods are several words
+recipes=$(scripts/python.sh scripts/recipe.py "$teacher" "$student" $methods)
+set -f
+IFS='
+'
+for line in $recipes; do
+    IFS=' '
+    distil "$line" "$@"
 done
