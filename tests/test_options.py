@@ -1,16 +1,21 @@
 """The command line: the original's flags, defaults, short forms and abbreviations, and what we changed on purpose."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
 
+from distiller_zoo import Target
 from helper.cli.flags import student_parser, teacher_parser
 from helper.cli.options import parse_student, parse_teacher
-from helper.cli.schedule import EpochSchedule, learning_rate
+from helper.cli.schedule import EpochSchedule, RateSchedule, learning_rate
 from helper.errors import UserError
-from helper.setup.plan import scheme_name
-from helper.setup.optimisation import loop_settings
+from helper.setup.plan import describe_rate, scheme_name
+from helper.setup.optimisation import loop_settings, make_optimizer
+from helper.step.distill import cross_entropy
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = json.loads((GOLDEN / "config.json").read_text())
@@ -389,3 +394,52 @@ def test_help_ends_well(capsys, parse):
         parse(["--help"])
     assert stopped.value.code == 0
     assert "examples:" in capsys.readouterr().out.replace("example:", "examples:")
+
+
+def test_cosine_and_warm_up_of_the_rate():
+    def rates(**given):
+        schedule = RateSchedule(0.8, 6, **given)
+        return [schedule.at(epoch) for epoch in range(1, 7)]
+
+    half = [
+        0.8 * (1 + math.cos(math.pi * part)) / 2 for part in (0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)
+    ]
+    assert rates(kind="cosine") == pytest.approx(half)
+    assert rates(kind="cosine", warmup_epochs=2) == pytest.approx(
+        [0.4, 0.8, *(0.8 * (1 + math.cos(math.pi * part)) / 2 for part in (0, 1 / 4, 1 / 2, 3 / 4))]
+    )
+    assert rates(decay_epochs=[2, 4], decay_rate=0.5) == [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
+    steps = rates(decay_epochs=[2, 4], decay_rate=0.5, warmup_epochs=4)
+    assert steps == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.2, 0.2])
+
+
+def test_flags_of_the_optimizer_reach_it():
+    layer = torch.nn.Linear(1, 1)
+    for words, nesterov in (("", False), ("--nesterov", True)):
+        options = parse_student(words.split())
+        assert make_optimizer(options, layer).defaults["nesterov"] is nesterov
+    options = parse_student("--lr_schedule cosine --warmup_epochs 4 --epochs 8".split())
+    rate = loop_settings(options).learning_rate
+    assert [rate(4), rate(5), rate(7)] == pytest.approx([0.05, 0.05, 0.025])
+    assert "cosine after 4 epochs of warm-up" in describe_rate(options)
+
+
+def test_a_warm_up_longer_than_the_training_is_refused():
+    with pytest.raises(UserError, match="--warmup_epochs 8 leaves none of 8 epochs"):
+        parse_student("--warmup_epochs 8 --epochs 8".split())
+
+
+def test_label_smoothing_is_the_formula():
+    """E of the label's probability is spread over all classes; mixed labels share it."""
+    logits, labels = (
+        torch.randn(3, 5, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([0, 2, 4]),
+    )
+    partner, lam = torch.tensor([1, 1, 3]), torch.tensor([0.25, 1.0, 0.5])
+    target = (
+        0.9 * (lam[:, None] * F.one_hot(labels, 5) + (1 - lam)[:, None] * F.one_hot(partner, 5))
+        + 0.1 / 5
+    )
+    expected = -(target * logits.log_softmax(1)).sum(1).mean()
+    loss = cross_entropy(logits, Target(labels, partner, lam), label_smoothing=0.1)
+    torch.testing.assert_close(loss, expected)

@@ -23,6 +23,7 @@ from helper.cli.parser import (
     two_switches,
     weights,
 )
+from helper.cli.schedule import RATE_SCHEDULES
 from models import model_dict
 
 
@@ -82,13 +83,19 @@ def add_common_sections(parser: OptionParser) -> None:
     train("--epoch_factor", default=0.0, type=number(), metavar="F",
           help="multiplies --epochs and --lr_decay_epochs; 0: not (default: 0)")
     train("--learning_rate", type=number(), metavar="LR",
-          help="(default: 0.05; 0.01 for MobileNetV2, ShuffleV1 and ShuffleV2)")
+          help="(default: 0.05; 0.01 for MobileNetV2, ShuffleV1 and ShuffleV2, also at width 1, 1.5)")
+    train("--lr_schedule", default="step", type=one_of("schedule", RATE_SCHEDULES), metavar="NAME", new=True,
+          help="step: by --lr_decay_epochs; cosine: from the rate down to 0 over all epochs (default: step)")
+    train("--warmup_epochs", default=0, type=number(int), metavar="N", new=True,
+          help="epochs over which the rate grows to the full one, in equal steps (default: 0)")
     train("--lr_decay_epochs", default=[150, 180, 210], type=epoch_list, metavar="E,E",
           help="epochs after which the rate is multiplied (default: 150,180,210)")
     train("--lr_decay_rate", default=0.1, type=number(), metavar="F",
           help="by this (default: 0.1)")
     train("--momentum", default=0.9, type=number(), metavar="M",
           help="(default: 0.9)")
+    train("--nesterov", action="store_true", new=True,
+          help="Nesterov's momentum")
     train("--weight_decay", default=0.0005, type=number(), metavar="W",
           help="on every parameter (default: 0.0005)")
     train("--weight_decay_schedule", metavar="E:W,E:W",
@@ -283,6 +290,8 @@ def teacher_parser() -> OptionParser:
              help="start from these weights, but for a classifier of other classes; hub: those of timm or torchvision")
     networks("--model_path", default="save/models", metavar="DIR",
              help="folder of MODEL_vanilla/ckpt_epoch_N.pth (default: save/models)")
+    networks("--label_smoothing", default=0.0, type=number(below=1), metavar="E", new=True,
+             help="share of the labels' probability that all classes get alike (default: 0)")
     modes = [mode for mode in mix_modes if not picks(mode)]
     add_mix_section(
         parser,

@@ -82,6 +82,10 @@ def finish_common(options: Options, model_name: str) -> None:
         ]
         if options.epochs < 1:
             raise UserError(f"--epoch_factor {options.epoch_factor:g} leaves no epoch")
+    if options.warmup_epochs and options.warmup_epochs >= options.epochs:
+        raise UserError(
+            f"--warmup_epochs {options.warmup_epochs} leaves none of {options.epochs} epochs"
+        )
     options.seed_is_drawn = options.seed is None
     if options.seed_is_drawn:
         options.seed = secrets.randbelow(2**31)

@@ -56,6 +56,7 @@ class Teaching:
             self.augment,
             self.scene.generators["views"],
             amp=self.settings.amp,
+            label_smoothing=self.scene.options.label_smoothing,
         )
         splits = self.scene.splits._asdict()
         fit(

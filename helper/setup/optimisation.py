@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from helper.cli.parser import Options
-from helper.cli.schedule import learning_rate
+from helper.cli.schedule import RateSchedule
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,14 @@ class LoopSettings:
 def loop_settings(options: Options) -> LoopSettings:
     return LoopSettings(
         epochs=options.epochs,
-        learning_rate=lambda epoch: learning_rate(
-            epoch, options.learning_rate, options.lr_decay_epochs, options.lr_decay_rate
-        ),
+        learning_rate=RateSchedule(
+            options.learning_rate,
+            options.epochs,
+            options.lr_decay_epochs,
+            options.lr_decay_rate,
+            options.lr_schedule,
+            options.warmup_epochs,
+        ).at,
         weight_decay=options.facts.weight_decay,
         print_interval=options.print_interval,
         tb_freq=options.tb_freq,
@@ -67,6 +72,7 @@ def make_optimizer(options: Options, *trained: nn.Module) -> torch.optim.SGD:
         parameters,
         lr=options.learning_rate,
         momentum=options.momentum,
+        nesterov=options.nesterov,
         weight_decay=options.weight_decay,
         fused=True if parameters[0].is_cuda else None,  # on a CPU it is no faster
     )

@@ -72,9 +72,20 @@ def warn_of_other_data(checkpoint_says: dict[str, Any], spec: DatasetSpec) -> li
     ]
 
 
+def describe_rate(options: Options) -> str:
+    """The learning rate, and what is not usual of its course and of the optimizer."""
+    parts = [
+        f"learning rate {options.learning_rate:g}",
+        "down a cosine" if options.lr_schedule == "cosine" else "",
+        f"after {options.warmup_epochs} epochs of warm-up" if options.warmup_epochs else "",
+        "with Nesterov's momentum" if options.nesterov else "",
+    ]
+    return " ".join(filter(None, parts))
+
+
 def describe_teacher_job(options: Options, target: Path) -> str:
     return (
-        f"{options.epochs} epochs at learning rate {options.learning_rate:g}, "
+        f"{options.epochs} epochs at {describe_rate(options)}, "
         f"trained on {options.mix_mode or 'plain'} batches; weights go to {target}"
     )
 
@@ -95,7 +106,7 @@ def describe_student_job(options: Options, scheme: str, methods: Methods | None)
         before = [f"initial stage: {options.init_epochs} epochs of {', '.join(initial)}"]
     return [
         *before,
-        f"distilling: {options.epochs} epochs at learning rate {options.learning_rate:g}, "
+        f"distilling: {options.epochs} epochs at {describe_rate(options)}, "
         f"batch {options.batch_size}, second view: {scheme}{draw}",
         f"loss: {describe_loss(options, methods)}",
         *methods.describe(),

@@ -164,6 +164,7 @@ class LabelStep:
     weights: LossWeights = field(default_factory=loss_weights)
     amp: bool = False
     replicated: Sequence[nn.Parameter] = ()
+    label_smoothing: float = 0.0
 
     def start_epoch(self, epoch: int) -> None:
         if self.augment is not None:
@@ -174,7 +175,8 @@ class LabelStep:
     ) -> tuple[Losses, torch.Tensor]:
         view = Augmented(images) if self.augment is None else self.augment(images, self.generator)
         logits = logits_of(self.model, view.images, amp=self.amp)
-        return {"cls": cross_entropy(logits, target_of(view, labels))}, logits
+        loss = cross_entropy(logits, target_of(view, labels), label_smoothing=self.label_smoothing)
+        return {"cls": loss}, logits
 
 
 def target_of(view: Augmented, labels: torch.Tensor) -> Target:
@@ -183,6 +185,15 @@ def target_of(view: Augmented, labels: torch.Tensor) -> Target:
     return Target(view.own(labels), partner, view.lam, view.shares)
 
 
-def cross_entropy(logits: torch.Tensor, target: Target) -> torch.Tensor:
-    """Mean of lam * CE(own label) + (1 - lam) * CE(partner's label); plain CE where nothing is mixed."""
-    return target.average(lambda labels: F.cross_entropy(logits, labels, reduction="none"))
+def cross_entropy(
+    logits: torch.Tensor, target: Target, *, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Mean of lam * CE(own label) + (1 - lam) * CE(partner's label); plain CE where nothing is mixed.
+
+    `label_smoothing`: the share of each label's probability that all K classes get alike.
+    """
+    return target.average(
+        lambda labels: F.cross_entropy(
+            logits, labels, reduction="none", label_smoothing=label_smoothing
+        )
+    )

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from distiller_zoo import FeatureDistiller, distillers
+from distiller_zoo import Setting, distillers
 from helper.cli.options import parse_student
+from scripts import recipe
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 
@@ -150,19 +151,68 @@ def test_distill_cifar100_prints_a_command_for_every_method():
     assert sorted(names) == sorted([*distillers, "kd+crd"])
 
 
-def test_distill_cifar100_gives_the_published_weights():
-    """What the script spells out is what the program takes by itself, but for kd, whose paper has -r 0.1."""
-    for _, _, *words in printed_commands():
-        options = parse_student(words)
-        for name in options.distill.split("+"):
-            is_feature = issubclass(distillers[name], FeatureDistiller)
-            given = options.beta if is_feature else options.alpha
-            if name != "kd" and given is not None:
-                assert given == distillers[name].default_weight, name
-        if options.gamma is not None and options.distill != "kd":
-            assert options.gamma == min(
-                distillers[n].default_gamma for n in options.distill.split("+")
-            )
+@pytest.mark.parametrize(
+    "pair, method, expected",
+    [
+        (
+            "vgg13/vgg8",
+            "kd",
+            "-r 0.1 -a 0.9 -b 0 --learning_rate 0.05 --epochs 240 --batch_size 64",
+        ),
+        ("vgg13/vgg8", "ls", "-r 0.1 -a 9 -b 0 --learning_rate 0.05 --epochs 240 --batch_size 64"),
+        (
+            "resnet110/resnet20",
+            "ls",
+            "-r 0.1 -a 12 -b 0 --learning_rate 0.05 --epochs 240 --batch_size 64",
+        ),
+        (
+            "vgg13/vgg8",
+            "kd+crd",
+            "-r 1 -a 1 -b 0.8 --learning_rate 0.05 --epochs 240 --batch_size 64",
+        ),
+        (
+            "vgg13/vgg8",
+            "crd+wttm",
+            "-r 1 -a 4 -b 0.8 --learning_rate 0.05 --epochs 240 --batch_size 64",
+        ),
+        (
+            "vgg13/vgg8",
+            "crd:weight=2",
+            "-r 1 -a 0 --learning_rate 0.05 --epochs 240 --batch_size 64",
+        ),
+        (
+            "resnet56/resnet20",
+            "review",
+            "-r 1 -a 0 -b 0.6 --learning_rate 0.1 --epochs 240 --batch_size 128 --nesterov",
+        ),
+        (
+            "wrn_40_2/ShuffleV1",
+            "review",
+            "-r 1 -a 0 -b 5 --learning_rate 0.02 --epochs 240 --batch_size 128 --nesterov",
+        ),
+    ],
+)
+def test_the_recipe_of_a_pair(pair, method, expected):
+    assert " ".join(recipe.words(recipe.recipe(method, Setting(pair=pair)))) == expected
+
+
+@pytest.mark.parametrize(
+    "pair, method, expected",
+    [
+        ("vgg13/vgg8", "mlkd", ("0.9", 0.025, None)),
+        ("ResNet50/MobileNetV2", "mlkd", ("0.9", 0.01, 2)),
+        ("resnet32x4/ShuffleV2", "mlkd", ("0.9", 0.01, 4)),
+        ("wrn_40_2/wrn_16_2", "mlkd_ls", ("9", 0.025, 2)),
+        ("vgg13/vgg8", "mlkd_ls", ("6", 0.01, 2)),
+        ("wrn_40_2/MobileNetV2", "mlkd_ls", ("9", 0.005, 2)),
+        ("resnet32x4/ShuffleV2", "mlkd_ls", ("6", 0.01, 4)),
+    ],
+)
+def test_the_recipes_of_two_views(pair, method, expected):
+    flags = recipe.recipe(method, Setting(pair=pair))
+    assert (flags["alpha"], flags["learning_rate"], flags.get("epoch_factor")) == expected
+    options = parse_student(recipe.words(flags))
+    assert options.lw_mix == (1, 0, 1) and options.mix_mode.startswith("randaugment:")
 
 
 @a_shell
