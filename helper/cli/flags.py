@@ -43,8 +43,7 @@ PRECISIONS = ("default", "highest", "high", "medium")
 
 # One flag, two lines: a table to read, so the formatter stays out.
 # fmt: off
-def add_common_sections(parser: OptionParser) -> None:
-    """The flags that both scripts have."""
+def add_data(parser: OptionParser) -> None:
     data = parser.section("data")
     data("--dataset", default="cifar100", type=one_of("data set", datasets), metavar="NAME",
          help=f"one of {', '.join(datasets)} (default: cifar100)")
@@ -77,6 +76,8 @@ def add_common_sections(parser: OptionParser) -> None:
          help="folder: decoded once and held on the device, or streamed from the files in every epoch: memory, stream, "
               "auto: memory up to 2 GiB (default: auto)")
 
+
+def add_optimisation(parser: OptionParser) -> None:
     train = parser.section("optimisation")
     train("--epochs", default=240, type=number(int, 1), metavar="N",
           help="(default: 240)")
@@ -101,6 +102,8 @@ def add_common_sections(parser: OptionParser) -> None:
     train("--weight_decay_schedule", metavar="E:W,E:W",
           help="weight decay by epoch, such as 0:5e-4,150:1e-4")
 
+
+def add_machine(parser: OptionParser) -> None:
     machine = parser.section("machine and seed")
     machine("--device", default="auto", type=one_of("device", ["auto", "cpu", "cuda"]), metavar="NAME", new=True,
             help="auto, cpu or cuda; auto takes the GPU if there is one (default: auto)")
@@ -118,6 +121,8 @@ def add_common_sections(parser: OptionParser) -> None:
     machine("--num_workers", default=8, type=number(int), metavar="N",
             help="processes that decode images, no more than there are processors (default: 8)")
 
+
+def add_logging(parser: OptionParser) -> None:
     logs = parser.section("logging")
     logs("--project_name", default="", metavar="NAME",
          help="first part of the run folder's name (default: made from the options)")
@@ -136,6 +141,8 @@ def add_common_sections(parser: OptionParser) -> None:
     logs("--screen_print", action="store_true",
          help=argparse.SUPPRESS)
 
+
+def add_look(parser: OptionParser) -> None:
     look = parser.section("look before you leap")
     look("--plugin", action="append", default=[], metavar="FILE.py", new=True,
          help="import this file first: your own mix modes, distillers, models, data sets, pick criteria; may be repeated")
@@ -143,6 +150,12 @@ def add_common_sections(parser: OptionParser) -> None:
          help="check everything, print the plan with parameters and FLOPs, write nothing")
     look("--list", action=PrintListing, new=True,
          help="print the models, mix modes, distillers and data sets")
+
+
+def add_common_sections(parser: OptionParser) -> None:
+    """The flags that both scripts have."""
+    for add in (add_data, add_optimisation, add_machine, add_logging, add_look):
+        add(parser)
 
 
 def add_mix_section(parser: OptionParser, modes: Sequence[str], text: str) -> Callable[..., None]:
@@ -159,6 +172,116 @@ def add_mix_section(parser: OptionParser, modes: Sequence[str], text: str) -> Ca
     mix("--floor_ratio_schedule", default="", metavar="E:V,E:V",
         help="cutmix: lower bound of lam by epoch")
     return mix
+
+
+def add_networks(parser: OptionParser) -> None:
+    networks = parser.section("networks", "Names: --list prints them.")
+    networks("--path_t", default="./save/models/vgg13_vanilla/ckpt_epoch_240.pth", metavar="FILE",
+             help="teacher checkpoint, .../MODEL_vanilla/*.pth or any checkpoint of ours (default: %(default)s)")
+    networks("--model_t", type=one_of("model", model_dict), metavar="NAME", new=True,
+             help="the teacher's model, where its folder does not say it")
+    networks("--model_s", default="resnet8", type=one_of("model", model_dict), metavar="NAME",
+             help="student (default: resnet8)")
+    networks("--model_t_pretrained", metavar="FILE",
+             help="teacher checkpoint, in place of --path_t")
+    networks("--model_s_pretrained", metavar="FILE",
+             help="start the student from these weights, but for a classifier of other classes; hub: those of timm or torchvision")
+    networks("--finetune_student", default="", metavar="FILE",
+             help="the same; the student of a T. stddev pass that needs one")
+    networks("--test_teacher", action="store_true",
+             help="evaluate the teacher first")
+
+
+def add_distillation(parser: OptionParser) -> None:
+    kd = parser.section("distillation")
+    kd("--distill", default="kd", type=methods_joined_by_plus, metavar="A+B",
+       help=f"one of {', '.join(distillers)}, or several joined by +, each alone or as NAME:key=value,key=value, such as "
+            "dkd:beta=8,T=4+crd; --list prints the keys (default: kd)")
+    kd("-r", "--gamma", type=number(), metavar="W",
+       help="weight of the labels' cross-entropy (default: 1, or what the method's paper says)")
+    kd("-a", "--alpha", type=weights, metavar="W,W",
+       help="weight of each method that compares logits (default: 0.9 for kd, the published one for others)")
+    kd("-b", "--beta", type=weights, metavar="W,W",
+       help="weight of each method that compares features (default: the published one)")
+    kd("--feature_views", default="first", type=one_of("choice", ["first", "both"]), metavar="WHICH", new=True,
+       help="views on which features are compared: first, both (default: first)")
+    kd("--kd_T", default=4.0, type=number(above=True), metavar="T",
+       help="kd: temperature of the teacher's logits; the pick criterion kld uses it too (default: 4)")
+    kd("--kd_S", default=4.0, type=number(above=True), metavar="T",
+       help="kd: temperature of the student's logits (default: 4)")
+
+
+def add_single_methods(parser: OptionParser) -> None:
+    methods = parser.section("single methods")
+    methods("--hint_layer", default=2, type=number(int), metavar="N",
+            help="hint: which map, counted from 0, the stem (default: 2)")
+    methods("--feat_dim", default=128, type=number(int, 1), metavar="N",
+            help="crd, correlation: size of the embedding (default: 128)")
+    methods("--mode", default="exact", type=one_of("mode", ["exact", "relax"]), metavar="NAME",
+            help="crd: the positive is the image itself, or any of its class: exact, relax (default: exact)")
+    methods("--nce_k", default=16384, type=number(int, 1), metavar="N",
+            help="crd: negatives for each image (default: 16384)")
+    methods("--nce_t", default=0.07, type=number(above=True), metavar="T",
+            help="crd: temperature (default: 0.07)")
+    methods("--nce_m", default=0.5, type=number(below=1), metavar="M",
+            help="crd: share of the old memory that stays (default: 0.5)")
+    methods("--init_epochs", default=30, type=number(int), metavar="N",
+            help="abound, factor, fsp: epochs of the stage that comes before (default: 30)")
+
+
+def add_second_view(parser: OptionParser) -> None:
+    view = "x', made on the device from each batch x: needs --lw_mix and --mix_mode."
+    mix = add_mix_section(parser, list(mix_modes), view)
+    mix("--lw_mix", type=loss_weights_of_mix, metavar="[W,W,W]",
+        help="weights of KD on x, mixed-label CE on x', KD on x'; the paper: [1,0,1]; absent: no second view")
+    mix("--t_output_as_target_for_input_mix", action="store_true",
+        help="target on x' is the teacher's output on x'; else its outputs on x, mixed")
+    mix("--mix_n_run", type=number(int, 1), metavar="N",
+        help="picks: views of the batch in the pool, at least 2 (default: 2)")
+    mix("--n_pick", type=number(int, 1), metavar="N",
+        help="picks: views kept (default: the batch size)")
+    mix("--cutmix_pick_criterion", type=one_of("pick criterion", pick_criteria), metavar="NAME",
+        help=f"one of {', '.join(pick_criteria)} (default: kld)")
+    mix("--cutmix_pick_scheme", default="sort", type=one_of("pick scheme", ["sort"]), metavar="NAME",
+        help="sort: the highest scores are kept (default: sort)")
+
+
+def add_stddev(parser: OptionParser) -> None:
+    stats = parser.section(
+        "T. stddev",
+        "A pass with a fixed student. The paper: --learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs 10",
+    )
+    stats("--fix_student", action="store_true",
+          help="train nothing, only measure")
+    stats("--utils.ON", dest="utils.ON", action="store_true",
+          help="switches the following on (implied by them)")
+    stats("--utils.check_ce_var", dest="utils.check_ce_var", action="store_true",
+          help="T. stddev")
+    stats("--utils.check_ce_var_v2", dest="utils.check_ce_var_v2", action="store_true",
+          help="means of the covariance and correlation matrices of the teacher's probabilities")
+    stats("--utils.check_ce_var_v3", dest="utils.check_ce_var_v3", action="store_true",
+          help="covariance of the teacher-student cross-entropy; needs a trained student")
+    stats("--utils.check_ce_var_trainset_size", dest="utils.check_ce_var_trainset_size", default=1000, type=number(int, 1), metavar="N",
+          help=argparse.SUPPRESS)
+
+
+def add_pictures(parser: OptionParser) -> None:
+    pictures = parser.section("pictures")
+    pictures("--save_img_interval", default=10 ** 9, type=number(int, 1), metavar="N",
+             help="steps between PNGs of the second view in gen_img/ (default: never)")
+
+
+def add_resuming(parser: OptionParser) -> None:
+    resume = parser.section("resuming")
+    resume("--resume_student", default="", metavar="FILE",
+           help="continue from a run's weights/ckpt.pth, in its folder: repeat the whole command and add this")
+    resume("--resume_ExpID", default="", metavar="ID",
+           help="the same by the run folder's name or a part of it; latest: the newest run; same: the run of this very "
+                "command, which goes on, begins, or is found done")
+    resume("--model_path",
+           help=argparse.SUPPRESS)
+    resume("--tb_path",
+           help=argparse.SUPPRESS)
 
 
 def student_parser() -> OptionParser:
@@ -178,101 +301,17 @@ def student_parser() -> OptionParser:
             "  the same with  --learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs 10  for T. stddev"
         ),
     )
-    networks = parser.section("networks", "Names: --list prints them.")
-    networks("--path_t", default="./save/models/vgg13_vanilla/ckpt_epoch_240.pth", metavar="FILE",
-             help="teacher checkpoint, .../MODEL_vanilla/*.pth or any checkpoint of ours (default: %(default)s)")
-    networks("--model_t", type=one_of("model", model_dict), metavar="NAME", new=True,
-             help="the teacher's model, where its folder does not say it")
-    networks("--model_s", default="resnet8", type=one_of("model", model_dict), metavar="NAME",
-             help="student (default: resnet8)")
-    networks("--model_t_pretrained", metavar="FILE",
-             help="teacher checkpoint, in place of --path_t")
-    networks("--model_s_pretrained", metavar="FILE",
-             help="start the student from these weights, but for a classifier of other classes; hub: those of timm or torchvision")
-    networks("--finetune_student", default="", metavar="FILE",
-             help="the same; the student of a T. stddev pass that needs one")
-    networks("--test_teacher", action="store_true",
-             help="evaluate the teacher first")
-
-    kd = parser.section("distillation")
-    kd("--distill", default="kd", type=methods_joined_by_plus, metavar="A+B",
-       help=f"one of {', '.join(distillers)}, or several joined by +, each alone or as NAME:key=value,key=value, such as "
-            "dkd:beta=8,T=4+crd; --list prints the keys (default: kd)")
-    kd("-r", "--gamma", type=number(), metavar="W",
-       help="weight of the labels' cross-entropy (default: 1, or what the method's paper says)")
-    kd("-a", "--alpha", type=weights, metavar="W,W",
-       help="weight of each method that compares logits (default: 0.9 for kd, the published one for others)")
-    kd("-b", "--beta", type=weights, metavar="W,W",
-       help="weight of each method that compares features (default: the published one)")
-    kd("--feature_views", default="first", type=one_of("choice", ["first", "both"]), metavar="WHICH", new=True,
-       help="views on which features are compared: first, both (default: first)")
-    kd("--kd_T", default=4.0, type=number(above=True), metavar="T",
-       help="kd: temperature of the teacher's logits; the pick criterion kld uses it too (default: 4)")
-    kd("--kd_S", default=4.0, type=number(above=True), metavar="T",
-       help="kd: temperature of the student's logits (default: 4)")
-
-    methods = parser.section("single methods")
-    methods("--hint_layer", default=2, type=number(int), metavar="N",
-            help="hint: which map, counted from 0, the stem (default: 2)")
-    methods("--feat_dim", default=128, type=number(int, 1), metavar="N",
-            help="crd, correlation: size of the embedding (default: 128)")
-    methods("--mode", default="exact", type=one_of("mode", ["exact", "relax"]), metavar="NAME",
-            help="crd: the positive is the image itself, or any of its class: exact, relax (default: exact)")
-    methods("--nce_k", default=16384, type=number(int, 1), metavar="N",
-            help="crd: negatives for each image (default: 16384)")
-    methods("--nce_t", default=0.07, type=number(above=True), metavar="T",
-            help="crd: temperature (default: 0.07)")
-    methods("--nce_m", default=0.5, type=number(below=1), metavar="M",
-            help="crd: share of the old memory that stays (default: 0.5)")
-    methods("--init_epochs", default=30, type=number(int), metavar="N",
-            help="abound, factor, fsp: epochs of the stage that comes before (default: 30)")
-
-    view = "x', made on the device from each batch x: needs --lw_mix and --mix_mode."
-    mix = add_mix_section(parser, list(mix_modes), view)
-    mix("--lw_mix", type=loss_weights_of_mix, metavar="[W,W,W]",
-        help="weights of KD on x, mixed-label CE on x', KD on x'; the paper: [1,0,1]; absent: no second view")
-    mix("--t_output_as_target_for_input_mix", action="store_true",
-        help="target on x' is the teacher's output on x'; else its outputs on x, mixed")
-    mix("--mix_n_run", type=number(int, 1), metavar="N",
-        help="picks: views of the batch in the pool, at least 2 (default: 2)")
-    mix("--n_pick", type=number(int, 1), metavar="N",
-        help="picks: views kept (default: the batch size)")
-    mix("--cutmix_pick_criterion", type=one_of("pick criterion", pick_criteria), metavar="NAME",
-        help=f"one of {', '.join(pick_criteria)} (default: kld)")
-    mix("--cutmix_pick_scheme", default="sort", type=one_of("pick scheme", ["sort"]), metavar="NAME",
-        help="sort: the highest scores are kept (default: sort)")
-
-    stats = parser.section(
-        "T. stddev",
-        "A pass with a fixed student. The paper: --learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs 10",
-    )
-    stats("--fix_student", action="store_true",
-          help="train nothing, only measure")
-    stats("--utils.ON", dest="utils.ON", action="store_true",
-          help="switches the following on (implied by them)")
-    stats("--utils.check_ce_var", dest="utils.check_ce_var", action="store_true",
-          help="T. stddev")
-    stats("--utils.check_ce_var_v2", dest="utils.check_ce_var_v2", action="store_true",
-          help="means of the covariance and correlation matrices of the teacher's probabilities")
-    stats("--utils.check_ce_var_v3", dest="utils.check_ce_var_v3", action="store_true",
-          help="covariance of the teacher-student cross-entropy; needs a trained student")
-    stats("--utils.check_ce_var_trainset_size", dest="utils.check_ce_var_trainset_size", default=1000, type=number(int, 1), metavar="N",
-          help=argparse.SUPPRESS)
-
-    add_common_sections(parser)
-    pictures = parser.section("pictures")
-    pictures("--save_img_interval", default=10 ** 9, type=number(int, 1), metavar="N",
-             help="steps between PNGs of the second view in gen_img/ (default: never)")
-    resume = parser.section("resuming")
-    resume("--resume_student", default="", metavar="FILE",
-           help="continue from a run's weights/ckpt.pth, in its folder: repeat the whole command and add this")
-    resume("--resume_ExpID", default="", metavar="ID",
-           help="the same by the run folder's name or a part of it; latest: the newest run; same: the run of this very "
-                "command, which goes on, begins, or is found done")
-    resume("--model_path",
-           help=argparse.SUPPRESS)
-    resume("--tb_path",
-           help=argparse.SUPPRESS)
+    for add in (
+        add_networks,
+        add_distillation,
+        add_single_methods,
+        add_second_view,
+        add_stddev,
+        add_common_sections,
+        add_pictures,
+        add_resuming,
+    ):
+        add(parser)
     return parser
 
 
