@@ -194,6 +194,7 @@ def test_a_bad_file_is_one_line(tmp_path, name):
         ("--plugin", "names no file"),
         ("--plugin=absent.py", "--plugin absent.py: No such file"),
         ("--plugin .", "--plugin .: Is a directory"),
+        ("--plug absent.py", "--plugin cannot be shortened"),
     ],
 )
 def test_no_file_is_one_line(tmp_path, monkeypatch, words, expected):

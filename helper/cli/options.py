@@ -12,7 +12,7 @@ from augment import mix_modes, parse, pick_criteria, picks, spell_chain, with_fl
 from dataset import DataRequest, DatasetSpec, datasets
 from helper.cli.flags import student_parser, teacher_parser
 from helper.cli.methods import check_methods
-from helper.cli.plugins import Plugin, load_plugins
+from helper.cli.plugins import Plugin, files_after_flag, load_plugins
 from helper.cli.schedule import EpochSchedule
 from helper.cli.parser import Options
 from helper.errors import UserError
@@ -116,8 +116,13 @@ def check_data_options(options: Options, spec: DatasetSpec) -> None:
     options.img_size = spec.img_size if is_folder or is_synthetic else options.img_size or 32
 
 
-def note_plugins(options: Options, plugins: Sequence[Plugin]) -> None:
-    """The options hold the plugins' paths and checksums, which a resumed run compares."""
+def note_plugins(options: Options, plugins: Sequence[Plugin], argv: Sequence[str]) -> None:
+    """The options hold the plugins' paths and checksums, which a resumed run compares.
+
+    UserError for a shortened --plugin, which nothing has read ahead of the other options.
+    """
+    if len(options.plugin) != len(files_after_flag(argv)):
+        raise UserError("--plugin cannot be shortened: it is read before all other options")
     options.plugin = [plugin.path for plugin in plugins]
     options.plugin_sha256 = [plugin.sha256 for plugin in plugins]
 
@@ -126,7 +131,7 @@ def parse_teacher(argv: Sequence[str]) -> Options:
     """Options of train_teacher.py. Raises UserError, or exits with status 2, on bad input."""
     plugins = load_plugins(argv)
     options = teacher_parser().parse(argv)
-    note_plugins(options, plugins)
+    note_plugins(options, plugins, argv)
     finish_common(options, options.model)
     if options.resume and options.resume_ExpID:
         raise UserError("--resume and --resume_ExpID both name a run to resume: give one")
@@ -140,7 +145,7 @@ def parse_student(argv: Sequence[str]) -> Options:
     """Options of train_student.py. Raises UserError, or exits with status 2, on bad input."""
     plugins = load_plugins(argv)
     options = student_parser().parse(argv)
-    note_plugins(options, plugins)
+    note_plugins(options, plugins, argv)
     finish_common(options, options.model_s)
     options.path_t = options.model_t_pretrained or options.path_t
     settle_mix_mode(options)

@@ -14,7 +14,7 @@ from models import model_dict
 PROGRAM = "rank_augmentations.py"
 SAME_AS_TRAINING = (
     "dataset", "data_root", "batch_size", "use_DA", "no_DA", "cache_dir", "limit_train", "num_classes", "img_size",
-    "num_workers", "device", "seed", "amp", "precision", "mix_draw", "path_t", "model_t", "kd_T",
+    "mean", "std", "images", "dev_split", "num_workers", "device", "seed", "amp", "precision", "mix_draw", "path_t", "model_t", "kd_T",
 )  # fmt: skip
 """Flags that are handed on as they are: `train_student.py --help` explains them."""
 DEFAULT_BUDGET = 50_000
