@@ -14,6 +14,7 @@ from dataset import DataRequest, ImageFiles, datasets
 from dataset.folder import MEMORY_LIMIT
 from dataset.folder_facts import fitted
 from helper.errors import UserError
+from scripts.results.logs import data_set_of
 
 SIZE = 16
 
@@ -286,3 +287,11 @@ def test_class_names_go_with_the_networks(tmp_path, monkeypatch, capsys):
         message = capsys.readouterr().err
         assert caught.value.code == 2 and expected in message and message.count("\n") == 1
         assert set((tmp_path / "Experiments").iterdir()) == before
+
+
+def test_results_of_two_folders_are_never_averaged():
+    pets, cars = (
+        {"dataset": "folder", "data_root": f"images/{name}/"} for name in ("pets", "cars")
+    )
+    assert data_set_of(pets) == "folder pets" and data_set_of(cars) == "folder cars"
+    assert data_set_of({"dataset": "tinyimagenet", "data_root": "data"}) == "tinyimagenet"

@@ -195,12 +195,18 @@ def key_of(log: Log) -> Key:
         scheme += f"_{options.get('cutmix_pick_criterion') or 'kld'}"
     scheme = str(log.job.get("scheme") or scheme).replace(" by ", "_")
     names = (
-        options.get("dataset") or "cifar100",
+        data_set_of(options),
         teacher or "unknown",
         options["model_s"],
         method_of(options),
     )
     return Key(*(printable(name)[:LONGEST_NAME] for name in (*names, scheme)))
+
+
+def data_set_of(options: dict[str, Any]) -> str:
+    """Its name; of one's own images also the folder's, so that two folders are never averaged."""
+    name = options.get("dataset") or "cifar100"
+    return f"{name} {Path(str(options.get('data_root'))).name}" if name == "folder" else name
 
 
 def method_of(options: dict[str, Any]) -> str:
