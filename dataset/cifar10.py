@@ -7,7 +7,7 @@ Toronto, 2009. Read from the public Python layout, `<root>/cifar-10-batches-py/{
 import torch
 
 from dataset.cifar100 import read_batch
-from dataset.download import fetch_archive, is_absent
+from dataset.download import fetch_archive, is_absent, located
 from dataset.registry import DataRequest, datasets
 from dataset.spec import Dataset, DatasetSpec, ImageSet
 
@@ -40,7 +40,7 @@ class Cifar10:
 
         Raises UserError if a file is absent and cannot be fetched, or is damaged.
         """
-        folder = request.root / FOLDER
+        folder = located(request, FOLDER, FILES)
         if is_absent(folder):
             fetch_archive(
                 request, folder, url=URL, sha256=SHA256, needed=FILES, keep=FILES.__contains__

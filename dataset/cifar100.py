@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset.download import fetch_archive, is_absent
+from dataset.download import fetch_archive, is_absent, located
 from dataset.registry import DataRequest, datasets
 from dataset.restricted_pickle import load_arrays
 from dataset.spec import Dataset, DatasetSpec, ImageSet
@@ -43,7 +43,7 @@ class Cifar100:
 
         Raises UserError if a file is absent and cannot be fetched, or is damaged.
         """
-        folder = request.root / FOLDER
+        folder = located(request, FOLDER, FILES)
         if is_absent(folder):
             fetch_archive(
                 request, folder, url=URL, sha256=SHA256, needed=FILES, keep=FILES.__contains__

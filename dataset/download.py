@@ -1,6 +1,7 @@
 """Fetch public files once, check them, and unpack what is asked for."""
 
 import contextlib
+import hashlib
 import http.client
 import os
 import shutil
@@ -37,6 +38,13 @@ def is_absent(folder: Path) -> bool:
     return False
 
 
+def located(request: DataRequest, name: str, needed: Sequence[str]) -> Path:
+    """The data set's folder `name` in --data_root; or --data_root itself, if it holds what is `needed`."""
+    folder = request.root / name
+    is_itself = not os.path.lexists(folder) and all((request.root / one).exists() for one in needed)
+    return request.root if is_itself else folder
+
+
 def fetch_archive(
     request: DataRequest,
     folder: Path,
@@ -48,12 +56,21 @@ def fetch_archive(
 ) -> None:
     """Put the archive's folder `folder.name` into place: the files that `keep` accepts, by their path in it.
 
+    An archive of the public name that lies in --data_root already is taken, not downloaded.
     All or nothing: the folder appears only when it is complete, with all that is `needed`. Raises UserError if
     nothing may be written, there is no network, the checksum differs, the archive is damaged or the disk refuses.
     """
+    here = folder.parent / PurePosixPath(url).name
+    if here.is_file():
+        if not request.may_write:
+            raise UserError(
+                f"--data_root {request.root}: {folder}/ is absent (a training run unpacks {here})"
+            )
+        _check_archive(here, sha256)
     with _making(request, folder, url, needed) as scratch:
-        archive = scratch.with_name("archive")
-        _download(url, archive, sha256)
+        archive = here if here.is_file() else scratch.with_name("archive")
+        if archive != here:
+            _download(url, archive, sha256)
         for name, file in _members(archive):
             path = PurePosixPath(name)
             inner = path.relative_to(folder.name) if path.is_relative_to(folder.name) else None
@@ -62,6 +79,24 @@ def fetch_archive(
             (scratch / inner).parent.mkdir(parents=True, exist_ok=True)
             with file, open(scratch / inner, "wb") as target:
                 shutil.copyfileobj(file, target)
+
+
+def _check_archive(archive: Path, sha256: str) -> None:
+    """UserError unless the archive, which the user has put there, is the public one."""
+    print(f"unpacking {archive}", flush=True)
+    try:
+        with open(archive, "rb") as file:
+            digest = (
+                hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else None
+            )
+            digest = digest or hashlib.sha256(file.read())
+    except OSError as error:
+        raise UserError(f"cannot read {archive}: {error.strerror}") from None
+    if digest.hexdigest() != sha256:
+        raise UserError(
+            f"{archive} is not the public archive, or only a part of it (its SHA-256 differs): remove it, and it is "
+            "downloaded, or unpack it yourself"
+        )
 
 
 def fetch_files(request: DataRequest, folder: Path, *, url: str, sha256: dict[str, str]) -> None:

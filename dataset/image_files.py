@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from helper.errors import UserError
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm")
+SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)

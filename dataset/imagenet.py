@@ -7,8 +7,10 @@ Read from `<root>/<name>/{train,val}/<wnid>/*.JPEG`; class k is the k-th wnid in
 checkpoints. The validation images serve as the test set.
 """
 
+import contextlib
 import os
 
+from dataset.download import located
 from dataset.image_files import class_folders, find_images
 from dataset.registry import DataRequest, datasets
 from dataset.spec import Dataset, DatasetSpec
@@ -31,11 +33,22 @@ class ImageNet:
             crop_padding=28,
             cutout_size=56,
             autoaugment_policy="imagenet",
+            class_ids=self.wnids(request),
         )
+
+    def wnids(self, request: DataRequest) -> tuple[str, ...]:
+        """The class folders; none where they are absent or too few, which `load` tells."""
+        with contextlib.suppress(UserError):
+            return tuple(
+                class_folders(
+                    located(request, self.name, ("train", "val")) / "train", self.num_classes
+                )
+            )
+        return ()
 
     def load(self, request: DataRequest) -> Dataset:
         """Both splits, as files. Raises UserError if a folder is absent or out of place."""
-        folder = request.root / self.name
+        folder = located(request, self.name, ("train", "val"))
         if not os.path.isdir(folder):
             raise UserError(
                 f"{folder}/ is absent: it should hold train/ and val/, with a folder of images for each of the "

@@ -29,6 +29,8 @@ class DatasetSpec:
     """"cifar10", "imagenet" or "svhn", torchvision's names."""
     default_da: str = "11"
     """What every training image gets unless --use_DA says otherwise: random crop and flip, 1 or 0 each."""
+    class_ids: tuple[str, ...] = ()
+    """Of classes of ImageNet, their wnids in the classes' order, where they are known before the data are read."""
     light_student_lr: float | None = None
     """Learning rate of LIGHT_STUDENTS unless the user gives one; None: no such rule."""
     class_names: tuple[str, ...] = ()

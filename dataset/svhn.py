@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dataset.cache import Decoded, cached, fingerprint
-from dataset.download import fetch_files, is_absent
+from dataset.download import fetch_files, is_absent, located
 from dataset.registry import DataRequest, datasets
 from dataset.spec import Dataset, DatasetSpec
 from helper.errors import UserError
@@ -51,7 +51,7 @@ class Svhn:
 
         Raises UserError if a file is absent and cannot be fetched, or is damaged.
         """
-        folder = request.root / FOLDER
+        folder = located(request, FOLDER, list(SHA256))
         if is_absent(folder):
             fetch_files(request, folder, url=URL, sha256=SHA256)
         paths = {"train": folder / "train_32x32.mat", "test": folder / "test_32x32.mat"}

@@ -3,16 +3,19 @@
 Y. Le and X. Yang, "Tiny ImageNet Visual Recognition Challenge", course project, Stanford University, 2015.
 The validation images serve as the test set; the test images have no public labels.
 
-Read from `<root>/tiny-imagenet-200/`, in either of two layouts:
+Read from `<root>/tiny-imagenet-200/`, in one of three layouts:
 
     train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt      the public one
+    train/<wnid>/*.JPEG, val/<wnid>/*.JPEG                                      sorted by many tutorials' scripts
     train/batch.npy, val/batch.npy                                              what the original system reads
 
 A `batch.npy` holds pairs (image (64, 64, 3) uint8, label); where both layouts are present it goes first, since its
 labels say how its maker numbered the classes. In the public layout class k is the k-th wnid in sorted order.
 """
 
+import contextlib
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,8 +24,8 @@ import numpy as np
 import torch
 
 from dataset.cache import CHUNK, SPLITS, Decoded, cached, decode_files, fingerprint
-from dataset.download import fetch_archive, is_absent
-from dataset.image_files import ImageFiles, class_folders, find_images
+from dataset.download import fetch_archive, is_absent, located
+from dataset.image_files import ImageFiles, class_folders, find_images, is_image
 from dataset.registry import DataRequest, datasets
 from dataset.restricted_pickle import load_object_array
 from dataset.spec import Dataset, DatasetSpec
@@ -33,6 +36,7 @@ URL = "https://cs231n.stanford.edu/tiny-imagenet-200.zip"
 SHA256 = "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821"
 ANNOTATIONS = "val_annotations.txt"
 NEEDED = ("train", "val/images", f"val/{ANNOTATIONS}")
+SPLIT_FOLDERS = ("train", "val")
 IMG_SIZE, NUM_CLASSES = 64, 200
 
 
@@ -58,7 +62,7 @@ class TinyImageNet:
 
         Raises UserError if a file is absent, damaged or out of place.
         """
-        folder = request.root / FOLDER
+        folder = located(request, FOLDER, SPLIT_FOLDERS)
         if is_absent(folder):
             fetch_archive(request, folder, url=URL, sha256=SHA256, needed=NEEDED, keep=is_wanted)
         batch_files = [folder / split / "batch.npy" for split in ("train", "val")]
@@ -69,16 +73,19 @@ class TinyImageNet:
                 split: partial(read_batch_file, path) for split, path in zip(SPLITS, batch_files)
             }
         else:
-            if present and not os.path.exists(folder / "val" / ANNOTATIONS):
+            is_sorted = has_class_folders(folder / "val")
+            if present and not is_sorted and not os.path.exists(folder / "val" / ANNOTATIONS):
                 raise UserError(
                     f"{folder}/ holds {present[0].parent.name}/batch.npy alone: it takes train/ and val/batch.npy"
                 )
             class_names = class_folders(folder / "train", NUM_CLASSES)
-            train = find_images(folder / "train", class_names, inner="images")
-            test = validation_images(folder / "val", class_names)
-            mark = fingerprint(
-                folder, [*train.paths(), *test.paths(), str(folder / "val" / ANNOTATIONS)]
-            )
+            train = images_by_class(folder / "train", class_names)
+            if is_sorted:
+                test, annotations = images_by_class(folder / "val", class_names), []
+            else:
+                test = validation_images(folder / "val", class_names)
+                annotations = [str(folder / "val" / ANNOTATIONS)]
+            mark = fingerprint(folder, [*train.paths(), *test.paths(), *annotations])
             decode = {
                 split: partial(
                     decode_files, files, IMG_SIZE, request.num_workers, f"decoding {split} images"
@@ -96,6 +103,22 @@ class TinyImageNet:
 def is_wanted(name: str) -> bool:
     """All of the archive but its test images, which have no labels."""
     return not name.startswith("test/")
+
+
+def has_class_folders(folder: Path) -> bool:
+    """Whether the validation images lie in a folder for each class, and no longer in images/."""
+    with contextlib.suppress(OSError), os.scandir(folder / "images") as entries:
+        if any(map(is_image, entries)):
+            return False
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return any(re.fullmatch(r"n\d{8}", entry.name) and entry.is_dir() for entry in entries)
+    return False
+
+
+def images_by_class(folder: Path, class_names: list[str]) -> ImageFiles:
+    """`folder/<wnid>/images/*` or `folder/<wnid>/*`. UserError if a class has no folder, or no image."""
+    inner = "images" if os.path.isdir(folder / class_names[0] / "images") else ""
+    return find_images(folder, class_names, inner=inner)
 
 
 def validation_images(folder: Path, class_names: list[str]) -> ImageFiles:

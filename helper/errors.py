@@ -30,6 +30,10 @@ def describe_os_error(error: OSError) -> str:
     return f"{name}{error.strerror or error}"
 
 
+OUT_OF_MEMORY = r"out of memory|allocate memory|ALLOC_FAILED|DEVICE_ALLOCATION_FAILED"
+"""How PyTorch, CUDA, cuBLAS and cuDNN say it."""
+
+
 @contextlib.contextmanager
 def memory_advice(batch_size: int) -> Iterator[None]:
     """Running out of memory becomes a RunFault that says what to try."""
@@ -37,9 +41,7 @@ def memory_advice(batch_size: int) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         # PyTorch has a class of its own for a GPU's memory alone
-        if not isinstance(error, MemoryError) and not re.search(
-            "out of memory|allocate memory", str(error)
-        ):
+        if not isinstance(error, MemoryError) and not re.search(OUT_OF_MEMORY, str(error)):
             raise
         what = next(filter(None, str(error).splitlines()), "")[:200]
         raise RunFault(

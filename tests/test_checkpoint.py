@@ -182,8 +182,8 @@ def test_only_the_prefix_module_is_cut():
 
 
 def load_teacher(path, model_t=None):
-    options = SimpleNamespace(model_t_pretrained=None, path_t=str(path), model_t=model_t)
-    spec = SimpleNamespace(num_classes=CLASSES, img_size=32, class_names=())
+    options = SimpleNamespace(model_t_pretrained=None, path_t=str(path), model_t=model_t, ema=False)
+    spec = SimpleNamespace(num_classes=CLASSES, img_size=32, class_names=(), class_ids=())
     return networks.load_teacher(options, spec, torch.device("cpu"))
 
 

@@ -13,6 +13,7 @@ from distiller_zoo import distillers
 from helper.cli.listing import listing
 from helper.cli.parser import (
     OptionParser,
+    device,
     epoch_list,
     loss_weights_of_mix,
     methods_joined_by_plus,
@@ -105,7 +106,7 @@ def add_optimisation(parser: OptionParser) -> None:
 
 def add_machine(parser: OptionParser) -> None:
     machine = parser.section("machine and seed")
-    machine("--device", default="auto", type=one_of("device", ["auto", "cpu", "cuda"]), metavar="NAME", new=True,
+    machine("--device", default="auto", type=device, metavar="NAME", new=True,
             help="auto, cpu or cuda; auto takes the GPU if there is one (default: auto)")
     machine("--seed", type=number(int), metavar="N", new=True,
             help="fixes every random draw of the run (default: a fresh one, told in log.txt)")
@@ -180,6 +181,8 @@ def add_networks(parser: OptionParser) -> None:
              help="teacher checkpoint, .../MODEL_vanilla/*.pth or any checkpoint of ours (default: %(default)s)")
     networks("--model_t", type=one_of("model", model_dict), metavar="NAME", new=True,
              help="the teacher's model, where its folder does not say it")
+    networks("--ema", action="store_true", new=True,
+             help="the teacher's file holds a running average of the weights (EMA) beside them: take that")
     networks("--model_s", default="resnet8", type=one_of("model", model_dict), metavar="NAME",
              help="student (default: resnet8)")
     networks("--model_t_pretrained", metavar="FILE",

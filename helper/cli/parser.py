@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import math
+import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -11,6 +12,25 @@ from distiller_zoo import parse_methods
 from helper import VERSION
 from helper.errors import UserError, say_error, unknown_name
 from helper.registry import Registry
+
+
+_EVALUATE = "`python scripts/evaluate.py FILE` evaluates a checkpoint"
+_GPU = "choose GPUs by CUDA_VISIBLE_DEVICES=0 in front of the command"
+_RATE = "it is --lr_schedule cosine here"
+MEANT = {
+    **dict.fromkeys(("only_test", "test_only", "test", "eval", "evaluate", "eval_only"), _EVALUATE),
+    **dict.fromkeys(("gpu", "gpus", "gpu_id", "gpu_ids", "local_rank"), _GPU),
+    **dict.fromkeys(("cosine", "cos", "cosine_lr"), _RATE),
+    **dict.fromkeys(
+        ("data", "data_dir", "data_path", "data_folder", "root"), "it is --data_root here"
+    ),
+    **dict.fromkeys(("lr", "base_lr"), "it is --learning_rate here"),
+    **dict.fromkeys(("wd",), "it is --weight_decay here"),
+    **dict.fromkeys(("bs", "batch"), "it is --batch_size here"),
+    **dict.fromkeys(("teacher", "teacher_path"), "it is --path_t here"),
+    **dict.fromkeys(("arch", "student"), "it is --model_s here, --model in train_teacher.py"),
+}
+"""What flags of other programs are here."""
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -52,6 +72,15 @@ class OptionParser(argparse.ArgumentParser):
         say_error(self.prog, message)
         self.exit(2)
 
+    def _expand_home(self, options: Options, action: argparse.Action) -> None:
+        """A shell leaves ~ as it is in --data_root=~/x."""
+        value = getattr(options, action.dest, None)
+        if isinstance(value, str):
+            expanded = os.path.expanduser(value)
+            if expanded.startswith("~") and "/" in expanded:
+                self.error(f"{action.option_strings[0]} {value}: there is no such user")
+            setattr(options, action.dest, expanded)
+
     def full_flag(self, flag: str) -> str:
         """The flag that `flag` abbreviates. Exits with the nearest name if there is none."""
         if flag in self.flags:
@@ -60,16 +89,19 @@ class OptionParser(argparse.ArgumentParser):
         candidates = [known for known in candidates if not self.flags[known]] or candidates
         if len(candidates) == 1:
             return candidates[0]
-        if candidates:
+        if candidates and flag.strip("-") not in MEANT:
             self.error(f"{flag} could be {' or '.join(sorted(candidates))}")
         self.unknown_flag(flag)
 
     def unknown_flag(self, flag: str) -> NoReturn:
-        folded = {known.casefold(): known for known in self.flags}
-        nearest = difflib.get_close_matches(flag.casefold(), folded, n=1, cutoff=0)
-        self.error(
-            f"unknown option {flag}. The nearest one is {folded[nearest[0]]} (--help lists all)"
-        )
+        """Exits. A hint that misleads is worse than none: only what is spelled nearly so is named."""
+        plain = flag.casefold().replace("-", "_")
+        if hint := MEANT.get(plain.strip("_")):
+            self.error(f"unknown option {flag}: {hint} (--help lists all)")
+        folded = {known.casefold().replace("-", "_"): known for known in self.flags}
+        nearest = difflib.get_close_matches(plain, folded, n=1, cutoff=0.75)
+        hint = f". The nearest one is {folded[nearest[0]]}" if nearest else ""
+        self.error(f"unknown option {flag}{hint} (--help lists all)")
 
     def parse(self, argv: Sequence[str]) -> Options:
         """Like parse_args, with abbreviations and one-line errors."""
@@ -82,6 +114,9 @@ class OptionParser(argparse.ArgumentParser):
                 else word
             )
         options, rest = self.parse_known_args(expanded, Options())
+        for action in self._actions:
+            if action.metavar in ("FILE", "DIR"):
+                self._expand_home(options, action)
         if rest and rest[0].startswith("-"):
             self.unknown_flag(rest[0])
         if rest:
@@ -104,6 +139,20 @@ def one_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
         return text
 
     return convert
+
+
+def device(text: str) -> str:
+    """An argparse type: auto, cpu or cuda; one of several GPUs is chosen from outside."""
+    kind, _, index = text.partition(":")
+    if kind == "cuda" and index.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: choose the GPU by CUDA_VISIBLE_DEVICES={index} in front of the command, and --device cuda"
+        )
+    if kind in ("mps", "xpu", "tpu", "hip"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not supported: --device cpu runs everything, cuda needs an NVIDIA or AMD GPU"
+        )
+    return one_of("device", ["auto", "cpu", "cuda"])(text)
 
 
 def mix_mode(names: Collection[str]) -> Callable[[str], str]:

@@ -14,7 +14,7 @@ from helper.processes.interruption import listening
 from helper.run.folder import RunFolder
 from helper.run.provenance import provenance
 from helper.run.resume import claim_same, open_run, resume
-from helper.setup import plan
+from helper.setup import plan, vain
 from helper.setup.machine import select_device
 from helper.setup.scene import Scene, open_scene
 
@@ -78,6 +78,7 @@ def carry_out(program: str, options: Options, task_type: type[Task], *, defaults
             *speed.warn_if_slow(scene.device, amp=options.amp),
             *plan.describe_data(scene.data, scene.splits),
             *scene.notes,
+            *vain.describe(options, defaults, scene.device),
             *task.plan(),
         ]
         if options.dry_run:

@@ -120,6 +120,8 @@ def saved_if_stopped(state: RunState, run: RunFolder, where: str) -> Iterator[No
         state.meter.check_finite(where)
         run.save(state.state_dict())
         raise
-    except RunFault as fault:
-        run.log(f"stopped: {fault}")
+    except Exception as fault:
+        reason = next(filter(None, str(fault).splitlines()), type(fault).__name__)
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            run.log(f"stopped: {reason}")
         raise

@@ -16,6 +16,7 @@ def plan_teacher(scene: Scene, student: nn.Module | None, methods: Methods | Non
     options, teacher, img_size = scene.options, scene.teacher, scene.spec.img_size
     lines = [
         plan.describe_network("teacher", teacher.name, teacher.network, img_size, options.path_t),
+        *teacher.notes,
         *plan.warn_of_other_data(teacher.trained_on, scene.spec),
     ]
     if student is not None:
@@ -28,6 +29,8 @@ def plan_teacher(scene: Scene, student: nn.Module | None, methods: Methods | Non
         tested = check_accuracy(
             teacher.network, teacher.accuracy, scene.splits.test, amp=options.amp, flag=flag
         )
+        if teacher.accuracy is None:
+            lines.append(f"{options.path_t} records no accuracy: there is nothing to compare with")
         lines.append(
             f"Teacher Acc1 {tested.acc1:.4f} Acc5 {tested.acc5:.4f} TestLoss {tested.loss:.6f}"
         )

@@ -9,6 +9,7 @@ Losses, models and augmentations never see it.
 import contextlib
 import datetime
 import getpass
+import importlib.util
 import json
 import math
 import os
@@ -35,6 +36,14 @@ FOUND_OUT = ("data_fingerprint", "teacher_checksum", "teacher_accuracy", "studen
 """Facts of the files that a run reads, as log.txt has them."""
 MOST_TILES = 64
 """Images in one picture."""
+
+
+def has_tensorboard() -> bool:
+    """Without it a run does everything else."""
+    try:
+        return importlib.util.find_spec("tensorboard") is not None
+    except ValueError:  # it is there, but broken
+        return False
 
 
 class RunFolder:
@@ -155,8 +164,8 @@ class RunFolder:
 
     @property
     def board(self) -> Any:
-        """The TensorBoard writer, made when first used."""
-        if self._board is None:
+        """The TensorBoard writer, made when first used; None where TensorBoard is not installed."""
+        if self._board is None and has_tensorboard():
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(self.path / "tb", purge_step=self._board_start)
@@ -166,7 +175,8 @@ class RunFolder:
         """Draw points at `step` of the TensorBoard curves named by the keys."""
         with self._naming("tb"):
             for name, value in values.items():
-                self.board.add_scalar(name, value, step)
+                if self.board is not None:
+                    self.board.add_scalar(name, value, step)
 
     @contextlib.contextmanager
     def _naming(self, name: str) -> Iterator[None]:
@@ -182,7 +192,8 @@ class RunFolder:
 
         picture = make_grid(images[:MOST_TILES].cpu(), nrow=8, padding=0)
         with self._naming("tb"):
-            self.board.add_image(name, picture, step)
+            if self.board is not None:
+                self.board.add_image(name, picture, step)
         if as_png:
             from PIL import Image
 

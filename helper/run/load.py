@@ -1,11 +1,13 @@
 """Fill a network from a checkpoint, whatever the layout of the file; or say what does not fit."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from dataset.imagenet_classes import rows_of_imagenet
 from helper.errors import UserError
 from helper.run.recognize import (
     COUNTER,
@@ -29,14 +31,16 @@ def load_weights(
     path: str | Path,
     allow_head: bool = False,
     average: bool = False,
+    class_ids: Sequence[str] = (),
     starts: bool = False,
 ) -> list[str]:
     """Fill the model from a checkpoint; every name and shape must fit. UserError says what does not.
 
-    `average`: take the running average of the weights (EMA), not the weights beside it. `starts`: training goes on from
-    them, so a classifier of other classes may stay the model's own, and a library's network adapts weights of another
-    image size. Returns what is to be told: which weights were taken where there is a choice, whose names they had, and
-    what was left out.
+    `average`: take the running average of the weights (EMA), not the weights beside it. `class_ids`: the data set's
+    classes by wnid, as far as they have one; of a network for ImageNet's 1,000 classes, theirs are taken. `starts`:
+    training goes on from the weights, so a classifier of other classes may stay the model's own, and a library's network
+    adapts weights of another image size. Returns what is to be told: which weights were taken where there is a choice,
+    whose names they had, and what was left out.
     """
     found = parts(checkpoint)
     if "head" in checkpoint and not allow_head:
@@ -62,6 +66,11 @@ def load_weights(
     notes = _notes(part, [other for other, *_ in fitting[1:]], repository, f"{flag} {path}")
     classifier = classifier_of(layout)
     there, here = (len(each[classifier[-1]]) for each in (weights, wanted))
+    rows = rows_of_imagenet(class_ids) if there == 1000 else []
+    if rows and len(rows) == here < there:
+        weights = weights | {key: weights[key][rows] for key in classifier}
+        notes.append(f"{here} of the {there} classes in {flag} {path} are taken, by wnid")
+        there = here
     if there != here and not starts:
         raise UserError(
             f"{flag} {path} has {there} classes, the data set has {here}: give a network of these classes. All but its "

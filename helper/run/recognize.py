@@ -26,6 +26,8 @@ class Recognized(NamedTuple):
 
     name: str
     how: str
+    is_guess: bool = False
+    """Whether neither the file nor its folder says so."""
 
 
 def layout_of(weights: Weights) -> Layout:
@@ -118,7 +120,7 @@ def recognize(flag: str, path: str | Path, checkpoint: dict[str, Any]) -> Recogn
         mentioned = [name for name in names if name in words or name in Path(path).name]
         names = mentioned if len(mentioned) == 1 else names
     if len(names) == 1:
-        return Recognized(names[0], "its weights' names and shapes fit no other model")
+        return Recognized(names[0], "its weights' names and shapes fit no other model", True)
     if names:
         raise UserError(
             f"cannot tell the model in {flag} {path}: it fits {', '.join(names)}; give --model_t"

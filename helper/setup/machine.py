@@ -15,6 +15,10 @@ def select_device(name: str, precision: str = "default") -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and (wanted := gpu_that_was_meant()):
+            raise UserError(
+                f"--device auto: {wanted}, but PyTorch finds no GPU that it can use; --device cpu runs on the processor"
+            )
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: PyTorch finds no GPU here. Choices: auto, cpu")
     if name == "cuda":
@@ -26,6 +30,14 @@ def select_device(name: str, precision: str = "default") -> torch.device:
         torch.backends.cudnn.allow_tf32 = precision != "highest"
         torch.set_float32_matmul_precision("highest" if precision == "default" else precision)
     return torch.device(name)
+
+
+def gpu_that_was_meant() -> str:
+    """Why a GPU is expected here, in words; empty where none is, or where CUDA_VISIBLE_DEVICES hides all."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return f"CUDA_VISIBLE_DEVICES={visible} names one" if visible not in ("", "-1") else ""
+    return "this machine has one (/dev/nvidia0)" if os.path.exists("/dev/nvidia0") else ""
 
 
 def make_generators(seed: int) -> dict[str, torch.Generator]:

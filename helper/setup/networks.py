@@ -1,6 +1,7 @@
 """Teacher and student: built, filled from files, placed on the device."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +13,10 @@ from helper import speed
 from helper.cli.parser import Options
 from helper.errors import UserError
 from helper.processes.sync_batchnorm import share_batchnorm
-from helper.run.checkpoint import (
-    check_class_names,
-    describe_model,
-    load_weights,
-    model_name_of,
-    read_checkpoint,
-)
+from helper.run.checkpoint import check_class_names, describe_model
+from helper.run.load import load_weights
+from helper.run.read import read_checkpoint
+from helper.run.recognize import recognize
 from helper.run.recorded import recorded_accuracy
 from helper.step.networks import freeze
 from models import build_model, model_dict
@@ -36,6 +34,8 @@ class Teacher(NamedTuple):
     """Top-1 in percent that the checkpoint records."""
     trained_on: dict[str, Any]
     """What the checkpoint says of its data set; public ones say nothing."""
+    notes: Sequence[str] = ()
+    """What is to be told of how the file was read."""
 
 
 def load_teacher(options: Options, spec: DatasetSpec, device: torch.device) -> Teacher:
@@ -44,15 +44,25 @@ def load_teacher(options: Options, spec: DatasetSpec, device: torch.device) -> T
     if options.path_t == HUB and not options.model_t:
         raise UserError(f"{flag} {HUB}: --model_t says which network, such as timm.resnet50")
     checkpoint = read_weights(flag, options.path_t, options.model_t, spec)
-    name = options.model_t or model_name_of(flag, options.path_t, checkpoint)
+    found = None if options.model_t else recognize(flag, options.path_t, checkpoint)
+    name = options.model_t or found.name
     check_class_names(checkpoint, spec.class_names, flag=flag, path=options.path_t)
     model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
-    load_weights(model, name, checkpoint, flag=flag, path=options.path_t)
+    notes = load_weights(
+        model,
+        name,
+        checkpoint,
+        flag=flag,
+        path=options.path_t,
+        average=options.ema,
+        class_ids=spec.class_ids,
+    )
+    if found is not None and found.is_guess:
+        notes.insert(0, f"the teacher is taken for a {name}: {found.how}")
     trained_on = {key: checkpoint[key] for key in ("dataset", "img_size") if key in checkpoint}
     network = speed.place(freeze(model), device, spec.img_size)
-    return Teacher(
-        name, network, checksum_of(options.path_t), recorded_accuracy(checkpoint), trained_on
-    )
+    accuracy = recorded_accuracy(checkpoint)
+    return Teacher(name, network, checksum_of(options.path_t), accuracy, trained_on, notes)
 
 
 def read_weights(flag: str, path: str, name: str, spec: DatasetSpec) -> dict[str, Any]:
@@ -118,12 +128,13 @@ def make_student(
         share_batchnorm(student)
     if given := options.facts.student_weights:
         flag, path = given
-        if options.fix_student or flag != "--model_s_pretrained":
-            checkpoint = read_weights(flag, path, options.model_s, spec)
+        checkpoint = read_weights(flag, path, options.model_s, spec)
+        starts = not options.fix_student and flag == "--model_s_pretrained"
+        if not starts:
             check_class_names(checkpoint, spec.class_names, flag=flag, path=path)
-            load_weights(student, options.model_s, checkpoint, flag=flag, path=path)
-        else:
-            told = start_from(student, options.model_s, flag=flag, path=path, spec=spec)
-            if notes is not None:
-                notes += told
+        told = load_weights(
+            student, options.model_s, checkpoint, flag=flag, path=path, starts=starts
+        )
+        if notes is not None:
+            notes += told
     return freeze(student) if options.fix_student else student

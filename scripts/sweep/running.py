@@ -140,7 +140,13 @@ class Sweep:
             share = max(1, (os.cpu_count() or 1) // len(self.slots))
             environment.setdefault("OMP_NUM_THREADS", str(share))
         if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+            gpu = self.gpus[slot % len(self.gpus)]
+            visible = [
+                name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name
+            ]
+            if visible and gpu.isdecimal() and int(gpu) < len(visible):
+                gpu = visible[int(gpu)]  # the n-th of those that this process may use
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
         return environment
 
     def collect(self) -> None:

@@ -1,0 +1,53 @@
+"""What a command asks for without effect, for both scripts: no option is passed over in silence."""
+
+import torch
+
+from augment import picks
+from helper.cli.parser import Options
+from helper.processes import distributed
+from helper.run.folder import has_tensorboard
+
+SIZED = ("synthetic", "folder")
+"""Data sets whose images have the size that --img_size says."""
+CACHED = ("tinyimagenet", "svhn", "folder")
+DECODED = ("tinyimagenet", "imagenet", "imagenet100", "folder")
+
+
+def describe(options: Options, defaults: Options, device: torch.device) -> list[str]:
+    """A warning for each option that was given and has no effect here. defaults: of a command without any flag."""
+    data, mode = options.dataset, options.mix_mode
+    has_view = bool(getattr(options, "lw_mix", None)) if hasattr(options, "lw_mix") else bool(mode)
+    measures = getattr(options, "fix_student", False)
+    rules = {
+        "num_classes": (data == "synthetic", f"{data} has its own classes"),
+        "img_size": (data in SIZED, f"the images of {data} have their own size"),
+        "mean": (data == "folder", f"{data} has its own"),
+        "std": (data == "folder", f"{data} has its own"),
+        "images": (data == "folder", "it is for --dataset folder"),
+        "cache_dir": (data in CACHED, f"no decoded images of {data} are kept"),
+        "num_workers": (data in DECODED, f"the images of {data} need no decoding"),
+        "precision": (device.type == "cuda", "it is for a GPU"),
+        "sync_bn": (distributed.size() > 1, "this is the only process"),
+        "mix_draw": (has_view, "there is no second view"),
+        "ceiling_ratio_schedule": ("cutmix" in (mode or ""), "it is for cutmix"),
+        "floor_ratio_schedule": ("cutmix" in (mode or ""), "it is for cutmix"),
+        "n_pick": (picks(mode), "nothing is picked"),
+        "cutmix_pick_criterion": (picks(mode), "nothing is picked"),
+        "save_img_interval": (has_view, "there is no second view"),
+        "dev_split": (not measures or data == "folder", "a T. stddev pass evaluates nothing"),
+    }
+    lines = []
+    for name, (has_effect, why) in rules.items():
+        if has_effect or not hasattr(options, name):
+            continue
+        value, default = getattr(options, name), getattr(defaults, name)
+        if name == "n_pick":
+            default = options.batch_size
+        if value not in (default, None, ""):
+            shown = "" if value is True else f" {value}"
+            lines.append(f"warning: --{name}{shown} has no effect: {why}")
+    if not has_tensorboard():
+        lines.append(
+            "warning: TensorBoard is not installed, so there is no tb/: pip install tensorboard"
+        )
+    return lines
