@@ -3,6 +3,7 @@
 import re
 import shutil
 import signal
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -193,7 +194,10 @@ def two_epochs(material):
 
 def damage(path):
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+        stored = archive.read(largest)  # torch does not compress: the bytes stand as they are
+    content[content.index(stored) + len(stored) // 2] ^= 1
     path.write_bytes(content)
 
 
@@ -277,3 +281,18 @@ def test_a_teacher_is_not_written_twice():
     (folder / "ckpt_epoch_1.pth").unlink()
     run(TEACHER, words, "--resume_ExpID latest")
     assert [path.name for path in folder.iterdir()] == ["ckpt_epoch_1.pth"]
+
+
+def test_formats_of_checkpoints(two_epochs, capsys):
+    """Those of version 0.1 have no number; those of a newer version are refused."""
+    words, folder = two_epochs
+    path = folder / "weights" / "ckpt.pth"
+    content = load(path)
+    torch.save({key: value for key, value in content.items() if key != "format"}, path)
+    run(STUDENT, words, f"--resume_student {path} --epochs 3")
+    assert metrics(folder, "epoch")[-1]["epoch"] == 3
+    torch.save(content | {"format": 99}, path)
+    (folder / "weights" / "ckpt.previous.pth").unlink()
+    with pytest.raises(SystemExit):
+        run(STUDENT, words, f"--resume_student {path} --epochs 4")
+    assert "has format 99, of a newer version: this one reads up to 2" in capsys.readouterr().err

@@ -477,3 +477,17 @@ def test_memory_settings_are_taken():
         "print([libc.mallopt(*setting) for setting in memory.SETTINGS.items()])"
     )
     assert in_new_process(code) == "[1, 1, 1]\n"
+
+
+def test_the_suite_passes_with_this_room_switched_off():
+    """Whole runs, resuming, methods and the recorded steps, in a part of the suite, without anything from helper/speed."""
+    files = ("test_steps.py", "test_cli.py", "test_dev_split.py", "test_interruption.py")
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0"]
+    done = subprocess.run(
+        [*words, *(str(Path(__file__).parent / name) for name in files)],
+        env=os.environ | {"DATA_AUG_KD_PLAIN": "1"},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
