@@ -7,73 +7,24 @@ Reads students.csv and measures.csv. The rules and words are those of PREDICTION
 """
 
 import argparse
-import csv
 import itertools
 import math
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from scipy.stats import spearmanr
 
-HERE = Path(__file__).resolve().parent
-FLOORS, CEILINGS = ("R", "MI_share", "B", "V", "A"), ("S",)
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from scripts.measured.points import CEILINGS, FLOORS, HERE, Point, earlier_points, points, read
+
 CHOOSE = ("noise", "patches", "recolourings", "paper")
 TEST = ("cutout", "resizedcrop", "mean", "paper")
 SUGGESTED = {"R": 0.4, "MI_share": 0.45, "B": 0.88}
 """Borders that the earlier numbers suggest."""
-
-
-@dataclass
-class Point:
-    """A scheme of one setup: its measures, and its students' S. test loss."""
-
-    setup: str
-    family: str
-    scheme: str
-    measures: dict[str, float]
-    losses: dict[int, float]
-    """Seed -> S. test loss."""
-    differences: list[float]
-    """To identity, seed by seed."""
-    identity: float
-    """Mean S. test loss of identity."""
-    identity_t: float
-    strength: float = 0
-
-    @property
-    def loss(self) -> float:
-        return statistics.mean(self.losses.values())
-
-    @property
-    def difference(self) -> float:
-        return statistics.mean(self.differences)
-
-    @property
-    def error(self) -> float:
-        """Standard error of the difference; with one seed, 3 % of identity's loss stands for two of them."""
-        n = len(self.differences)
-        if n < 2:
-            return 0.015 * self.identity
-        return statistics.stdev(self.differences) / math.sqrt(n)
-
-    @property
-    def verdict(self) -> str:
-        if self.scheme == "identity":
-            return "unclear"
-        if self.difference < -2 * self.error:
-            return "good"
-        is_harmful = self.difference > max(2 * self.error, 0.01 * self.identity)
-        return "harmful" if is_harmful else "unclear"
-
-    @property
-    def is_trap(self) -> bool:
-        return self.verdict == "harmful" and self.measures["T"] < self.identity_t
-
-    def is_in(self, families: Sequence[str], control: str) -> bool:
-        return self.family in families or self.scheme == control
 
 
 class Guard(NamedTuple):
@@ -96,53 +47,6 @@ class Guard(NamedTuple):
     def __str__(self) -> str:
         signs = [f"{name} {'>=' if name in FLOORS else '<='} {b:.3g}" for name, b in self.borders]
         return " and ".join(signs) or "none"
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def points(setup: str) -> list[Point]:
-    """The schemes of a setup that have students and measures, each with the seeds that identity has too."""
-    losses: dict[str, dict[int, float]] = {}
-    facts: dict[str, tuple[str, float]] = {}
-    for row in read(HERE / "students.csv"):
-        if row["setup"] == setup:
-            losses.setdefault(row["scheme"], {})[int(row["seed"])] = float(row["s_test_loss"])
-            facts[row["scheme"]] = row["family"], float(row["strength"])
-    measured = {row["scheme"]: row for row in read(HERE / "measures.csv") if row["setup"] == setup}
-    identity, found = losses.get("identity", {}), []
-    for scheme, by_seed in losses.items():
-        shared = {seed: loss for seed, loss in by_seed.items() if seed in identity}
-        if scheme in measured and shared:
-            values = {
-                n: float(measured[scheme][n]) for n in ("T", "MI", *FLOORS, *CEILINGS, "top1")
-            }
-            found.append(
-                Point(
-                    setup, facts[scheme][0], scheme, values, shared,
-                    [loss - identity[seed] for seed, loss in shared.items()],
-                    statistics.mean(identity.values()), float(measured["identity"]["T"]),
-                    facts[scheme][1],
-                )
-            )  # fmt: skip
-    return found
-
-
-def earlier_points(setup: str) -> list[Point]:
-    """The numbers that were known before: one seed, and not all measures."""
-    rows = {row["scheme"]: row for row in read(HERE / "earlier.csv") if row["setup"] == setup}
-    base, found = rows["identity"], []
-    for scheme, row in rows.items():
-        values = {name: float(row[name] or "nan") for name in ("R", "MI", "B")}
-        values |= {"T": float(row["t_stddev"]), "V": math.nan, "A": math.nan, "S": math.nan}
-        values["MI_share"] = values["MI"] / float(base["MI"] or "nan")
-        loss, identity = float(row["s_test_loss"]), float(base["s_test_loss"])
-        found.append(
-            Point(setup, "", scheme, values, {1: loss}, [loss - identity], identity, float(base["t_stddev"]))
-        )  # fmt: skip
-    return found
 
 
 def choose(among: Sequence[Point], names: Sequence[str]) -> Guard:
@@ -235,25 +139,20 @@ def print_test(guards: Sequence[tuple[str, Guard]], among: Sequence[Point]) -> N
 
 
 def print_batchnorm(setup: str) -> None:
-    """The same students with BatchNorm's running statistics of the first view alone."""
-    losses: dict[str, list[tuple[float, float]]] = {}
+    """Finished students, with the mean BatchNorm statistics of both views and of the first alone."""
+    rows: dict[str, list[dict[str, str]]] = {}
     for row in read(HERE / "batchnorm.csv"):
         if row["setup"] == setup:
-            pair = float(row["loss_both"]), float(row["loss_first"])
-            losses.setdefault(row["scheme"], []).append(pair)
-    if "identity" not in losses:
+            rows.setdefault(row["scheme"], []).append(row)
+    if not rows:
         return
-    print("\n| second view | both | first | first - both | seeds | share of the harm that goes |")
+    print("\n| second view | as trained | both | first | first - both | seeds |")
     print("|---|---|---|---|---|---|")
-    base = statistics.mean(first for _, first in losses["identity"])
-    for p in points(setup):
-        if p.scheme in losses:
-            both, first = (statistics.mean(side) for side in zip(*losses[p.scheme]))
-            gone = f"{1 - (first - base) / p.difference:.0%}" if p.verdict == "harmful" else "-"
-            count = len(losses[p.scheme])
-            print(
-                f"| {p.scheme} | {both:.3f} | {first:.3f} | {first - both:+.3f} | {count} | {gone} |"
-            )
+    for scheme, found in rows.items():
+        columns = ("s_test_loss", "loss_both", "loss_first")
+        trained, both, first = (statistics.mean(float(r[c]) for r in found) for c in columns)
+        change = f"{first - both:+.3f}"
+        print(f"| {scheme} | {trained:.3f} | {both:.3f} | {first:.3f} | {change} | {len(found)} |")
 
 
 def print_strengths(setup: str, among: Sequence[Point]) -> None:

@@ -18,6 +18,13 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from dataset import datasets
+from helper.cli.options import data_request, parse_student
+from helper.setup.batches import make_batches
+from helper.setup.machine import make_generators
+from helper.setup.networks import load_teacher, make_student
+from helper.setup.views import make_views
+from helper.step.view_stats import ViewStatistics
 from scripts.measured.plan import SETUPS, Run, schemes
 from scripts.measured.students import HERE, commit, write
 
@@ -65,14 +72,6 @@ class Spread:
 @torch.no_grad()
 def measure(run: Run, steps: int, data_root: Path, teacher: Path, student: Path | None) -> dict:
     """One scheme's measures, by the product's own batches, views and networks."""
-    from dataset import datasets
-    from helper.cli.options import data_request, parse_student
-    from helper.setup.batches import make_batches
-    from helper.setup.machine import make_generators
-    from helper.setup.networks import load_teacher, make_student
-    from helper.setup.views import make_views
-    from helper.step.view_stats import ViewStatistics
-
     words = [*run.words, "--path_t", str(teacher), "--data_root", str(data_root)]
     words += ["--finetune_student", str(student)] if student else []
     words += ["--fix_student", "--utils.ON", "--utils.check_ce_var"]
@@ -114,13 +113,11 @@ def measure(run: Run, steps: int, data_root: Path, teacher: Path, student: Path 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--code", type=Path, default=HERE.parents[1])
     parser.add_argument("--data_root", type=Path, default=HERE.parents[1] / "data")
     parser.add_argument("--setup", choices=SETUPS, required=True)
     parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--schemes", default="", help="only these, joined by commas")
     options = parser.parse_args()
-    sys.path.insert(0, str(options.code.resolve()))
     torch.set_num_threads(1)
 
     setup, rows = SETUPS[options.setup], {}
@@ -141,7 +138,7 @@ def main() -> None:
         head = {"setup": setup.name, "teacher": setup.teacher, "family": scheme.family,
                 "strength": scheme.strength, "scheme": scheme.name, "seed": 1, "steps": options.steps}  # fmt: skip
         rows[name] = head | {k: f"{v:.6g}" for k, v in found.items()}
-        rows[name] |= {"commit": commit(options.code)}
+        rows[name] |= {"commit": commit(HERE)}
         print(scheme.name, {k: rows[name][k] for k in ("T_share", "R", "MI_share", "B", "V", "A", "S")}, flush=True)  # fmt: skip
         write(MEASURES, list(rows.values()))
 

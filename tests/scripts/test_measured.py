@@ -6,8 +6,9 @@ import pytest
 
 from helper.cli.options import parse_student
 from scripts.measured import students
-from scripts.measured.analyse import Guard, Point, choose, false_alarms, missed, regret
+from scripts.measured.analyse import Guard, choose, false_alarms, missed, regret
 from scripts.measured.plan import SETUPS, Run, queue, schemes
+from scripts.measured.points import Point
 
 
 def point(scheme, *, t, balance, losses, consistency=0.5, identity=1.0):
