@@ -95,11 +95,11 @@ class Library(Augmentation):
         super().__init__(spec, settings, **values)
         self.draws_its_p = "p" in inspect.signature(self.transform).parameters
         self.operation = self._made(values)
-        self.takes_bytes = self._works(torch.uint8)
-        if not self.takes_bytes and not self._works(torch.float32):
-            raise UserError(
-                "torchvision's transform does not map images to images of the same shape"
-            )
+        problem = self._problem(torch.uint8)
+        self.takes_bytes = not problem
+        if problem and (problem := self._problem(torch.float32)):
+            side = spec.img_size
+            raise UserError(f"it cannot be used on images of {side}x{side} pixels: {problem}")
 
     def _made(self, values: dict[str, Any]) -> Any:
         from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
@@ -125,15 +125,17 @@ class Library(Augmentation):
         except (TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise UserError(f"torchvision says: {first_line(error)}") from None
 
-    def _works(self, dtype: torch.dtype) -> bool:
+    def _problem(self, dtype: torch.dtype) -> str:
+        """Why it does not map images of this type to images of the same shape; empty if it does."""
         side = self.spec.img_size
         trial = torch.zeros(1, 3, side, side, dtype=dtype)
         try:
             with seeded(0, trial.device):
                 result = self.operation(trial)
-        except Exception:  # whatever a foreign transform may raise
-            return False
-        return torch.is_tensor(result) and (result.shape, result.dtype) == (trial.shape, dtype)
+        except Exception as error:  # whatever a foreign transform may raise
+            return first_line(error)
+        is_alike = torch.is_tensor(result) and (result.shape, result.dtype) == (trial.shape, dtype)
+        return "" if is_alike else "its result is no image of the same shape"
 
     def sample(self, batch_size: int, generator: torch.Generator) -> int:
         """The seed of the transform's own draws."""

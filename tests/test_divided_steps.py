@@ -133,6 +133,7 @@ def assert_close(got, wanted, tolerance=1e-9):
 CASES = [
     ("kd", {}), ("kd", {"mix_mode": "identity"}), ("kd", {"mix_mode": "cutout", "student": "wrn_16_1"}),
     ("crd", {}), ("hint", {}), ("kd+vid", {}), ("simkd", {}), ("review", {}), ("rkd", {"mix_mode": "mixup"}), ("dkd", {}),
+    ("kd", {"mix_mode": "mean"}),
     ("kd", {"mix_mode": "cutmix_pick", "criterion": "teacher_entropy"}),
     ("kd", {"mix_mode": "cutmix_pick", "criterion": "kld"}),
     ("attention", {"mix_mode": "cutmix_pick", "criterion": "student_entropy"}),

@@ -25,7 +25,12 @@ METHOD = "--model_s resnet14 --nce_k 7 --init_epochs 1 --epochs 2 --dev_split 0.
 MIXED = "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --feature_views both"
 KD = "--model_s resnet8 --distill kd --epochs 2 --lw_mix [1,1,1]"
 PASS = "--learning_rate 0 --fix_student --utils.check_ce_var --utils.check_ce_var_v2 --lw_mix [1,0,1] --epochs 3"
-SCHEMES = [f"--mix_mode {mode}" for mode in PUBLISHED] + [
+CHAINS = (
+    "augmix:draw=sample,p=0.5+ricap",
+    "tv.RandomPerspective:draw=sample+fmix+pick:criterion=teacher_entropy,n_run=3",
+    "noise:sigma=0.5+patches+mean:k=4",
+)
+SCHEMES = [f"--mix_mode {scheme}" for scheme in (*PUBLISHED, *CHAINS)] + [
     f"--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion {name}" for name in pick_criteria
 ]
 

@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from augment import mix_modes, parse, pick_criteria, picks, spell_chain, with_flags
+from augment import (
+    MixSettings,
+    build,
+    mix_modes,
+    parse,
+    pick_criteria,
+    picks,
+    spell_chain,
+    with_flags,
+)
 from dataset import DataRequest, DatasetSpec, datasets
 from helper.cli.flags import student_parser, teacher_parser
 from helper.cli.methods import check_methods
@@ -60,8 +69,8 @@ def data_request(options: Options) -> DataRequest:
     )
 
 
-def finish_common(options: Options, model_name: str) -> None:
-    """Fill in what depends on other options."""
+def finish_common(options: Options, model_name: str) -> DatasetSpec:
+    """Fill in what depends on other options. Returns the facts of the data set."""
     if Path(options.project_name).name != options.project_name:
         raise UserError(
             f"--project_name {options.project_name!r} cannot be a folder's name: it holds a path"
@@ -89,6 +98,7 @@ def finish_common(options: Options, model_name: str) -> None:
     options.seed_is_drawn = options.seed is None
     if options.seed_is_drawn:
         options.seed = secrets.randbelow(2**31)
+    return spec
 
 
 def check_data_options(options: Options, spec: DatasetSpec) -> None:
@@ -132,10 +142,10 @@ def parse_teacher(argv: Sequence[str]) -> Options:
     plugins = load_plugins(argv)
     options = teacher_parser().parse(argv)
     note_plugins(options, plugins, argv)
-    finish_common(options, options.model)
+    spec = finish_common(options, options.model)
     if options.resume and options.resume_ExpID:
         raise UserError("--resume and --resume_ExpID both name a run to resume: give one")
-    settle_mix_mode(options)
+    settle_mix_mode(options, spec)
     options.project_name = options.project_name or f"teacher__{options.model}__{options.dataset}"
     options.facts = Facts(*schedules(options))
     return options
@@ -146,18 +156,19 @@ def parse_student(argv: Sequence[str]) -> Options:
     plugins = load_plugins(argv)
     options = student_parser().parse(argv)
     note_plugins(options, plugins, argv)
-    finish_common(options, options.model_s)
+    spec = finish_common(options, options.model_s)
     options.path_t = options.model_t_pretrained or options.path_t
-    settle_mix_mode(options)
+    settle_mix_mode(options, spec)
     if not options.project_name:
         scheme = options.mix_mode if options.lw_mix else "nomix"
-        options.project_name = f"{options.distill}__{options.model_s}__{options.dataset}__{scheme}"
+        name = f"{options.distill}__{options.model_s}__{options.dataset}__{scheme}"
+        options.project_name = name[:200]  # a chain may be longer than a folder's name can be
     options.facts = student_facts(options)
     check_student(options)
     return options
 
 
-def settle_mix_mode(options: Options) -> None:
+def settle_mix_mode(options: Options, spec: DatasetSpec) -> None:
     """Let --mix_mode and the older flags say the same thing. UserError where they contradict each other.
 
     A lone name, such as cutmix_pick, keeps its flags beside it; else they become keys of the stages.
@@ -168,6 +179,10 @@ def settle_mix_mode(options: Options) -> None:
         options.mix_mode = spell_chain(stages)
         if options.mix_mode not in mix_modes:
             options.mix_mode = spell_chain(full)
+        try:
+            build(full, spec, MixSettings())
+        except UserError as error:
+            raise UserError(f"--mix_mode {error}") from None
         for stage in full:
             for name, value in stage.values.items():
                 if flag := stage.kind.keys()[name].flag:
