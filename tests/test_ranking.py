@@ -222,6 +222,23 @@ def test_a_view_beyond_the_range_is_unproven():
     assert ranking.best() == "identity"
 
 
+def test_what_may_be_unproven_drops_nothing():
+    """A lower scheme that leaves the range later must not have taken the others with it."""
+    ranking = Ranking(VIEWS, K, guard=Guard(border=0.5, t_range=(0.7, 1.0)))
+    ranking.lower.add(("weak", "identity"))
+    ranking.lower.add(("strong", "weak"))
+    assert ranking.is_lower("strong", "identity") and not ranking.is_tied("identity", "strong")
+    assert not ranking.is_lower("identity", "strong") and ranking.is_tied("strong", "grey")
+    share = measure(Ranking(["identity", "strong"], K, until="budget"), 60).statistics["strong"]
+    low = share.measure("t_share").low
+    for border, is_open in ((low + 0.001, True), (low - 0.001, False)):
+        verdict = Guard(border=0.5, t_range=(border, 1.0)).verdict(share)
+        assert (verdict.name, verdict.is_open) == ("ranked", is_open)
+    ranking = Ranking(["identity", "strong"], K, guard=Guard(border=0.5, t_range=(low, 1.0)))
+    measure(ranking, FIRST_LOOK)  # wider intervals: strong may be below the range
+    assert ranking.best() == "strong" and ranking.live == ["identity", "strong"]
+
+
 def test_guard_names_its_measures():
     with pytest.raises(UserError, match=r"'luck'.*Choices: .*balance"):
         Guard(measure="luck")

@@ -76,7 +76,7 @@ class Guard:
         if is_below(share, low) or share.low > high + ROUNDING or math.isnan(share.low):
             reason = f"T. stddev is {share.value:.2f} of identity's, measured students have {low:g} to {high:g}"
             return Verdict("unproven", reason)
-        return Verdict("ranked")
+        return Verdict("ranked", is_open=share.low < low)
 
 
 def is_below(interval: Interval, border: float) -> bool:

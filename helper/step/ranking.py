@@ -104,15 +104,20 @@ class Ranking:
         self.looks += 1
         verdicts = self.verdicts(self._level(len(self.statistics)))
         contenders = [name for name in self.live if may_win(verdicts[name])]
-        leader = self.by_t_stddev(n for n in contenders if verdicts[n].name == "ranked")[:1]
-        if self.until != "order":
-            self._compare((one, other) for one in leader for other in contenders if other != one)
-            if self.until == "budget":
-                return False
-            beaten = {b for a, b in self.lower if [a] == leader}
-            self.live = [name for name in contenders if name not in beaten]
-            return len(self.live) <= 1
-        everyone = [name for name, verdict in verdicts.items() if may_win(verdict)]
+        ranked = self.by_t_stddev(n for n in contenders if verdicts[n].name == "ranked")
+        if self.until == "order":
+            return self._settle_order(contenders, [n for n, v in verdicts.items() if may_win(v)])
+        # What may yet turn out to be unproven drops nothing: its victims would be missed.
+        plain = self.verdicts()
+        safe = [n for n in ranked if plain[n].name == "ranked" and not plain[n].is_open][:1]
+        for leader in {*ranked[:1], *safe}:
+            self._compare((leader, other) for other in contenders if other != leader)
+        if self.until == "budget":
+            return False
+        self.live = [name for name in contenders if not any(self.is_lower(s, name) for s in safe)]
+        return self.live == safe or not self.live
+
+    def _settle_order(self, contenders: Sequence[str], everyone: Sequence[str]) -> bool:
         self._compare((a, b) for a in contenders for b in everyone if a != b)
         self.live = [a for a in contenders if any(self.is_tied(a, b) for b in everyone if a != b)]
         return not self.live
@@ -126,8 +131,16 @@ class Ranking:
         values = {name: self.statistics[name].measure("t_stddev").value for name in names}
         return sorted(values, key=lambda name: (math.isnan(values[name]), values[name]))
 
+    def is_lower(self, a: str, b: str) -> bool:
+        """Whether it is known that a has the lower T. stddev: they were compared, or others between them were."""
+        known, new = {a}, {a}
+        while new:
+            new = {second for first, second in self.lower if first in new} - known
+            known |= new
+        return b in known and a != b
+
     def is_tied(self, a: str, b: str) -> bool:
-        return (a, b) not in self.lower and (b, a) not in self.lower
+        return not (self.is_lower(a, b) or self.is_lower(b, a))
 
     def _level(self, comparisons: int) -> float:
         """The confidence that each comparison of each look needs."""
@@ -136,7 +149,8 @@ class Ranking:
     def _compare(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Settle what can be settled of the pairs that are tied."""
         count = len(self.statistics)
-        level = self._level(count * (count - 1) // 2 if self.until == "order" else count - 1)
+        most = count * (count - 1) // 2
+        level = self._level(most if self.until == "order" else min(most, 2 * (count - 1)))
         for a, b in pairs:
             if self.is_tied(a, b):
                 found = difference(self.statistics[a], self.statistics[b], level)
@@ -148,7 +162,7 @@ class Ranking:
     def groups(self, ranked: Sequence[str]) -> list[list[str]]:
         """Lowest first. Of two schemes in different groups it is known which is lower."""
         pairs = [(a, b) for index, a in enumerate(ranked) for b in ranked[index + 1 :]]
-        level = self._level(max(len(pairs), len(self.statistics) - 1))
+        level = self._level(max(len(pairs), 2 * len(self.statistics)))
         tied = {name: {name} for name in ranked}
         for a, b in pairs:
             if self.is_tied(a, b):
@@ -202,7 +216,7 @@ class Ranking:
         ranked = [name for name in contenders if verdicts[name].name == "ranked"]
         for name in self.by_t_stddev(ranked)[:1]:
             others = [other for other in contenders if other != name]
-            if all((name, other) in self.lower for other in others):
+            if all(self.is_lower(name, other) for other in others):
                 return name
         return None
 
@@ -223,5 +237,5 @@ class Ranking:
 
 
 def may_win(verdict: Verdict) -> bool:
-    """Ranked, or unproven for want of steps."""
+    """Ranked, or it may be with more steps."""
     return verdict.name == "ranked" or verdict.is_open

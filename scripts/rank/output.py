@@ -154,7 +154,11 @@ def conclusion(report: Report) -> list[str]:
         lines = [f"best: {best}, lower than every other scheme at {certain} confidence"]
     elif ranked:
         first = [row.scheme for row in ranked if row.group == 1]
-        open_ones = [row.scheme for row in rows if row.verdict.is_open and not row.to_best.low > 0]
+        open_ones = [
+            row.scheme
+            for row in rows
+            if row.group is None and row.verdict.is_open and not row.to_best.low > 0
+        ]
         tie = f"tie: {', '.join(first)}" if len(first) > 1 else f"lowest: {first[0]}"
         not_sure = f"; {', '.join(open_ones)} may be lower" if open_ones else ""
         lines = [f"{tie}; not resolved at {certain} confidence{not_sure}: a larger --budget may"]
