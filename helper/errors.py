@@ -2,6 +2,8 @@
 
 import contextlib
 import difflib
+import io
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -59,6 +61,8 @@ def one_line_errors(program: str) -> Iterator[None]:
     """
     global running_program
     running_program = program
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that knows ASCII alone
+        sys.stdout.reconfigure(errors="replace")
     try:
         yield
     except UserError as error:
@@ -66,6 +70,9 @@ def one_line_errors(program: str) -> Iterator[None]:
         raise SystemExit(2) from None
     except RunFault as error:
         say_error(program, error)
+        raise SystemExit(1) from None
+    except BrokenPipeError:  # the reader of the output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(1) from None
     except OSError as error:
         say_error(program, describe_os_error(error))

@@ -12,6 +12,7 @@ points should rise from left to right.
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,21 +20,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from helper.errors import UserError, one_line_errors
+from scripts.results.command_line import paths_parser, print_remarks
 from scripts.results.correlation import Point, correlations, points_of, read_points, shown
-from scripts.results.groups import Group, as_json, load, run_script, say
-from scripts.results.logs import InputError, printable
+from scripts.results.groups import Group, load
+from scripts.results.option_list import printable
 
 PROGRAM = "plot_correlation.py"
 LOG_SUFFIXES = (".txt", ".log", ".jsonl")
 
 
 def read(paths: Sequence[Path]) -> tuple[dict[Group, list[Point]], list[str]]:
-    """(points by group, remarks) of run folders and logs, or of one CSV file. Raises InputError."""
+    """(points by group, remarks) of run folders and logs, or of one CSV file. Raises UserError."""
     tables = [
         path for path in paths if not path.is_dir() and path.suffix.lower() not in LOG_SUFFIXES
     ]
     if tables and len(paths) > 1:
-        raise InputError(f"{printable(tables[0])}: give one CSV file, or run folders and logs")
+        raise UserError(f"{printable(tables[0])}: give one CSV file, or run folders and logs")
     if tables:
         (groups, incomplete), remarks = read_points(tables[0]), []
     else:
@@ -60,18 +63,15 @@ def draw(groups: Mapping[Group, Sequence[Point]], path: Path, *, each_pair: bool
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="a CSV file, or run folders and logs"
-    )
-    parser.add_argument("-o", "--output", type=Path, action="append", default=[], metavar="FILE",
-                        help="the figure, a grid over the pairs: .png, .svg or .pdf; may be given several times")  # fmt: skip
-    parser.add_argument("--each_pair", action="store_true",
-                        help="also one figure a pair, FILE's name with the pair's added")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the coefficients as JSON")
-    return parser.parse_args(argv)
+    parser = paths_parser(PROGRAM, __doc__)
+    add = parser.section("output")
+    # fmt: off
+    add("-o", "--output", type=Path, action="append", default=[], metavar="FILE",
+        help="the figure, a grid over the pairs: .png, .svg or .pdf; may be given several times")
+    add("--each_pair", action="store_true", help="also one figure a pair, FILE's name with the pair's added")
+    add("--json", action="store_true", help="print the coefficients as JSON")
+    # fmt: on
+    return parser.parse(argv)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -79,21 +79,20 @@ def main(argv: Sequence[str]) -> None:
     groups, remarks = read(options.paths)
     found = {group: correlations(points) for group, points in groups.items()}
     if options.json:
-        print(
-            as_json([{**g._asdict(), "points": len(groups[g]), **found[g]} for g in groups]), end=""
-        )
+        shown_groups = [{**g._asdict(), "points": len(groups[g]), **found[g]} for g in groups]
+        print(json.dumps(shown_groups, indent=1))
     else:
         for group, points in groups.items():
             print(f"{group.title}, {len(points)} schemes: {shown(found[group], len(points))}")
-    say(remarks)
-    if options.output and not any(groups.values()):
-        raise InputError(f"{', '.join(map(printable, options.paths))}: no point to draw")
+    print_remarks(remarks)
+    drawn = {group: points for group, points in groups.items() if points}
+    if options.output and not drawn:
+        raise UserError(f"{', '.join(map(printable, options.paths))}: no point to draw")
     for path in options.output:
-        files = draw(
-            {g: points for g, points in groups.items() if points}, path, each_pair=options.each_pair
-        )
-        say(f"figure: {printable(file)}" for file in files)
+        files = draw(drawn, path, each_pair=options.each_pair)
+        print_remarks(f"figure: {printable(file)}" for file in files)
 
 
 if __name__ == "__main__":
-    run_script(PROGRAM, main)
+    with one_line_errors(PROGRAM):
+        main(sys.argv[1:])

@@ -7,7 +7,6 @@ Reads what collect_results.py reads. The page is one file that opens without net
 exact command is in it. Names, notes and commands come from logs and are text there, never markup.
 """
 
-import argparse
 import base64
 import html
 import itertools
@@ -18,7 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from helper.errors import UserError, one_line_errors
+from helper.run.atomic import write_result
 from scripts.rank import page as ranking
+from scripts.results.command_line import paths_parser, print_remarks
 from scripts.results import figures
 from scripts.results import page_frame
 from scripts.results.correlation import (
@@ -30,8 +32,9 @@ from scripts.results.correlation import (
     shown,
 )
 from scripts.results.tables import Table, text_tables
-from scripts.results.groups import Group, Results, Row, load, run_script, say, write_file
-from scripts.results.logs import InputError, Run, printable
+from scripts.results.groups import Group, Results, Row, load
+from scripts.results.logs import Run
+from scripts.results.option_list import printable
 
 PROGRAM = "report.py"
 IMAGE_TYPES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
@@ -172,7 +175,7 @@ def visible(command: str) -> str:
 
 
 def preview_html(paths: Sequence[Path]) -> str:
-    """Pictures, embedded. Raises InputError."""
+    """Pictures, embedded. Raises UserError."""
     if not paths:
         return ""
     pictures = "".join(
@@ -188,19 +191,19 @@ def data_uri(path: Path) -> str:
         with open(path, "rb") as file:
             data = file.read(LARGEST_PREVIEW + 1)
     except OSError as error:
-        raise InputError(f"cannot read {printable(path)}: {error.strerror}") from None
+        raise UserError(f"cannot read {printable(path)}: {error.strerror}") from None
     kind = next((kind for start, kind in IMAGE_TYPES.items() if data.startswith(start)), None)
     if kind is None:
-        raise InputError(f"{printable(path)} is no picture that a page can show (PNG, JPEG, GIF)")
+        raise UserError(f"{printable(path)} is no picture that a page can show (PNG, JPEG, GIF)")
     if len(data) > LARGEST_PREVIEW:
-        raise InputError(f"{printable(path)} is larger than {LARGEST_PREVIEW >> 20} MiB")
+        raise UserError(f"{printable(path)} is larger than {LARGEST_PREVIEW >> 20} MiB")
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def page(
     results: Results, title: str, previews: Sequence[Path], rankings: Sequence[Path] = ()
 ) -> str:
-    """The whole page. Raises InputError."""
+    """The whole page. Raises UserError."""
     points, _ = points_of(results)
     first, *others = summary(results, points)
     found = "".join(f"<li>{with_arrow(sentence)}</li>" for sentence in others)
@@ -225,33 +228,23 @@ def page(
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        type=Path,
-        metavar="PATH",
-        help="run folders, folders of them, log files",
-    )
-    parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="FILE",
-                        help="(default: report.html)")  # fmt: skip
-    parser.add_argument(
-        "--title", default="Data augmentation in knowledge distillation: results", metavar="TEXT"
-    )
-    parser.add_argument("--preview", type=Path, action="append", default=[], metavar="FILE",
-                        help="a picture to embed, such as a run's gen_img/*.png; may be given several times")  # fmt: skip
-    parser.add_argument("--ranking", type=Path, action="append", default=[], metavar="FILE",
-                        help="a ranking to show, the --json FILE of rank_augmentations.py; may be given several times")  # fmt: skip
-    options = parser.parse_args(argv)
-
+    parser = paths_parser(PROGRAM, __doc__)
+    add = parser.section("page")
+    # fmt: off
+    add("-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="(default: report.html)")
+    add("--title", default="Data augmentation in knowledge distillation: results", metavar="TEXT", help="its heading")
+    add("--preview", type=Path, action="append", default=[], metavar="FILE",
+        help="a picture to embed, such as a run's gen_img/*.png; may be given several times")
+    add("--ranking", type=Path, action="append", default=[], metavar="FILE",
+        help="a ranking to show, the --json FILE of rank_augmentations.py; may be given several times")
+    # fmt: on
+    options = parser.parse(argv)
     results = load(options.paths)
-    text = page(results, options.title, options.preview, options.ranking)
-    write_file(options.output, text)
-    say(results.remarks())
+    write_result(options.output, page(results, options.title, options.preview, options.ranking))
+    print_remarks(results.remarks())
     print(f"report: {printable(options.output)}")
 
 
 if __name__ == "__main__":
-    run_script(PROGRAM, main)
+    with one_line_errors(PROGRAM):
+        main(sys.argv[1:])

@@ -11,6 +11,8 @@ from fake_cifar import write_cifar
 from fake_images import write_tiny_imagenet
 from forked import finish
 
+from helper.errors import one_line_errors
+
 SYNTHETIC = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 20 --batch_size 16 --device cpu"
 JUNK = (
     "", "0", "-1", "1e400", "nan", "-inf", "1e-400", "999999999999999999999", "0x10", "1,2,3", "[1,0,1", "[1,0,1,1]",
@@ -83,7 +85,8 @@ def script(name):
 
     def program(words):
         sys.argv = [name, *words]
-        importlib.import_module("results").run_script(f"{name}.py", module.main)
+        with one_line_errors(module.PROGRAM):
+            module.main(sys.argv[1:])
 
     program.__name__ = name
     return program

@@ -7,14 +7,15 @@ from typing import Any
 
 from scripts.rank import figure
 from scripts.results import figures
-from scripts.results.option_list import InputError, printable
+from helper.errors import UserError
+from scripts.results.option_list import printable
 
 COLUMNS = ("t_stddev", "consistency", "balance", "information")
 HEADER = ("", "scheme", "T. stddev x 1e-3", "R", "B", "MI", "T. top-1", "steps", "verdict")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Raises InputError if it is no ranking."""
+    """UserError if it is no ranking."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         rows = found["schemes"]
@@ -29,10 +30,10 @@ def read(path: Path) -> dict[str, Any]:
                 if row[name] is not None:
                     float(row[name])
     except OSError as error:
-        raise InputError(f"cannot read {printable(path)}: {error.strerror}") from None
+        raise UserError(f"cannot read {printable(path)}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__} {error}"
-        raise InputError(
+        raise UserError(
             f"{printable(path)} is no ranking of rank_augmentations.py ({printable(reason)})"
         ) from None
     return found

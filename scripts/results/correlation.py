@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from helper.errors import UserError
 from scripts.results.groups import Group, Results
-from scripts.results.logs import InputError, printable
+from scripts.results.option_list import printable
 from scipy import stats
 
 COLUMNS = ("dataset", "teacher", "student", "augmentation", "t_stddev", "s_test_loss")
@@ -45,7 +46,7 @@ def points_of(results: Results) -> tuple[dict[Group, list[Point]], int]:
 
 
 def read_points(path: Path) -> tuple[dict[Group, list[Point]], int]:
-    """The same from a CSV file. Raises InputError."""
+    """The same from a CSV file. Raises UserError."""
     groups: dict[Group, list[Point]] = {}
     incomplete, shown_path = 0, printable(path)
     try:
@@ -53,7 +54,7 @@ def read_points(path: Path) -> tuple[dict[Group, list[Point]], int]:
             reader = csv.DictReader(file, restval="")
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
-                raise InputError(f"{shown_path} lacks the columns {', '.join(missing)}")
+                raise UserError(f"{shown_path} lacks the columns {', '.join(missing)}")
             for row in reader:
                 names = [printable(row.get(name, "")) for name in (*COLUMNS[:3], "method")]
                 where = f"{shown_path}, line {reader.line_num}"
@@ -65,16 +66,16 @@ def read_points(path: Path) -> tuple[dict[Group, list[Point]], int]:
                 else:
                     points.append(Point(printable(row["augmentation"]), x, y, max(0.0, spread)))
     except OSError as error:
-        raise InputError(f"cannot read {shown_path}: {error.strerror}") from None
+        raise UserError(f"cannot read {shown_path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(f"{shown_path} is not a text file") from None
+        raise UserError(f"{shown_path} is not a text file") from None
     except csv.Error as error:
-        raise InputError(f"{shown_path} is no CSV file: {error}") from None
+        raise UserError(f"{shown_path} is no CSV file: {error}") from None
     return groups, incomplete
 
 
 def _number(text: str, column: str, where: str) -> float | None:
-    """None for an empty cell. Raises InputError."""
+    """None for an empty cell. Raises UserError."""
     if not text:
         return None
     try:
@@ -82,7 +83,7 @@ def _number(text: str, column: str, where: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{where}: {column} {printable(text)[:40]!r} is not a finite number")
+        raise UserError(f"{where}: {column} {printable(text)[:40]!r} is not a finite number")
     return value
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from helper.errors import UserError
+from helper.run.atomic import write_result
 from scripts.results.correlation import (
     FEWEST_POINTS,
     Point,
@@ -19,8 +21,9 @@ from scripts.results.correlation import (
     p_text,
     shown,
 )
-from scripts.results.groups import SCHEMES, Group, Row, write_file
-from scripts.results.logs import InputError, Run, printable
+from scripts.results.groups import SCHEMES, Group, Row
+from scripts.results.logs import Run
+from scripts.results.option_list import printable
 from scipy import stats
 
 matplotlib.use("Agg")
@@ -216,10 +219,10 @@ def mean_curve(runs: Sequence[Run], field: str) -> tuple[list[int], list[float],
 
 
 def save(figure: Any, path: Path) -> None:
-    """As PNG, SVG or PDF, by the file's name. Raises InputError."""
+    """As PNG, SVG or PDF, by the file's name. Raises UserError."""
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{printable(path)}: a figure's name ends in one of {', '.join(FORMATS)}")
-    write_file(path, render(figure, path.suffix[1:].lower()))
+        raise UserError(f"{printable(path)}: a figure's name ends in one of {', '.join(FORMATS)}")
+    write_result(path, render(figure, path.suffix[1:].lower()))
 
 
 def render(figure: Any, kind: str, *, transparent: bool = False) -> bytes:

@@ -1,18 +1,18 @@
 """Runs grouped into a table's rows, beside the published values. Shared by the scripts that show results."""
 
 import csv
-import json
 import math
 import os
 import statistics
-import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.results.logs import InputError, Key, Run, find_logs, printable, read_run
+from helper.errors import UserError
+from scripts.results.logs import Key, Run, find_logs, read_run
+from scripts.results.option_list import printable
 
 PUBLISHED = Path(__file__).parent.parent / "published"
 """scatter.csv: the paper's 72 points. accuracy.csv: top-1 accuracies of the literature."""
@@ -37,6 +37,8 @@ TRAINING_SETTINGS = (
 """Options that should agree between the runs of a pair, or their values cannot be compared."""
 ROW_SETTINGS = ("mix_n_run", "n_pick")
 """The same between the runs of one scheme."""
+KINDS = {"distilled": "distillation runs", "measured": "T. stddev passes"}
+"""A row's attributes, in words."""
 
 
 class Group(NamedTuple):
@@ -121,19 +123,19 @@ class Results:
 
 
 def load(paths: Sequence[Path]) -> Results:
-    """The runs among and below `paths`. Raises InputError if there is none of train_student.py."""
+    """The runs among and below `paths`. UserError if there is none of train_student.py."""
     runs, skipped = [], []
     for path in find_logs(paths):
         try:
             run = read_run(path)
-        except InputError as error:
+        except UserError as error:
             skipped.append((path, str(error)))
         else:
             runs += [] if run is None else [run]
     if not runs:
         first = f"; skipped: {printable(skipped[0][0])} {skipped[0][1]}" if skipped else ""
         where = ", ".join(printable(path) for path in paths)
-        raise InputError(f"{where}: no run of train_student.py{first}")
+        raise UserError(f"{where}: no run of train_student.py{first}")
     return Results(make_rows(runs), runs, skipped)
 
 
@@ -213,52 +215,42 @@ def read_table(name: str) -> list[dict[str, str]]:
 
 def warnings_of(results: Results) -> list[str]:
     """Settings that differ between runs in one table, repetitions that are none, epochs unlike the published."""
-    warnings = []
+    found = []
     for group, rows in results.groups.items():
-        distilled = [run for row in rows for run in row.distilled]
-        measured = [run for row in rows for run in row.measured]
-        for what, runs, settings in (
-            ("distillation runs", distilled, TRAINING_SETTINGS),
-            ("T. stddev passes", measured, DATA_SETTINGS),
-        ):
+        for kind, settings in (("distilled", TRAINING_SETTINGS), ("measured", DATA_SETTINGS)):
+            what = KINDS[kind]
+            runs = [run for row in rows for run in getattr(row, kind)]
             if names := disagreements(runs, settings):
-                warnings.append(f"{group.title}: the {what} differ in {names}")
-        for row in rows:
-            where = f"{group.title}, {row.key.augmentation}"
-            for what, runs in (
-                ("distillation runs", row.distilled),
-                ("T. stddev passes", row.measured),
-            ):
-                if names := disagreements(runs, ROW_SETTINGS):
-                    warnings.append(f"{where}: the {what} differ in {names}")
-                seeds = [
-                    canonical(run.options["seed"])
-                    for run in runs
-                    if run.options.get("seed") is not None
-                ]
-                if repeated := {seed for seed in seeds if seeds.count(seed) > 1}:
-                    shown = ", ".join(sorted(repeated))
-                    warnings.append(
-                        f"{where}: {what} with the same seed ({shown}) are no independent trials"
+                found.append(f"{group.title}: the {what} differ in {names}")
+            for row in rows:
+                where, trials = f"{group.title}, {row.key.augmentation}", getattr(row, kind)
+                if names := disagreements(trials, ROW_SETTINGS):
+                    found.append(f"{where}: the {what} differ in {names}")
+                if seeds := repeated_seeds(trials):
+                    found.append(
+                        f"{where}: {what} with the same seed ({seeds}) are no independent trials"
                     )
-        others = sorted({run.epochs for run in distilled} - {PUBLISHED_EPOCHS})
-        if others and any(row.published for row in rows):
-            shown = ", ".join(map(str, others))
-            warnings.append(
+        epochs = {run.epochs for row in rows for run in row.distilled} - {PUBLISHED_EPOCHS}
+        if epochs and any(row.published for row in rows):
+            shown = ", ".join(map(str, sorted(epochs)))
+            found.append(
                 f"{group.title}: the published runs took {PUBLISHED_EPOCHS} epochs, these {shown}"
             )
-    return warnings
+    return found
+
+
+def repeated_seeds(runs: Iterable[Run]) -> str:
+    given = [run.options.get("seed") for run in runs]
+    counts = Counter(canonical(seed) for seed in given if seed is not None)
+    return ", ".join(sorted(seed for seed, count in counts.items() if count > 1))
 
 
 def disagreements(runs: Sequence[Run], settings: Iterable[str]) -> str:
     """The options with more than one value, and the values. An option that a log does not list is no value."""
     parts = []
     for name in ("epochs", *settings):
-        values = {
-            canonical(run.epochs if name == "epochs" else run.options[name])
-            for run in runs
-            if name == "epochs" or name in run.options
-        }
+        listed = [run.options | {"epochs": run.epochs} for run in runs]
+        values = {canonical(options[name]) for options in listed if name in options}
         if len(values) > 1:
             parts.append(f"{name} ({' / '.join(sorted(values))})")
     return ", ".join(parts)
@@ -272,49 +264,3 @@ def canonical(value: Any) -> str:
         text = os.path.normpath(value) if isinstance(value, str) and "/" in value else value
         return printable(text)[:80]
     return f"{value:g}" if math.isfinite(value) else str(value)
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Whole or not at all: a reader never sees half a file. Raises InputError."""
-    data = content.encode("utf-8", errors="replace") if isinstance(content, str) else content
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            draft.write_bytes(data)
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot write {printable(path)}: {reason}") from None
-
-
-def say(lines: Iterable[str]) -> None:
-    """On stderr: remarks do not belong into a table."""
-    for line in lines:
-        print(line, file=sys.stderr)
-
-
-def run_script(program: str, main: Callable[[Sequence[str]], None]) -> None:
-    """Call main with the command line; what a user can cause is one line, and exit status 2."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal that knows ASCII only
-    try:
-        main(sys.argv[1:])
-        sys.stdout.flush()
-    except InputError as error:
-        sys.stderr.write(f"{program}: error: {error}\n")
-        raise SystemExit(2) from None
-    except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
-    except OSError as error:  # a name that is too long, a folder that may not be read
-        sys.stderr.write(f"{program}: error: {printable(error)[:300]}\n")
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-def as_json(value: Any) -> str:
-    return json.dumps(value, indent=1) + "\n"

@@ -1,8 +1,8 @@
-"""One run's files, ours or the original's, read into one small object.
+"""One run's files, of this program or of the original, read into one small object.
 
-Ours has log/args.json and log/metrics.jsonl. The original left log.txt alone, people keep such files, and ours can
-be read the same way when the other two are lost. Logs are foreign text: nothing in them is evaluated, a line that
-is cut off or garbled is passed over, and a log that cannot be understood raises InputError, so that it can be named.
+A run folder has log/args.json and log/metrics.jsonl. The original left log.txt alone, people keep such files, and a log of
+this program can be read the same way when the other two are lost. Logs are foreign text: nothing in them is evaluated, a
+line that is cut off or garbled is passed over, and a log that cannot be understood is a UserError, so that it can be named.
 """
 
 import json
@@ -13,26 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.results.option_list import InputError, is_flat, parse_options, printable
+from helper.errors import UserError
+from helper.run.log_lines import CHECK_VALUE, EPOCH_RESULT, RESUMED, SUMMARY_VALUE, pattern
+from scripts.results.option_list import is_flat, parse_options, printable
 
 LONGEST_LINE = 1 << 20
 """Bytes; no line that matters is longer, and a file without line ends is not to fill the memory."""
 LONGEST_NAME = 60
+MOST_EPOCHS = 10**9
 LARGEST_NUMBER = 1e12
 """Beyond it means overflow, and figures with it."""
-LOGIT_METHODS = frozenset("kd dkd dist nkd ttm wttm mlkd ls dkd_ls mlkd_ls".split())
-"""Those that compare logits; with any other alone, an alpha adds kd."""
 HEADS = ("args.json", "log.txt")
 """The files in log/ by which a run folder is known."""
-GROUP_STEPS = 5
-"""Steps in a group of T. stddev."""
 
-STAMP = re.compile(r"^\[\S{1,20} (\d+) [^\]]{1,40}\] ")
-EPOCH = re.compile(r"Acc1 (\S+) Acc5 \S+ TestLoss (\S+) Epoch (\d{1,9}) \(after")
-CHECK = re.compile(
-    r"Check T prob: .{0,99}Epoch (\d{1,9}) Step (\d{1,12}) TotalStep (\d{1,12}) MeanStd (\S+) "
-)
-SUMMARY = re.compile(r"Summary: .{0,300}?: T\. stddev ([^\s,]{1,30})")
+STAMPED = re.compile(r"\[\S{1,20} (?P<process>\d+) [^]]{1,40}\] ")
+"""Wider than `log_lines.STAMP`, for logs of the original."""
+EPOCH = re.compile(pattern(EPOCH_RESULT))
+CHECK = re.compile("Check T prob: .{0,99}" + pattern(CHECK_VALUE))
+SUMMARY = re.compile("Summary: .{0,300}?: " + pattern(SUMMARY_VALUE))
 
 
 class Key(NamedTuple):
@@ -79,7 +77,7 @@ class Run:
 
 @dataclass
 class Log:
-    """What the lines of a log say."""
+    """What the files of a run say."""
 
     options: dict[str, Any] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
@@ -88,8 +86,8 @@ class Log:
     curve: dict[int, EpochResult] = field(default_factory=dict)
     last_epoch: int = 0
     stddev: float = math.nan
-    check: tuple[int, int, int] | None = None
-    """Epoch, step and total step of the last T. stddev."""
+    check: dict[str, int] = field(default_factory=dict)
+    """epoch, step and total_step of the last T. stddev; group: how many steps it takes to the next."""
     summary: bool = False
     """The pass says that it is done."""
     writers: list[str] = field(default_factory=list)
@@ -105,7 +103,7 @@ class Log:
 def find_logs(paths: Iterable[Path]) -> list[Path]:
     """Run folders (those with log/args.json or log/log.txt) and log files among and below `paths`, each once.
 
-    Raises InputError for a path that holds none.
+    UserError for a path that holds none.
     """
     found: dict[Path, Path] = {}
     for path in paths:
@@ -113,14 +111,14 @@ def find_logs(paths: Iterable[Path]) -> list[Path]:
             logs = [path]
         elif path.is_dir():
             logs = [
-                *path.glob("**/log.txt"),
-                *path.glob("**/log/args.json"),
-                *path.glob("args.json"),
+                log
+                for glob in ("**/log.txt", "**/log/args.json", "args.json")
+                for log in path.glob(glob)
             ]
         else:
-            raise InputError(f"{printable(path)}: no such file or folder")
+            raise UserError(f"{printable(path)}: no such file or folder")
         if not logs:
-            raise InputError(
+            raise UserError(
                 f"{printable(path)} holds no run (a run folder has log/args.json or log/log.txt)"
             )
         found.update((log.resolve(), log) for log in map(run_of, logs))
@@ -135,16 +133,16 @@ def run_of(head: Path) -> Path:
 
 
 def read_run(path: Path) -> Run | None:
-    """A run folder or a log file. None if it is not train_student.py's. Raises InputError."""
+    """A run folder or a log file. None if it is not train_student.py's. UserError if it cannot be read."""
     try:
         folder = path / "log"
         log = read_text_log(path if path.is_file() else folder / "log.txt")
         if (folder / "args.json").is_file():
             read_records(folder, log)
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}") from None
+        raise UserError(f"cannot be read: {error.strerror}") from None
     if not log.options:
-        raise InputError("has no list of options")
+        raise UserError("has no list of options")
     if "model_s" not in log.options:
         return None
     key, measures, epochs = key_of(log), bool(log.options.get("fix_student")), epochs_of(log)
@@ -156,16 +154,15 @@ def read_run(path: Path) -> Run | None:
 
 
 def measured(log: Log, epochs: int) -> tuple[dict[str, float], str]:
-    """(values, problem) of a T. stddev pass. It is complete if it says so, or its last group is the last possible."""
-    complete = log.summary or log.last_epoch >= epochs
-    progress = "T. stddev pass not begun"
-    if not complete and log.check is not None:
-        epoch, step, total = log.check
-        steps_per_epoch = (total - step) // (epoch - 1) if epoch > 1 else math.inf
-        complete = total + GROUP_STEPS >= epochs * steps_per_epoch
-        progress = f"T. stddev pass, epoch {epoch} of {epochs}"
+    """(values, problem) of a T. stddev pass. It is complete if it says so, or if no further group fits in."""
+    complete, check = log.summary or log.last_epoch >= epochs, log.check
+    if not complete and check:
+        epoch, total = check["epoch"], check["total_step"]
+        steps_per_epoch = (total - check["step"]) // (epoch - 1) if epoch > 1 else math.inf
+        complete = total + check["group"] >= epochs * steps_per_epoch
     if not complete:
-        return {}, progress
+        done = f", epoch {check['epoch']} of {epochs}" if check else " not begun"
+        return {}, f"T. stddev pass{done}"
     if not math.isfinite(log.stddev):
         return {}, "a finished pass without T. stddev"
     return {"t_stddev": log.stddev}, ""
@@ -184,23 +181,14 @@ def distilled(log: Log, epochs: int) -> tuple[dict[str, float], str]:
 def key_of(log: Log) -> Key:
     """From the options, and from the job where metrics.jsonl has one."""
     options = log.options
-    path_t = str(options.get("path_t") or "")
-    teacher = (
-        log.job.get("teacher")
-        or options.get("model_t")
-        or Path(path_t).parent.name.split("_vanilla")[0]
-    )
+    of_file = Path(str(options.get("path_t") or "")).parent.name.split("_vanilla")[0]
+    teacher = log.job.get("teacher") or options.get("model_t") or of_file or "unknown"
     scheme = str(options.get("mix_mode") or "none") if options.get("lw_mix") else "none"
     if scheme.endswith("_pick"):
         scheme += f"_{options.get('cutmix_pick_criterion') or 'kld'}"
     scheme = str(log.job.get("scheme") or scheme).replace(" by ", "_")
-    names = (
-        data_set_of(options),
-        teacher or "unknown",
-        options["model_s"],
-        method_of(options),
-    )
-    return Key(*(printable(name)[:LONGEST_NAME] for name in (*names, scheme)))
+    names = (data_set_of(options), teacher, options["model_s"], method_of(options), scheme)
+    return Key(*(printable(name)[:LONGEST_NAME] for name in names))
 
 
 def data_set_of(options: dict[str, Any]) -> str:
@@ -210,10 +198,14 @@ def data_set_of(options: dict[str, Any]) -> str:
 
 
 def method_of(options: dict[str, Any]) -> str:
-    """The distillation method; --distill crd with an --alpha is kd+crd."""
+    """The distillation method; a method that compares features is joined by kd if there is an --alpha: kd+crd."""
     name, alpha = str(options.get("distill") or "kd"), options.get("alpha")
-    adds_kd = LOGIT_METHODS.isdisjoint(name.split("+")) and bool(alpha) and alpha != [0]
-    return f"kd+{name}" if adds_kd else name
+    if name == "kd" or not alpha or alpha == [0]:
+        return name
+    from distiller_zoo import LogitDistiller, distillers  # it needs PyTorch, which takes a second
+
+    known = [distillers[part] for part in name.split("+") if part in distillers]
+    return name if any(issubclass(kind, LogitDistiller) for kind in known) else f"kd+{name}"
 
 
 def epochs_of(log: Log) -> int:
@@ -222,18 +214,13 @@ def epochs_of(log: Log) -> int:
         log.job.get("epochs", log.options.get("epochs")),
         log.options.get("epoch_factor"),
     )
-    if not isinstance(listed, int) or not 1 <= listed < 10**9:
-        raise InputError(f"its list of options has no usable epochs ({printable(listed)[:40]})")
-    if (
-        "epochs" in log.job
-        or not log.commands
-        or not isinstance(factor, (int, float))
-        or not factor > 0
-    ):
+    if not isinstance(listed, int) or not 1 <= listed < MOST_EPOCHS:
+        raise UserError(f"its list of options has no usable epochs ({printable(listed)[:40]})")
+    is_multiplied = isinstance(factor, (int, float)) and 0 < factor < 10**6
+    if "epochs" in log.job or not log.commands or not is_multiplied:
         return listed
     typed = re.findall(r"--epochs[ =](\d{1,9})\b", log.commands[0])
-    is_raw = listed == int(typed[-1] if typed else 240)
-    return int(listed * factor) if is_raw and factor < 10**6 else listed
+    return int(listed * factor) if listed == int(typed[-1] if typed else 240) else listed
 
 
 def read_records(folder: Path, log: Log) -> None:
@@ -248,37 +235,34 @@ def read_records(folder: Path, log: Log) -> None:
     found = Log(options={name: value for name, value in options.items() if is_flat(value)})
     for line in lines:
         try:
-            record = json.loads(line)
-            kind = record["kind"]
-            if kind == "epoch" and isinstance(record["epoch"], int) and 0 < record["epoch"] < 10**9:
-                found.add_epoch(
-                    record["epoch"], number(record.get("acc1")), number(record.get("test_loss"))
-                )
-            elif kind == "summary":
-                found.summary, found.stddev = True, number(record.get("t_stddev"))
-            elif kind == "job":
-                found.job = {name: record[name] for name in ("teacher", "scheme", "epochs")}
+            add_record(found, json.loads(line))
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
     if found.job or not log.options:
-        log.options, log.job, log.curve, log.last_epoch = (
-            found.options,
-            found.job,
-            found.curve,
-            found.last_epoch,
-        )
-        log.writers = []
+        log.options, log.job, log.writers = found.options, found.job, []
+        log.curve, log.last_epoch = found.curve, found.last_epoch
         if found.summary:
             log.summary, log.stddev = True, found.stddev
 
 
+def add_record(log: Log, record: dict[str, Any]) -> None:
+    """One line of metrics.jsonl."""
+    kind = record["kind"]
+    if kind == "epoch" and isinstance(record["epoch"], int) and 0 < record["epoch"] < MOST_EPOCHS:
+        log.add_epoch(record["epoch"], number(record.get("acc1")), number(record.get("test_loss")))
+    elif kind == "summary":
+        log.summary, log.stddev = True, number(record.get("t_stddev"))
+    elif kind == "job":
+        log.job = {name: record[name] for name in ("teacher", "scheme", "epochs")}
+
+
 def read_text_log(path: Path) -> Log:
-    """A log.txt; an empty Log if there is none. Raises InputError, OSError."""
+    """A log.txt; an empty Log if there is none. Raises UserError, OSError."""
     log, head = Log(), None
     if not path.exists():
         return log
     for raw in lines_of(path):
-        stamp = STAMP.match(raw)
+        stamp = STAMPED.match(raw)
         line = raw[stamp.end() :] if stamp else raw
         if head is not None and (stamp or line.startswith("('")):
             log.commands.append("\n".join(head).strip())
@@ -289,22 +273,27 @@ def read_text_log(path: Path) -> Log:
             head.append(line)  # a quoted argument may hold line ends
         elif line.startswith("cd ") and not stamp:
             head = []
-        elif line.startswith("resumed: "):
-            log.commands.append(line.removeprefix("resumed: "))
+        elif line.startswith(RESUMED):
+            log.commands.append(line.removeprefix(RESUMED))
         else:
-            _read_line(log, line, stamp[1] if stamp else "")
+            add_line(log, line, stamp["process"] if stamp else "")
     return log
 
 
-def _read_line(log: Log, line: str, process: str) -> None:
-    if match := EPOCH.match(line):
-        log.add_epoch(int(match[3]), number(match[1]), number(match[2]))
+def add_line(log: Log, line: str, process: str) -> None:
+    """One line of log.txt, without its stamp."""
+    if found := EPOCH.match(line):
+        log.add_epoch(int(found["epoch"]), number(found["acc1"]), number(found["test_loss"]))
         if log.writers[-1:] != [process]:
             log.writers.append(process)
-    elif match := CHECK.match(line):
-        log.check, log.stddev = (int(match[1]), int(match[2]), int(match[3])), number(match[4])
-    elif match := SUMMARY.match(line):
-        log.summary, log.stddev = True, number(match[1])
+    elif found := CHECK.match(line):
+        before, shortest = log.check.get("total_step", -1), log.check.get("group", MOST_EPOCHS)
+        check = {name: int(found[name]) for name in ("epoch", "step", "total_step")}
+        steps = check["total_step"] - before
+        log.check = check | {"group": min(shortest, steps) if steps > 0 else shortest}
+        log.stddev = number(found["t_stddev"])
+    elif found := SUMMARY.match(line):
+        log.summary, log.stddev = True, number(found["t_stddev"])
 
 
 def lines_of(path: Path) -> Iterator[str]:

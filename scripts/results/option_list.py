@@ -4,44 +4,39 @@ import ast
 import re
 from typing import Any
 
+from helper.errors import UserError
+
 LONGEST_LIST = 100_000
 """Characters of a quoted string or a list."""
 OPTION = re.compile(r"\('([^']{1,100})': ")
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-SPACE = re.compile(r"\s*")
-OPTION_END = re.compile(r"\)(?=\s+\('[^']{1,100}': |\s*$)")
-
-
-class InputError(ValueError):
-    """What a user can get wrong, or why a log cannot be read, in one line."""
+OPTION_END = re.compile(r"\)(?=\s+\('[^']{1,100}': |\s*$)\s*")
 
 
 def parse_options(line: str) -> dict[str, Any]:
-    """The list "('alpha': 0.9) ('amp': False) ..."; strings may stand with quotes or without. Raises InputError."""
+    """The options of a line; strings may stand with quotes or without. UserError if the list is malformed."""
     options, position = {}, 0
     while position < len(line):
         start = OPTION.match(line, position)
         quoted = start and QUOTED.match(line, start.end())
         end = start and OPTION_END.search(line, quoted.end() if quoted else start.end())
-        if not end or (quoted and end.start() != quoted.end()):
+        if not start or not end or (quoted and end.start() != quoted.end()):
             shown = printable(line[position : position + 40])
-            raise InputError(f"its list of options is malformed at {shown!r}")
+            raise UserError(f"its list of options is malformed at {shown!r}")
         options[start[1]] = literal(line[start.end() : end.start()])
-        position = SPACE.match(line, end.end()).end()
+        position = end.end()
     return options
 
 
 def literal(text: str) -> Any:
     """None, a truth value, a number, a string in quotes or a flat list; any other text is itself."""
-    names = {"None": None, "True": True, "False": False}
-    if text in names:
-        return names[text]
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
-    if text[:1] in ("'", '"', "[", "(") and len(text) < LONGEST_LIST:
+    may_be_one = text in ("None", "True", "False") or text[:1] in ("'", '"', "[", "(")
+    if may_be_one and len(text) < LONGEST_LIST:
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -52,11 +47,11 @@ def literal(text: str) -> Any:
 
 
 def is_flat(value: Any) -> bool:
-    """As every option is: a scalar, or a list of scalars."""
+    """Whether it is what an option can be: a scalar, or a list of scalars."""
     items = value if isinstance(value, list) else [value]
     return not any(isinstance(item, (list, dict)) for item in items)
 
 
 def printable(value: Any) -> str:
-    """As one line, without control characters: a log may hold anything."""
+    """One line without control characters: a log may hold anything."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.results.groups import VALUES, Group, Results, Row, as_json, published_around
-from scripts.results.logs import Key, Run, printable
+from scripts.results.groups import VALUES, Group, Results, Row, published_around
+from scripts.results.logs import Key, Run
+from scripts.results.option_list import printable
 
 DIGITS = {"t_stddev": 6, "s_test_loss": 4, "s_acc1": 2}
 NAMES = {"t_stddev": "T. stddev", "s_test_loss": "S. test loss", "s_acc1": "S. top-1"}
@@ -17,11 +19,13 @@ COLUMNS = (
     "runs", "passes", "incomplete", *(f"published_{name}" for name in VALUES),
 )  # fmt: skip
 """Of the CSV file. The first six and s_test_loss_std are what plot_correlation.py reads."""
-SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-}  # fmt: skip
-"""What LaTeX would take for a command."""
+MARKDOWN = str.maketrans({character: "\\" + character for character in "\\|_*<>`[]"})
+LATEX = str.maketrans(
+    {character: "\\" + character for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$"}
+)
+"""What a format would take for a command, escaped."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +40,18 @@ class Table:
 
 
 def text_tables(results: Results) -> list[Table]:
-    return [_text_table(group, rows) for group, rows in results.groups.items()]
-
-
-def _text_table(group: Group, rows: Sequence[Row]) -> Table:
-    header, with_published = ["scheme"], []
-    for name in VALUES:
-        has = any(name in row.published for row in rows)
-        with_published.append(has)
-        header += [NAMES[name], "published"] if has else [NAMES[name]]
-    cells = []
-    for row in rows:
-        line = [row.key.augmentation]
-        for name, has in zip(VALUES, with_published):
-            line.append(mean_text(row, name))
-            line += [_published_text(row, name)] if has else []
-        cells.append([*line, row.counts])
-    return Table(group, [*header, RUNS], cells, published_around(group))
+    """One table a group."""
+    tables = []
+    for group, rows in results.groups.items():
+        published = [name for name in VALUES if any(name in row.published for row in rows)]
+        header, cells = ["scheme"], [[row.key.augmentation] for row in rows]
+        for name in VALUES:
+            header += [NAMES[name], "published"] if name in published else [NAMES[name]]
+            for row, line in zip(rows, cells):
+                line += [mean_text(row, name)] + published_text(row, name) * (name in published)
+        cells = [[*line, row.counts] for row, line in zip(rows, cells)]
+        tables.append(Table(group, [*header, RUNS], cells, published_around(group)))
+    return tables
 
 
 def mean_text(row: Row, name: str) -> str:
@@ -63,8 +62,8 @@ def mean_text(row: Row, name: str) -> str:
     return f"{mean:.{digits}f}" + ("" if spread is None else f" ±{spread:.{digits}f}")
 
 
-def _published_text(row: Row, name: str) -> str:
-    return f"{row.published[name]:.{DIGITS[name]}f}" if name in row.published else "-"
+def published_text(row: Row, name: str) -> list[str]:
+    return [f"{row.published[name]:.{DIGITS[name]}f}" if name in row.published else "-"]
 
 
 def terminal(results: Results) -> str:
@@ -78,10 +77,8 @@ def terminal(results: Results) -> str:
             )
             for first, *rest in [table.header, *table.cells]
         ]
-        lines.insert(1, "-" * len(lines[0]))
-        blocks.append(
-            "\n".join([table.group.title, *([table.caption] if table.caption else []), *lines])
-        )
+        head = [table.group.title, *filter(None, [table.caption]), lines[0], "-" * len(lines[0])]
+        blocks.append("\n".join([*head, *lines[1:]]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -90,43 +87,32 @@ def markdown(results: Results) -> str:
     blocks = []
     for table in text_tables(results):
         lines = [
-            "| " + " | ".join(map(_markdown_cell, line)) + " |"
+            "| " + " | ".join(cell.translate(MARKDOWN) for cell in line) + " |"
             for line in [table.header, *table.cells]
         ]
         lines.insert(1, "|---" + "|---:" * (len(table.header) - 1) + "|")
-        caption = [f"\n{_markdown_cell(table.caption)}\n"] if table.caption else [""]
-        blocks.append("\n".join([f"**{_markdown_cell(table.group.title)}**", *caption, *lines]))
-    remarks = "\n".join(f"- {_markdown_cell(remark)}" for remark in results.remarks())
-    return "\n\n".join([*blocks, *([remarks] if remarks else [])]) + "\n"
-
-
-def _markdown_cell(text: str) -> str:
-    for character in "\\|_*<>`[]":
-        text = text.replace(character, "\\" + character)
-    return text
+        caption = f"\n{table.caption.translate(MARKDOWN)}\n" if table.caption else ""
+        blocks.append("\n".join([f"**{table.group.title.translate(MARKDOWN)}**", caption, *lines]))
+    remarks = "\n".join(f"- {remark.translate(MARKDOWN)}" for remark in results.remarks())
+    return "\n\n".join([*blocks, *filter(None, [remarks])]) + "\n"
 
 
 def latex(results: Results) -> str:
     """One table a group. Needs \\usepackage{booktabs}."""
     lines = ["% needs \\usepackage{booktabs}"]
     for table in text_tables(results):
-        body = [" & ".join(map(_latex_cell, line)) + r" \\" for line in table.cells]
-        # fmt: off
+        header, *body = (
+            " & ".join(cell.translate(LATEX) for cell in line) + r" \\"
+            for line in [table.header, *table.cells]
+        )
+        title = table.group.title.translate(LATEX).replace(r"-\textgreater{}", r"$\to$")
         lines += [
-            r"\begin{table}", r"\centering", rf"\caption{{{_latex_cell(table.group.title)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule",
-            " & ".join(map(_latex_cell, table.header)) + r" \\", r"\midrule", *body, r"\bottomrule",
-            r"\end{tabular}", r"\end{table}",
-        ]
-        # fmt: on
+            r"\begin{table}", r"\centering", rf"\caption{{{title}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", header, r"\midrule", *body,
+            r"\bottomrule", r"\end{tabular}", r"\end{table}",
+        ]  # fmt: skip
         lines += [f"% {table.caption}"] if table.caption else []
-    lines += [f"% {remark}" for remark in results.remarks()]
-    return "\n".join(lines) + "\n"
-
-
-def _latex_cell(text: str) -> str:
-    text = "".join(SPECIAL.get(character, character) for character in text)
-    return text.replace(r"-\textgreater{}", r"$\to$").replace("±", r"$\pm$")
+    return "\n".join([*lines, *(f"% {remark}" for remark in results.remarks())]) + "\n"
 
 
 def csv_text(results: Results) -> str:
@@ -135,13 +121,20 @@ def csv_text(results: Results) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in results.rows:
-        key = row.key
-        means = [_number(row.mean(name)) for name in VALUES]
-        spreads = [_number(row.spread(name)) for name in VALUES]
-        published = [_number(row.published.get(name)) for name in VALUES]
+        values = (row.mean, row.spread, row.published.get)
+        means, spreads, published = ([_number(get(name)) for name in VALUES] for get in values)
         counts = [len(row.distilled), len(row.measured), len(row.incomplete)]
-        writer.writerow([key.dataset, key.teacher, key.student, key.augmentation, *means, key.method, *spreads,
-                         *counts, *published])  # fmt: skip
+        writer.writerow(
+            [
+                *row.key[:3],
+                row.key.augmentation,
+                *means,
+                row.key.method,
+                *spreads,
+                *counts,
+                *published,
+            ]
+        )
     return file.getvalue()
 
 
@@ -151,18 +144,14 @@ def _number(value: float | None) -> str:
 
 def json_text(results: Results) -> str:
     """Everything: each row's values with their samples and runs, and what was left out and why."""
-    return as_json(
-        {
-            "rows": [_json_row(row) for row in results.rows],
-            "incomplete": [
-                {"run": printable(run.path), "reason": run.problem} for run in results.incomplete
-            ],
-            "skipped": [
-                {"run": printable(path), "reason": reason} for path, reason in results.skipped
-            ],
-            "remarks": results.remarks(),
-        }
-    )
+    incomplete = [(run.path, run.problem) for run in results.incomplete]
+    content = {
+        "rows": [_json_row(row) for row in results.rows],
+        "incomplete": [{"run": printable(p), "reason": reason} for p, reason in incomplete],
+        "skipped": [{"run": printable(p), "reason": reason} for p, reason in results.skipped],
+        "remarks": results.remarks(),
+    }
+    return json.dumps(content, indent=1) + "\n"
 
 
 def _json_row(row: Row) -> dict[str, Any]:
@@ -174,12 +163,13 @@ def _json_row(row: Row) -> dict[str, Any]:
                "published": row.published.get(name)}
         for name in VALUES
     }  # fmt: skip
-    runs = {
+    return {
+        **dict(zip(Key._fields, row.key)),
+        **values,
         "runs": paths(row.distilled),
         "passes": paths(row.measured),
         "incomplete": paths(row.incomplete),
     }
-    return {**dict(zip(Key._fields, row.key)), **values, **runs}
 
 
 FORMATS = {

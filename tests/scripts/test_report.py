@@ -10,7 +10,7 @@ from fake_runs import epoch, epoch_line, log_head, options_of, write_experiments
 from scripts.results import correlation
 from scripts import report
 from scripts.results import groups as results
-from scripts.results.logs import InputError
+from helper.errors import UserError
 
 NOTE = "<script>alert(1)</script> \"'&amp; $x_1$"
 VOID = {"meta", "img", "br", "wbr", "link", "input"}
@@ -173,9 +173,9 @@ def test_failure_leaves_the_old_page(tmp_path):
     before = make(tmp_path / "E")
     (tmp_path / "no.png").write_text("no picture")
     for preview in ("no.png", "none.png"):
-        with pytest.raises(InputError, match=re.escape(preview)):
+        with pytest.raises(UserError, match=re.escape(preview)):
             make(tmp_path / "E", "--preview", str(tmp_path / preview))
     assert (tmp_path / "report.html").read_text() == before
     assert [path.name for path in tmp_path.glob(".*")] == []
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(UserError, match="cannot write"):
         report.main([str(tmp_path / "E"), "-o", str(tmp_path / "no.png" / "r.html")])

@@ -1,0 +1,27 @@
+"""What the command lines of the scripts that show results have in common."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from helper.cli.parser import OptionParser
+
+
+def paths_parser(program: str, text: str) -> OptionParser:
+    """A parser for run folders and logs. text: the script's docstring."""
+    description, _, details = text.partition("\n")
+    parser = OptionParser(prog=program, description=description, epilog=details)
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="run folders, folders of them, log files",
+    )
+    return parser
+
+
+def print_remarks(lines: Iterable[str]) -> None:
+    """On stderr: remarks do not belong into a table."""
+    for line in lines:
+        print(line, file=sys.stderr)
