@@ -13,6 +13,7 @@ from helper.processes import distributed
 from helper.processes.interruption import listening
 from helper.run.folder import RunFolder
 from helper.run.provenance import provenance
+from helper.run.log_lines import DONE
 from helper.run.resume import claim_same, open_run, resume
 from helper.setup import plan, vain
 from helper.setup.machine import select_device
@@ -94,5 +95,5 @@ def carry_out(program: str, options: Options, task_type: type[Task], *, defaults
         if resumed is None:
             run.save(task.state.state_dict())  # from here on it can be resumed
         task.go(run)
-        run.log(f"done, see {run.path}")
+        run.log(f"{DONE}{run.path}")
         run.close()

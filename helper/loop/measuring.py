@@ -14,6 +14,7 @@ from helper.loop.state import RunState, saved_if_stopped
 from helper.loop.teacher_plan import plan_teacher
 from helper.loop.training import progress_bar
 from helper.cli.parser import Options
+from helper.run.log_lines import SUMMARY_VALUE
 from helper.run.folder import RunFolder
 from helper.setup import plan
 from helper.setup.scene import Scene
@@ -132,7 +133,7 @@ def log_summary(probe: TeacherProbe, epochs: int, label: str, seconds: float) ->
     values = probe.summary()
     groups = "" if probe.stddev is None else f", {probe.stddev.groups} groups"
     shown = ", ".join(
-        f"{'T. stddev' if name == 't_stddev' else name} {value:.6g}"
+        SUMMARY_VALUE.format(t_stddev=value) if name == "t_stddev" else f"{name} {value:.6g}"
         for name, value in values.items()
     )
     steps = probe.total_step + 1

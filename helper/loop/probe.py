@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from helper.errors import RunFault
+from helper.run.log_lines import CHECK, PLACE
 from helper.run.folder import RunFolder
 from helper.step.networks import logits_of
 from helper.step.teacher_stats import (
@@ -82,9 +83,12 @@ class TeacherProbe:
         """Nothing more to learn: check_ce_var_v3 was the only question, and it is answered."""
         return self.stddev is None and self.covariance is None and self.cross_entropy.full
 
-    def _where(self) -> str:
+    def _place(self) -> dict[str, int]:
         epoch, step = divmod(self.total_step, self.steps_per_epoch)
-        return f"Epoch {epoch + 1} Step {step} TotalStep {self.total_step}"
+        return {"epoch": epoch + 1, "step": step, "total_step": self.total_step}
+
+    def _where(self) -> str:
+        return PLACE.format(**self._place())
 
     def _log_stddev(self) -> None:
         value, entropy = self.stddev.value()
@@ -93,9 +97,8 @@ class TeacherProbe:
             raise RunFault(
                 f"{self._where()}: the teacher's mean entropy is {entropy}: its outputs are not finite"
             )
-        self.run.log(
-            f"Check T prob: NumOfSampledStd {groups} {self._where()} MeanStd {value:.6f} MeanEntropy {entropy:.6f}"
-        )
+        values = {"groups": groups, "t_stddev": value, "entropy": entropy}
+        self.run.log(CHECK.format(**self._place(), **values))
         self.run.record(
             "t_stddev", groups=groups, step=self.total_step, t_stddev=value, entropy=entropy
         )

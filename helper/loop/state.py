@@ -12,6 +12,7 @@ from dataset.streamed import AnyBatches
 from helper.errors import RunFault, UserError
 from helper.loop.metrics import MeanMeter
 from helper.processes import interruption
+from helper.run.log_lines import INTERRUPTED, STOPPED
 from helper.run.folder import RunFolder
 
 FORMAT = 2
@@ -114,7 +115,7 @@ def saved_if_stopped(state: RunState, run: RunFolder, where: str) -> Iterator[No
             state.meter.check_finite(where)
     except (interruption.Interrupted, DataFault) as stop:
         run.log(
-            f"interrupted in {where} after step {state.step} ({stop}); "
+            f"{INTERRUPTED}{where} after step {state.step} ({stop}); "
             f"repeat the command with --resume_ExpID {run.path.name}"
         )
         state.meter.check_finite(where)
@@ -123,5 +124,5 @@ def saved_if_stopped(state: RunState, run: RunFolder, where: str) -> Iterator[No
     except Exception as fault:
         reason = next(filter(None, str(fault).splitlines()), type(fault).__name__)
         with contextlib.suppress(OSError):  # the disk may be what failed
-            run.log(f"stopped: {reason}")
+            run.log(f"{STOPPED}{reason}")
         raise

@@ -18,6 +18,7 @@ from helper.loop.metrics import NOT_FINITE, Evaluation, correct_topk, evaluate
 from helper.loop.state import RunState, saved_if_stopped
 from helper.processes import distributed
 from helper.run.checkpoint import load_weights
+from helper.run.log_lines import EPOCH
 from helper.run.folder import RunFolder
 from helper.setup.optimisation import LoopSettings
 from helper.step.distill import Step
@@ -173,11 +174,9 @@ def report_epoch(
     run: RunFolder,
 ) -> None:
     """A finished epoch in log.txt, metrics.jsonl and TensorBoard."""
-    run.log(
-        f"Acc1 {result.acc1:.4f} Acc5 {result.acc5:.4f} TestLoss {result.loss:.6f} Epoch {state.epoch} "
-        f"(after update) lr {rate:.6g} (Best_Acc1 {state.best_acc1:.4f} @ Epoch {state.best_epoch})"
-    )
     values = {"acc1": result.acc1, "acc5": result.acc5, "test_loss": result.loss}
+    best = {"best_acc1": state.best_acc1, "best_epoch": state.best_epoch}
+    run.log(EPOCH.format(epoch=state.epoch, lr=rate, **values, **best))
     if held_out is not None:
         run.log(
             f"DevAcc1 {held_out.acc1:.4f} DevAcc5 {held_out.acc5:.4f} DevLoss {held_out.loss:.6f} "

@@ -29,6 +29,7 @@ from helper.errors import UserError
 from helper.run.atomic import write_atomically
 from helper.run.checkpoint import save_checkpoint
 from helper.run.files import AppendedText, Lock
+from helper.run.log_lines import RESUMED, STAMP
 from helper.run.last_two import save_latest
 
 TIME_FORMAT = "%Y%m%d-%H%M%S"
@@ -106,7 +107,7 @@ class RunFolder:
                 AppendedText(path / "log" / f"undone{Path(name).suffix}").append(undone)
                 lines += undone.count("\n") if name == "log.txt" else 0
         run._board_start = step
-        run.log(f"resumed: {command_line()}")
+        run.log(f"{RESUMED}{command_line()}")
         if lines:
             run.log(
                 f"{lines} lines that were logged after the checkpoint are now in log/undone.txt"
@@ -125,7 +126,7 @@ class RunFolder:
     def log(self, text: str) -> None:
         """One line, time-stamped, in log.txt and on the terminal (above a progress bar, if there is one)."""
         stamp = datetime.datetime.now().strftime("%Y/%m/%d-%H:%M:%S")
-        line = f"[{self.clock} {os.getpid()} {stamp}] {text}"
+        line = STAMP.format(clock=self.clock, process=os.getpid(), moment=stamp) + text
         self._texts["log.txt"].append(line + "\n")
         with contextlib.suppress(
             OSError, ValueError

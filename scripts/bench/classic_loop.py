@@ -28,10 +28,10 @@ from dataset.spec import DatasetSpec, ImageSet
 from helper.errors import UserError
 from helper.setup.machine import select_device
 from helper.step.networks import freeze
+from helper.step.teacher_stats import GROUP_STEPS
 
 TEMPERATURE = 4.0
 GAMMA, ALPHA = 0.1, 0.9
-GROUP_STEPS = 5
 
 
 class PilImages(TorchDataset):

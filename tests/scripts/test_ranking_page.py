@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scripts.rank import page
-from scripts.results.option_list import InputError
+from helper.errors import UserError
 
 
 def a_row(scheme, verdict="ranked", group=1):
@@ -38,5 +38,5 @@ def test_section(tmp_path):
 def test_other_files_are_refused(tmp_path, content):
     file = tmp_path / "ranking.json"
     file.write_text(content)
-    with pytest.raises(InputError, match="no ranking"):
+    with pytest.raises(UserError, match="no ranking"):
         page.read(file)
