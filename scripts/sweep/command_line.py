@@ -26,7 +26,6 @@ PROGRAM = "sweep.py"
 
 def parse(argv: Sequence[str], text: str = "") -> Namespace:
     """The options ahead of `--`. text: the script's description. UserError, or exit with status 2, on bad input."""
-    load_plugins()
     description, _, details = text.partition("\n")
     parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
     # fmt: off
@@ -121,6 +120,7 @@ def states_of(jobs: Sequence[Job], runs: JobRuns) -> Iterator[tuple[Job, State]]
 
 def main(argv: Sequence[str], text: str = "") -> int:
     """Returns the exit status."""
+    load_plugins(argv)  # those of the jobs, too: a --plugin after -- goes to every command
     split = argv.index("--") if "--" in argv else len(argv)
     options = parse(argv[:split], text)
     jobs = make_jobs(options, argv[split + 1 :])
