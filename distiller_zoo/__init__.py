@@ -24,8 +24,10 @@ from distiller_zoo import (  # noqa: F401  (to be registered, in the order of --
     ttm,
     mlkd,
     ls,
+    wsld,
     review,
     simkd,
+    srrl,
 )
 from distiller_zoo.base import (
     Batch,

@@ -55,6 +55,17 @@ def require_equal_channels(method: str, pairs: Sequence[tuple[torch.Size, torch.
             )
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """One value for each channel has no variance: a batch of one image's pooled vector is normalised as in eval mode."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and x.numel() == self.num_features:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x)
+
+
 class ConvReg(nn.Module):
     """A map of the student's shape -> one of the teacher's channels and size: convolution, BatchNorm, ReLU.
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Published, Setting
+from distiller_zoo.connectors import BatchNorm
 from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
 from helper.registry import Value, key
@@ -37,17 +38,6 @@ def hcl_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
             losses.append(F.mse_loss(*pooled))
     weights = [0.5**level for level in range(len(losses))]
     return sum(weight * loss for weight, loss in zip(weights, losses)) / sum(weights)
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """One value for each channel has no variance: a batch of one image's pooled vector is normalised as in eval mode."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.training and x.numel() == self.num_features:
-            return F.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(x)
 
 
 class AttentionBasedFusion(nn.Module):

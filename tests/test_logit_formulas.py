@@ -118,6 +118,14 @@ def kd_ls(s, t, temperature):
     return kd(standard(s), standard(t), temperature)
 
 
+def wsld(s, t, labels, temperature):
+    rows = range(len(labels))
+    of_student, of_teacher = (-log_p(logits)[rows, labels].detach() for logits in (s, t))
+    weight = 1 - (-of_student / (of_teacher + 1e-7)).exp()
+    soft = -(log_p(t, temperature).exp() * log_p(s, temperature)).sum(1)
+    return (temperature**2 * weight * soft).mean()
+
+
 FORMULAS = {
     "kd": lambda s, t, y: kd(s, t, 4.0),
     "dkd": lambda s, t, y: dkd(s, t, y, 1.0, 8.0, 4.0),
@@ -127,6 +135,7 @@ FORMULAS = {
     "wttm": lambda s, t, y: ttm(s, t, 0.2, weighted=True),
     "mlkd": lambda s, t, y: mlkd(s, t, 4.0, kd),
     "ls": lambda s, t, y: kd_ls(s, t, 2.0),
+    "wsld": lambda s, t, y: wsld(s, t, y, 4.0),
     "dkd_ls": lambda s, t, y: dkd(standard(s), standard(t), y, 1.0, 8.0, 2.0),
     "mlkd_ls": lambda s, t, y: mlkd(s, t, 2.0, kd_ls),
 }

@@ -1,5 +1,7 @@
 """What --list prints."""
 
+import sys
+
 import torch
 
 from augment import mix_modes, pick_criteria
@@ -32,6 +34,24 @@ def stage_lines() -> list[str]:
     return lines
 
 
+DISTILLERS = """distillers of --distill: NAME:key=value,key=value, joined by +. Each takes weight= in place of -a (logits) or -b
+(features). Values that were published for a pair go before the defaults shown here. Keys with their defaults:"""
+
+
+def distiller_lines() -> list[str]:
+    """Every distiller with the first line of its file and its keys."""
+    lines = [DISTILLERS]
+    for name in distillers:
+        kind = distillers[name]
+        about = (sys.modules[kind.__module__].__doc__ or "").strip().split("\n")[0]
+        weight = f"weight={kind.default_weight:g}"
+        lines.append(f"  {name:<12} {weight:<13} {about}")
+        for word, one in list(kind.keys().items())[1:]:
+            default = f"--{one.flag}" if one.default is None else spell(one.default)
+            lines.append(f"      {f'{word}={default}':<26} {one.range()}: {one.help}")
+    return lines
+
+
 def listing() -> str:
     """Models with parameters and FLOPs (32 px, 100 classes), stages, distillers and data sets."""
     lines = [
@@ -48,7 +68,7 @@ def listing() -> str:
     )
     lines += ["", *stage_lines(), ""]
     lines.append("pick criteria    " + "  ".join(pick_criteria))
-    lines.append("distillers       " + "  ".join(distillers))
+    lines += ["", *distiller_lines()]
     lines.append("\ndata sets        classes  pixels")
     for name in datasets:
         if name == "folder":
