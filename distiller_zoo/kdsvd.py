@@ -25,11 +25,8 @@ def right_vectors(features: torch.Tensor, count: int) -> torch.Tensor:
     values coincide (dead channels); a v_j whose l_j all but coincides with l_k is left out.
     """
     matrix = features.flatten(2).mT  # M: (B, HW, C)
-    _, values, all_vectors = torch.linalg.svd(
-        matrix.detach(), full_matrices=False
-    )  # R = min(HW, C)
+    eigenvalues, all_vectors = _decomposed(matrix.detach())
     vectors = all_vectors[:, :count]  # (B, k, C)
-    eigenvalues = values.square()  # (B, R)
     image = vectors @ matrix.mT @ matrix  # G v_k: (B, k, C)
     change = image - image.detach()  # 0, with the gradient of dG v_k
     inside = change @ all_vectors.mT  # its parts along v_j: (B, k, R)
@@ -39,6 +36,16 @@ def right_vectors(features: torch.Tensor, count: int) -> torch.Tensor:
     outside = outside * _inverse(eigenvalues[:, :count, None], eigenvalues)
     vectors = vectors + inside + outside
     return torch.where(vectors.sum(2, keepdim=True) < 0, -vectors, vectors)
+
+
+def _decomposed(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """M (B, HW, C) -> squared singular values (B, R), the largest first, and right vectors (B, R, C), R = min(HW, C)."""
+    places, channels = matrix.shape[1:]
+    if channels <= places:  # the eigenvectors of M'M take a half to a seventh of the time on a CPU
+        eigenvalues, vectors = torch.linalg.eigh(matrix.mT @ matrix)  # (B, C) ascending, (B, C, C)
+        return eigenvalues.flip(1).clamp(min=0), vectors.mT.flip(1)
+    _, values, vectors = torch.linalg.svd(matrix, full_matrices=False)
+    return values.square(), vectors
 
 
 def _inverse(x: torch.Tensor, eigenvalues: torch.Tensor) -> torch.Tensor:
