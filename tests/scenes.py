@@ -16,7 +16,7 @@ def scene_of(options, *, teacher, student, spec, labels, generator, names=("", "
         spec,
         data=None,
         splits=SimpleNamespace(train=SimpleNamespace(served_labels=labels)),
-        teacher=SimpleNamespace(name=names[0], network=teacher),
-        student=student,
+        teacher_or_none=SimpleNamespace(name=names[0], network=teacher),
+        student_or_none=student,
         student_name=names[1],
     )

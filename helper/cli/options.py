@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from augment import (
     MixSettings,
@@ -147,7 +148,7 @@ def parse_teacher(argv: Sequence[str]) -> Options:
         raise UserError("--resume and --resume_ExpID both name a run to resume: give one")
     settle_mix_mode(options, spec)
     options.project_name = options.project_name or f"teacher__{options.model}__{options.dataset}"
-    options.facts = Facts(*schedules(options))
+    options.facts = Facts(**schedules(options))
     return options
 
 
@@ -235,7 +236,7 @@ def student_facts(options: Options) -> Facts:
         (f"--{flag}", getattr(options, flag)) for flag in ("finetune_student", "model_s_pretrained")
     ]
     return Facts(
-        *schedules(options),
+        **schedules(options),
         has_view=options.lw_mix is not None,
         picks=has_pick,
         checks=checks,
@@ -244,7 +245,7 @@ def student_facts(options: Options) -> Facts:
     )
 
 
-def schedules(options: Options) -> tuple[Callable[[int], float], ...]:
+def schedules(options: Options) -> dict[str, Any]:
     """Ceiling and floor of lam, and the weight decay, by epoch. UserError where a bound is no share."""
     ceiling = EpochSchedule.parse("--ceiling_ratio_schedule", options.ceiling_ratio_schedule, 1.0)
     floor = EpochSchedule.parse("--floor_ratio_schedule", options.floor_ratio_schedule, 0.0)
@@ -262,4 +263,8 @@ def schedules(options: Options) -> tuple[Callable[[int], float], ...]:
             )
     decay = options.weight_decay_schedule or ""
     weight_decay = EpochSchedule.parse("--weight_decay_schedule", decay, options.weight_decay)
-    return ceiling.at, floor.at, weight_decay.at
+    return {
+        "lam_ceiling": ceiling.at,
+        "lam_floor": floor.at,
+        "weight_decay": weight_decay.at,
+    }

@@ -87,7 +87,7 @@ def load(flag: str, path: Path) -> Plugin:
 def execute(module: ModuleType, content: bytes, flag: str, path: Path) -> None:
     """UserError with the line of the file that failed."""
     try:
-        exec(compile(content, module.__file__, "exec"), vars(module))
+        exec(compile(content, str(path), "exec"), vars(module))
     except KeyboardInterrupt:
         raise
     except SyntaxError as error:

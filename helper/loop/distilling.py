@@ -49,7 +49,7 @@ class Distilling:
             description=describe(options.model_s, scene.spec),
             extra={"distiller": methods.modules} | {k: v for k, v in stages.items() if v},
             head=methods.head,
-            deployed=methods.deployed(scene.student),
+            with_head=methods.deployed(scene.student),
         )
 
     @staticmethod
@@ -71,7 +71,7 @@ class Distilling:
             make_views(
                 options,
                 scene.spec,
-                teacher=prepared.teacher,
+                teacher=scene.teacher.network,
                 student=self.state.deployed,
                 generator=scene.generators["views"],
                 preacts=preacts,
@@ -95,10 +95,11 @@ class Distilling:
         scheme, steps = plan.scheme_name(options), len(scene.splits.train)
         run.record("job", teacher=scene.teacher.name, scheme=scheme, epochs=options.epochs)
         step = state.epoch * steps + state.step
-        self.step.observers = [ViewPictures(run, scene.spec, options.save_img_interval, step=step)]
+        pictures = ViewPictures(run, scene.spec, options.save_img_interval, step=step)
+        self.step.observers = [pictures]
         if self.probe is not None:
             self.probe.run = run
-            self.step.observers.append(self.probe)
+            self.step.observers = [pictures, self.probe]
         if self.initial is not None:
             self.initial.run(state, scene.splits.train, run)
         fit(state, self.step, **scene.splits._asdict(), settings=self.settings, run=run)

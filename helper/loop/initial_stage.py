@@ -1,6 +1,7 @@
 """The stage before the distillation proper, in which some methods prepare the student or themselves."""
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -94,7 +95,7 @@ class InitialStage:
                 for name, method in self.methods.items()
             }
             self.optimizer.zero_grad(set_to_none=True)
-            sum(losses.values()).backward()
+            reduce(torch.add, losses.values()).backward()
             distributed.average_gradients(
                 p for group in self.optimizer.param_groups for p in group["params"]
             )

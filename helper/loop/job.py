@@ -38,9 +38,11 @@ class Task(Protocol):
 
     def plan(self) -> list[str]:
         """What will be done, for log.txt and --dry_run. UserError where something is amiss."""
+        ...
 
     def prepare(self) -> list[str]:
         """Make the networks ready for the loop. Returns lines for log.txt."""
+        ...
 
     def go(self, run: RunFolder) -> None:
         """From where `state` stands to the end."""

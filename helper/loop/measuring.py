@@ -31,11 +31,13 @@ class Measuring:
     resume_flag = "--resume_student"
 
     def __init__(self, scene: Scene) -> None:
+        statistics = make_statistics(scene)
+        assert statistics is not None  # the parser wants a check with --fix_student
         self.scene = scene
         self.probe = TeacherProbe(
             len(scene.splits.train),
-            **make_statistics(scene)._asdict(),
-            student=scene.student,
+            **statistics._asdict(),
+            student=scene.student_or_none,
             amp=scene.options.amp,
         )
         drawn = {name: scene.generators[name] for name in ("data", "views")}
@@ -46,16 +48,18 @@ class Measuring:
         return None
 
     def plan(self) -> list[str]:
-        return plan_teacher(self.scene, self.scene.student, methods=None)
+        return plan_teacher(self.scene, self.scene.student_or_none, methods=None)
 
     def prepare(self) -> list[str]:
         scene, teacher = self.scene, self.scene.teacher
-        prepared = speed.prepare(teacher.network, scene.student, scene.wanted(trains=False))
-        scene.teacher = teacher._replace(network=prepared.teacher)  # frees the first one's memory
+        prepared = speed.prepare(teacher.network, scene.student_or_none, scene.wanted(trains=False))
+        scene.teacher = teacher._replace(
+            network=prepared.teacher or teacher.network
+        )  # frees the first one's memory
         self.views = make_views(
             scene.options,
             scene.spec,
-            teacher=prepared.teacher,
+            teacher=scene.teacher.network,
             student=prepared.student,
             generator=scene.generators["views"],
         )
@@ -124,7 +128,7 @@ def log_summary(probe: TeacherProbe, epochs: int, label: str, seconds: float) ->
     """The end of a pass, in words and numbers; `seconds` since the process began with it."""
     run = probe.run
     if probe.cross_entropy is not None and not probe.cross_entropy.full:
-        probe.log_cross_entropy()
+        probe.log_cross_entropy(probe.cross_entropy)
         width = probe.cross_entropy.width
         if probe.cross_entropy.count < 2 * width:
             run.log(

@@ -36,10 +36,19 @@ class TeacherProbe:
     student: nn.Module | None = None
     """Needed by check_ce_var_v3 alone."""
     amp: bool = False
-    run: RunFolder | None = None
+    run_or_none: RunFolder | None = None
     """Set before the first step."""
     total_step: int = -1
     """The last step taken in, counted from 0 over all epochs."""
+
+    @property
+    def run(self) -> RunFolder:
+        assert self.run_or_none is not None
+        return self.run_or_none
+
+    @run.setter
+    def run(self, run: RunFolder) -> None:
+        self.run_or_none = run
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor, seen: TwoViews) -> None:
@@ -47,19 +56,20 @@ class TeacherProbe:
         logits = [seen.teacher_clean] + ([] if seen.teacher_view is None else [seen.teacher_view])
         probabilities = [view.softmax(dim=1) for view in logits]
         if self.stddev is not None and self.stddev.update(*probabilities):
-            self._log_stddev()
+            self._log_stddev(self.stddev)
         if self.covariance is not None:
             self.covariance.update(*reversed(probabilities))  # the mixed view's rows come first
             if self.total_step % COVARIANCE_PRINT_STEPS == 0:
-                self._log_covariance()
+                self._log_covariance(self.covariance)
         if self.cross_entropy is not None and not self.cross_entropy.full:
+            assert self.student is not None
             views = [images] + ([] if seen.view is None else [seen.view.images])
             for view, teacher_logits in zip(views, logits):
                 self.cross_entropy.update(
                     teacher_logits, logits_of(self.student, view, amp=self.amp)
                 )
             if self.cross_entropy.full:
-                self.log_cross_entropy()
+                self.log_cross_entropy(self.cross_entropy)
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""
@@ -81,7 +91,9 @@ class TeacherProbe:
     @property
     def finished(self) -> bool:
         """Nothing more to learn: check_ce_var_v3 was the only question, and it is answered."""
-        return self.stddev is None and self.covariance is None and self.cross_entropy.full
+        statistic = self.cross_entropy
+        alone = self.stddev is None and self.covariance is None
+        return alone and statistic is not None and statistic.full
 
     def _place(self) -> dict[str, int]:
         epoch, step = divmod(self.total_step, self.steps_per_epoch)
@@ -90,9 +102,9 @@ class TeacherProbe:
     def _where(self) -> str:
         return PLACE.format(**self._place())
 
-    def _log_stddev(self) -> None:
-        value, entropy = self.stddev.value()
-        groups = self.stddev.groups
+    def _log_stddev(self, stddev: TeacherStddev) -> None:
+        value, entropy = stddev.value()
+        groups = stddev.groups
         if not math.isfinite(entropy):
             raise RunFault(
                 f"{self._where()}: the teacher's mean entropy is {entropy}: its outputs are not finite"
@@ -104,8 +116,8 @@ class TeacherProbe:
         )
         self.run.scalars(groups, {"t_stddev": value, "teacher_entropy": entropy})
 
-    def _log_covariance(self) -> None:
-        values = self.covariance.value()
+    def _log_covariance(self, covariance: CovarianceMeans) -> None:
+        values = covariance.value()
         for matrix in ("Cov", "Corr"):
             shown = " ".join(
                 f"{name} {value:.8f}" for name, value in values.items() if name.startswith(matrix)
@@ -113,9 +125,9 @@ class TeacherProbe:
             self.run.log(f"Check T prob V2: {self._where()} {shown}")
         self.run.record("covariance", step=self.total_step, **values)
 
-    def log_cross_entropy(self) -> None:
-        exact, approximate = self.cross_entropy.value()
-        vectors = self.cross_entropy.count // self.cross_entropy.width
+    def log_cross_entropy(self, statistic: CrossEntropyCovariance) -> None:
+        exact, approximate = statistic.value()
+        vectors = statistic.count // statistic.width
         self.run.log(
             f"Check Covariance: NumOfSamples {vectors} {self._where()} Cov {exact:.10f} Cov_approx {approximate:.10f}"
         )

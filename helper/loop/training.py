@@ -52,12 +52,13 @@ class TrainingState(RunState):
     """What that epoch was chosen by: its top-1 on the held-out images, or on the test set where none are held out."""
     head: nn.Module | None = None
     """What replaces the model's classifier, and so belongs to its weights."""
-    deployed: nn.Module | None = None
-    """What is evaluated: the model, by default, or the model with its head."""
+    with_head: nn.Module | None = None
+    """The model with its head, where it has one."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.deployed = self.deployed or self.model
+    @property
+    def deployed(self) -> nn.Module:
+        """What is evaluated: the model, or the model with its head."""
+        return self.with_head or self.model
 
     def weights(self) -> dict[str, Any]:
         """The public layout: enough to use the network."""

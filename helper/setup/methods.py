@@ -131,9 +131,9 @@ def make_methods(scene: Scene) -> Methods:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         built = {
-            name: distillers[name](setting, **given.get(name, {})).to(
-                device=scene.device, memory_format=torch.channels_last
-            )
+            name: distillers[name](setting, **given.get(name, {}))
+            .to(scene.device)
+            .to(memory_format=torch.channels_last)
             for name in logit_names + feature_names
         }
     gamma = options.gamma
@@ -195,4 +195,5 @@ def weights_for(
 ) -> dict[str, float]:
     """Each distiller's weight: its own key's, else the flag's (in the order of the others), else the published."""
     without_key = [name for name in names if "weight" not in given.get(name, {})]
-    return {name: built[name].loss_weight for name in names} | dict(zip(without_key, flag))
+    weights = {name: float(built[name].loss_weight) for name in names}
+    return weights | dict(zip(without_key, flag))

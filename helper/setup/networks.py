@@ -45,7 +45,7 @@ def load_teacher(options: Options, spec: DatasetSpec, device: torch.device) -> T
         raise UserError(f"{flag} {HUB}: --model_t says which network, such as timm.resnet50")
     checkpoint = read_weights(flag, options.path_t, options.model_t, spec)
     found = None if options.model_t else recognize(flag, options.path_t, checkpoint)
-    name = options.model_t or found.name
+    name = options.model_t if found is None else found.name
     check_class_names(checkpoint, spec.class_names, flag=flag, path=options.path_t)
     model = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
     notes = load_weights(

@@ -38,13 +38,29 @@ class Scene:
     spec: DatasetSpec
     data: Dataset
     splits: Splits
-    teacher: Teacher | None
+    teacher_or_none: Teacher | None
     """None where a network is trained on labels."""
-    student: nn.Module | None
+    student_or_none: nn.Module | None
     """The network that is trained; None in a T. stddev pass that needs no student."""
     student_name: str
     notes: list[str] = field(default_factory=list)
     """What is to be told of the networks' weights."""
+
+    @property
+    def teacher(self) -> Teacher:
+        """For tasks that have one."""
+        assert self.teacher_or_none is not None
+        return self.teacher_or_none
+
+    @teacher.setter
+    def teacher(self, teacher: Teacher) -> None:
+        self.teacher_or_none = teacher
+
+    @property
+    def student(self) -> nn.Module:
+        """For tasks that train it."""
+        assert self.student_or_none is not None
+        return self.student_or_none
 
     @property
     def pair(self) -> str:
@@ -57,7 +73,7 @@ class Scene:
         A dry run does not identify the data: it may have a stand-in for data that are yet to be decoded.
         """
         found, facts = {}, self.options.facts
-        if self.teacher is not None:
+        if self.teacher_or_none is not None:
             found = {"model_t": self.teacher.name, "teacher_checksum": self.teacher.checksum}
             if self.options.fix_student and facts.needs_student and facts.student_weights:
                 found["student_checksum"] = checksum_of(facts.student_weights[1])

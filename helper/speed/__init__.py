@@ -80,6 +80,7 @@ def prepare(teacher: nn.Module | None, student: nn.Module | None, wanted: Wanted
     if wanted.compiles:
         lines += compiled.compile_networks(networks, device)
     both_views = None
-    if wanted.sees_both_views and not wanted.preacts and device.type == "cpu":
-        both_views = BothViews(student) if BothViews.suits(student) else None
+    can_both = wanted.sees_both_views and not wanted.preacts and device.type == "cpu"
+    if can_both and student is not None and BothViews.suits(student):
+        both_views = BothViews(student)
     return Prepared(teacher, student, both_views, lines)

@@ -26,8 +26,11 @@ class Step(Protocol):
     """What the training loop asks of a step."""
 
     weights: LossWeights
-    replicated: Sequence[nn.Parameter]
-    """The parameters that each of several processes trains on the whole batch, in contrast to the network's."""
+
+    @property
+    def replicated(self) -> Sequence[nn.Parameter]:
+        """The parameters that each of several processes trains on the whole batch, in contrast to the network's."""
+        ...
 
     def start_epoch(self, epoch: int) -> None:
         """Called before each epoch, counted from 1."""
@@ -39,6 +42,7 @@ class Step(Protocol):
 
         `rows` are the images' places in the training set.
         """
+        ...
 
 
 @dataclass
@@ -88,7 +92,8 @@ class DistillStep:
         )
         view_batch = Batch(target_of(view, labels), view.own(rows), is_clean=False)
         losses = self._losses(student, seen, batch)
-        return losses | self._view_losses(student_view, seen, view_batch), student.logits
+        on_view = self._view_losses(student_view, seen, view, view_batch)
+        return losses | on_view, student.logits
 
     def _student_outputs(self, logits: torch.Tensor, features: Features) -> "StudentOutputs":
         by_method = outputs_for(self.feature, logits, features)
@@ -110,10 +115,12 @@ class DistillStep:
             losses[name] = method(student.by_method[name], teacher[name], batch)
         return losses
 
-    def _view_losses(self, student: "StudentOutputs", seen: TwoViews, batch: Batch) -> Losses:
+    def _view_losses(
+        self, student: "StudentOutputs", seen: TwoViews, view: Augmented, batch: Batch
+    ) -> Losses:
         """The losses on the second view."""
         losses = {}
-        target = seen.teacher_view if self.teacher_target else seen.view.mix(seen.teacher_clean)
+        target = seen.view_logits if self.teacher_target else view.mix(seen.teacher_clean)
         for name, method in self.logit.items():
             on_view = logit_terms(name)[2]
             losses[on_view] = method.second_view(student.logits, target, batch.target)
@@ -122,7 +129,7 @@ class DistillStep:
         if self.weights.factors.get("div-mixCE"):
             losses["div-mixCE"] = cross_entropy(student.logits, batch.target)
         if self.feature_views:
-            teacher = teacher_outputs(self.feature, seen.teacher_view, seen.features_view)
+            teacher = teacher_outputs(self.feature, seen.view_logits, seen.features_view)
             for name, method in self.feature.items():
                 losses[f"{name}-view"] = method(student.by_method[name], teacher[name], batch)
         return losses

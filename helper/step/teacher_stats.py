@@ -6,6 +6,8 @@ seen from the teacher alone is how much its mean probability still varies betwee
 All sums run in float64 and take constant memory, however long the pass.
 """
 
+from typing import Any
+
 import torch
 
 from helper.processes import distributed
@@ -17,13 +19,13 @@ GROUP_STEPS = 5
 class RunningSums:
     """Sums that can be saved and loaded: every attribute is a tensor or a number."""
 
-    def state_dict(self) -> dict[str, torch.Tensor | int]:
+    def state_dict(self) -> dict[str, Any]:
         return {
             name: value.clone() if torch.is_tensor(value) else value
             for name, value in vars(self).items()
         }
 
-    def load_state_dict(self, state: dict[str, torch.Tensor | int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, current in vars(self).items():
             value = state[name]
             setattr(self, name, value.to(current.device) if torch.is_tensor(value) else value)
@@ -89,15 +91,16 @@ class TeacherStddev(RunningSums):
         """(T. stddev, mean entropy of a row in nats). NaN before the second group or the first row."""
         stddev = (self.squares / max(self.groups - 1, 0)).sqrt().mean()  # 0 / 0 with one group: NaN
         entropy, rows = self.totals + (self._whole_group()[-2:] if self.steps_in_group else 0)
-        return tuple(torch.stack([stddev, entropy / rows]).tolist())
+        value, mean_entropy = torch.stack([stddev, entropy / rows]).tolist()
+        return value, mean_entropy
 
-    def state_dict(self) -> dict[str, torch.Tensor | int]:
+    def state_dict(self) -> dict[str, Any]:
         """The same in every process."""
         state = super().state_dict() | {"group": self._whole_group().clone()}
         del state["is_divided"]
         return state
 
-    def load_state_dict(self, state: dict[str, torch.Tensor | int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state | {"is_divided": self.is_divided})
         if self.is_divided and not distributed.is_first():
             self.group.zero_()
@@ -176,9 +179,8 @@ class CrossEntropyCovariance(RunningSums):
     def value(self) -> tuple[float, float]:
         """(covariance, its approximation) over the whole vectors so far; NaN with fewer than two."""
         whole = self.count // self.width
-        return tuple(
-            sum_below_diagonal(v[: whole * self.width].view(whole, self.width)) for v in self.values
-        )
+        exact, approximate = self.values[:, : whole * self.width].view(2, whole, self.width)
+        return sum_below_diagonal(exact), sum_below_diagonal(approximate)
 
 
 def sum_below_diagonal(vectors: torch.Tensor) -> float:

@@ -13,6 +13,7 @@ jackknife has their intervals from the sums of its steps.
 """
 
 import math
+from typing import Any
 from collections.abc import Callable, Mapping
 
 import torch
@@ -221,7 +222,7 @@ class ViewStatistics:
         """Whether all that the teacher said were numbers."""
         return math.isfinite(float(self._sums.sum()))
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """To go on later, bit for bit."""
         return {
             "published": self.published.state_dict(),
@@ -230,7 +231,7 @@ class ViewStatistics:
             "sums": self._sums[: -(-self.steps // self.block_steps)].clone(),
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.published.load_state_dict(state["published"])
         self.steps, self.block_steps = state["steps"], state["block_steps"]
         self._sums.zero_()

@@ -25,6 +25,12 @@ class TwoViews:
     features_view: Features = field(default_factory=dict)
     """The teacher's features, as far as a distiller reads them."""
 
+    @property
+    def view_logits(self) -> torch.Tensor:
+        """`teacher_view`, where the teacher saw the view."""
+        assert self.teacher_view is not None
+        return self.teacher_view
+
 
 Observer = Callable[[torch.Tensor, TwoViews], None]
 """Looks at each step's images (B, 3, H, W) and views: statistics, pictures."""
@@ -71,7 +77,8 @@ class ViewMaker:
         clean, teacher_view = logits[: len(images)], logits[len(images) :] if shows_view else None
         keep: torch.Tensor | slice = slice(None)
         if self.pick is not None:
-            keep = self.pick(PoolLogits(teacher_view, self._student_scores(view), clean))
+            scores = self._student_scores(view) if self.pick.criterion.needs_student else None
+            keep = self.pick(PoolLogits(teacher_view, scores, clean))
             view = view.take(keep)
             teacher_view = None if teacher_view is None else teacher_view[keep]
         features_clean = select(features, lambda f: f[: len(images)])
@@ -90,9 +97,8 @@ class ViewMaker:
             self.teacher, images, self.preacts, amp=self.amp, is_divided=not self.own_rows_only
         )
 
-    def _student_scores(self, pool: Augmented) -> torch.Tensor | None:
-        if not self.pick.criterion.needs_student:
-            return None
+    def _student_scores(self, pool: Augmented) -> torch.Tensor:
+        assert self.student is not None
         with frozen_batchnorm_statistics(self.student):
             return logits_of(self.student, pool.images, amp=self.amp)
 

@@ -9,6 +9,7 @@ second view's labels in its own formula brings "cls-view", with the weight gamma
 """
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ class LossWeights(NamedTuple):
     shown: list[ShownTerm]
 
     def total(self, losses: Losses) -> torch.Tensor:
-        return sum(self.factors[name] * loss for name, loss in losses.items())
+        return reduce(torch.add, (self.factors[name] * loss for name, loss in losses.items()))
 
 
 def logit_terms(name: str) -> tuple[str, str, str]:

@@ -138,7 +138,7 @@ class FastLoop:
             self.task.state.end_pass()
         else:
             statistics = make_statistics(self.scene)._asdict()
-            probe = TeacherProbe(steps, **statistics, run=run)
+            probe = TeacherProbe(steps, **statistics, run_or_none=run)
             state = RunState(generators={"data": torch.Generator()})
             measure_teacher(state, self.views, chunk, probe, [probe], epochs=1, label="")
         synchronize(self.device)

@@ -112,7 +112,7 @@ class RankingJob:
     def scheme(self, name: str) -> Scheme:
         """Made once."""
         if name not in self.pools:
-            has_student = self.scene.student is not None
+            has_student = self.scene.student_or_none is not None
             self.pools[name] = make_scheme(
                 name, self.words, self.scene.spec, has_student=has_student
             )
@@ -120,7 +120,9 @@ class RankingJob:
 
     def _measured(self) -> Measured:
         scene = self.scene
-        prepared = speed.prepare(scene.teacher.network, scene.student, scene.wanted(trains=False))
+        prepared = speed.prepare(
+            scene.teacher.network, scene.student_or_none, scene.wanted(trains=False)
+        )
         return Measured(
             networks=Networks(prepared.teacher, prepared.student, scene.options.amp),
             batches=scene.splits.train,
