@@ -25,9 +25,13 @@ class Task(Protocol):
 
     has_teacher: bool
     """Whether a teacher's file is read."""
-    state: RunState
     resume_flag: str
     """The flag that names a checkpoint to go on from."""
+
+    @property
+    def state(self) -> RunState:
+        """How far the task is."""
+        ...
 
     def __init__(self, scene: Scene) -> None:
         """UserError where something is amiss."""
@@ -35,6 +39,7 @@ class Task(Protocol):
     @staticmethod
     def product(options: Options) -> Path | None:
         """A file outside the run folder that the task writes. UserError if it could not be written."""
+        ...
 
     def plan(self) -> list[str]:
         """What will be done, for log.txt and --dry_run. UserError where something is amiss."""
@@ -89,9 +94,11 @@ def carry_out(program: str, options: Options, task_type: type[Task], *, defaults
             return
         lines += task.prepare()
         run = open_run(options, resumed, program, **found)
-        recorded = {"plugins": dict(zip(options.plugin, options.plugin_sha256))}
-        if scene.teacher is not None:
-            recorded["teacher_accuracy"] = scene.teacher.accuracy
+        teacher = scene.teacher_or_none
+        recorded = {
+            "plugins": dict(zip(options.plugin, options.plugin_sha256)),
+            **({} if teacher is None else {"teacher_accuracy": teacher.accuracy}),
+        }
         for line in (*lines, run.note_start(provenance(scene.device) | found | recorded)):
             run.log(line)
         if resumed is None:

@@ -1,7 +1,7 @@
 """The batches of each split of a data set."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -42,19 +42,17 @@ def make_batches(
             "tenth of the training images for it"
         )
     streams = isinstance(data.train, ImageFiles)
-    make = (
-        partial(StreamedBatches, num_workers=options.num_workers, sharing=distributed)
-        if streams
-        else Batches
-    )
+    make: Any = Batches  # the two take the same arguments, of splits of their own kind
+    if streams:
+        make = partial(StreamedBatches, num_workers=options.num_workers, sharing=distributed)
     crop, flip = (digit == "1" for digit in options.use_DA)
     evaluation_batch = (
         STREAMED_EVALUATION_BATCH if streams else evaluation_batch_of(data.spec, device)
     )
     images = data.train.to(device)  # once, for both parts of it
-    train_rows, dev_rows = (
-        dev_split(data.train.labels, options.dev_split) if options.dev_split else (None, None)
-    )
+    train_rows = dev_rows = None
+    if options.dev_split:
+        train_rows, dev_rows = dev_split(data.train.labels, options.dev_split)
     train = make(
         images,
         data.spec,
@@ -65,7 +63,7 @@ def make_batches(
         rows=train_rows,
     )
     evaluated = partial(make, spec=data.spec, batch_size=evaluation_batch, device=device)
-    if data.test is None:  # what is held out takes its place
+    if data.test is None and dev_rows is not None:  # what is held out takes its place
         return Splits(train, evaluated(images, rows=dev_rows[: options.limit_test]), None)
     dev = None if dev_rows is None else evaluated(images, rows=dev_rows)
     return Splits(train, evaluated(data.test), dev)

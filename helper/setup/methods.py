@@ -140,8 +140,8 @@ def make_methods(scene: Scene) -> Methods:
     if gamma is None:
         gamma = min((method.default_gamma for method in built.values()), default=1.0)
     return Methods(
-        logit={name: built[name] for name in logit_names},
-        feature={name: built[name] for name in feature_names},
+        logit={name: m for name, m in built.items() if isinstance(m, LogitDistiller)},
+        feature={name: m for name, m in built.items() if isinstance(m, FeatureDistiller)},
         gamma=gamma,
         alpha=weights_for(logit_names, built, given, as_list(options.alpha)),
         beta=weights_for(feature_names, built, given, as_list(options.beta)),
@@ -160,11 +160,8 @@ def shapes_for(
         return ()
     if isinstance(network, Offers):
         why = network.why_no_maps()
-        needs_preact = [
-            name
-            for name in methods
-            if (distillers[name].preact if role == "student" else distillers[name].teacher_preact)
-        ]
+        which = "preact" if role == "student" else "teacher_preact"
+        needs_preact = [name for name in methods if getattr(distillers[name], which)]
         if needs_preact:
             why, methods = "it offers no maps before its ReLUs", needs_preact
         if why:

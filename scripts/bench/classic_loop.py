@@ -13,6 +13,7 @@ from argparse import Namespace
 from collections import defaultdict
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +52,7 @@ class PilImages(TorchDataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, row: int) -> tuple[Any, int]:
         return self.transform(Image.fromarray(self.images[row])), self.labels[row]
 
 

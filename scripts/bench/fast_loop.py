@@ -72,10 +72,8 @@ class Clock:
     """Seconds spent in each part of a step; on a GPU it waits for the device at every change."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.seconds = (
-            device,
-            dict.fromkeys(("data", "teacher", "student", "other"), 0.0),
-        )
+        self.device = device
+        self.seconds: dict[str, float] = dict.fromkeys(("data", "teacher", "student", "other"), 0.0)
         self.part, self.since = "other", time.perf_counter()
 
     def enter(self, part: str) -> str:
@@ -132,13 +130,15 @@ class FastLoop:
 
     def run(self, steps: int, clock: Clock | None = None) -> None:
         stream = self.stream if clock is None else timed(self.stream, clock)
-        chunk, run = Chunk(stream, steps), SilentRunFolder(Path())
+        chunk: Any = Chunk(stream, steps)  # as Batches, for the loops
+        run = SilentRunFolder(Path())
         if isinstance(self.task, Distilling):
             train_epoch(self.task.state, self.task.step, chunk, self.task.settings, run, epoch=1)
             self.task.state.end_pass()
         else:
-            statistics = make_statistics(self.scene)._asdict()
-            probe = TeacherProbe(steps, **statistics, run_or_none=run)
+            statistics = make_statistics(self.scene)
+            assert statistics is not None
+            probe = TeacherProbe(steps, **statistics._asdict(), run_or_none=run)
             state = RunState(generators={"data": torch.Generator()})
             measure_teacher(state, self.views, chunk, probe, [probe], epochs=1, label="")
         synchronize(self.device)
