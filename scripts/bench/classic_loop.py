@@ -190,6 +190,7 @@ def serve_classic(options: Namespace, case: Case, connection: Connection) -> Non
         torch.Generator().manual_seed(0),
         pick_count=options.batch_size if case.mode == "cutmix_pick" else None,
     )
+    assert isinstance(data.train, ImageSet)  # no case of the benchmark streams
     stream = endless(classic_batches(data.train, data.spec, options.batch_size))
     with (
         contextlib.suppress(EOFError),
