@@ -7,6 +7,7 @@ import torch
 from command_line import identical, load, log_lines, new_run, run, the_run
 
 from helper.errors import UserError
+from helper.run.load import load_weights
 from helper.setup.methods import shapes_for
 from models import build_model, model_dict
 from models.model_info import count_flops, output_shapes
@@ -198,3 +199,19 @@ def test_from_a_file_of_other_classes_to_teacher_and_student(tmp_path, monkeypat
             run("train_student.py", f"{words} --model_s resnet8 {more}")
         message = capsys.readouterr().err
         assert expected in message and message.count("\n") == 1
+
+
+@needs_timm
+def test_a_start_of_another_image_size_and_other_classes():
+    there, here = (build("timm.test_vit:patch_size=8", img_size=size) for size in (64, 32))
+    smaller = build_model(
+        "timm.test_vit:patch_size=8", num_classes=3, img_size=32, generator=generator(2)
+    )
+    file = {"state_dict": there.state_dict()}
+    words = {"flag": "--model_s_pretrained", "path": "w.pth"}
+    with pytest.raises(UserError, match=r"1 shapes differ \(pos_embed\)"):
+        load_weights(here, "timm.test_vit", file, **words)
+    (note,) = load_weights(smaller, "timm.test_vit", file, **words, starts=True)
+    assert "of 7 classes, is left out: a new one of 3 is trained" in note
+    same, other = smaller.state_dict(), there.state_dict()
+    assert all(torch.equal(same[k], other[k]) for k in same if k[:4] not in ("pos_", "head"))

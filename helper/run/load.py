@@ -1,6 +1,7 @@
 """Fill a network from a checkpoint, whatever the layout of the file; or say what does not fit."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def load_weights(
     layout = layout_of(wanted)
     fitting = [each for part in found if (each := _as_wanted(part, layout))]
     if not fitting and starts and isinstance(model, Offers):
-        adapted = [part._replace(weights=model.adapted(part.weights)) for part in found]
+        adapted = [replace(part, weights=model.adapted(part.weights)) for part in found]
         fitting = [each for part in adapted if (each := _as_wanted(part, layout))]
     if not fitting:
         raise UserError(f"{flag} {path} is not a {name}: {_differences(found[0].weights, wanted)}")
