@@ -103,13 +103,10 @@ def facts_of(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock(path.parent / ".folder.lock", path):
-            if (
-                known := read_facts(path)
-            ) is None:  # else another process has measured it meanwhile
-                print(
-                    f"reading all images of {listing.root}/ once, for mean and deviation",
-                    flush=True,
-                )
+            known = read_facts(path)  # another process may have measured it meanwhile
+            if known is None:
+                told = f"reading all images of {listing.root}/ once, for mean and deviation"
+                print(told, flush=True)
                 known = measure(listing, img_size, num_workers)
                 write_whole(path, json.dumps(vars(known), indent=1).encode())
     except OSError as error:
