@@ -14,12 +14,10 @@ from helper.registry import Registry
 
 @dataclass(frozen=True)
 class MixSettings:
-    """What the stages of a run share. `n_run` and `box`: keys that a stage takes unless it has its own."""
+    """What the stages of a run share."""
 
     draw: Literal["batch", "sample"] = "batch"
     """One random draw for the whole batch, as the published numbers have it, or one per image."""
-    n_run: int | None = None
-    box: str | None = None
     ceiling: Callable[[int], float] = lambda epoch: 1.0
     """cutmix: epoch, counted from 1 -> upper bound of lam."""
     floor: Callable[[int], float] = lambda epoch: 0.0
@@ -74,19 +72,18 @@ class Augmentation:
     """Whether a view holds other images of the batch."""
     paper: ClassVar[str] = ""
     """Who published it, for --list."""
-    draws_its_p: ClassVar[bool] = False
+    draws_its_p: bool = False
     """Whether `sample` reads p itself."""
 
     def __init__(self, spec: DatasetSpec, settings: MixSettings, **values: Value) -> None:
         """Raises UserError for a key that is unknown or out of its range."""
         self.spec = spec
         self.settings = settings
-        shared = {"mix_n_run": settings.n_run, "bbox": settings.box}
         keys = self.keys()
         for name in values:
             check_key(type(self).__name__, name, keys)
         for name, one in keys.items():
-            value = values.get(name, shared.get(one.flag))
+            value = values.get(name)
             setattr(self, name, one.default if value is None else one.read(value))
         self.draw = self.draw or settings.draw
 

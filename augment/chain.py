@@ -123,7 +123,8 @@ def build(chain: str | Sequence[Stage], spec: DatasetSpec, settings: MixSettings
         except UserError as error:
             raise UserError(f"{stage}: {error}") from None
         if isinstance(one, PoolOfChain) and built:
-            one.inner, built = joined(built), []
+            one.inner = joined(built)
+            built = []
         built.append(one if one.p == 1 or one.draws_its_p else Sometimes(one))
     return joined(built)
 

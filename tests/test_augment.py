@@ -242,7 +242,7 @@ def test_pick_mixes_labels_and_logits_of_the_picked(case):
         draws.append(
             CutMixDraw(centred_boxes(center_x, center_y, half, half, height=32, width=32), partner)
         )
-    pool = make("cutmix_pick", n_run=2).apply(images_of(31, 8, 32), draws)
+    pool = make("cutmix_pick").apply(images_of(31, 8, 32), draws)
     view = pool.take(torch.tensor(case["picked_in_order"]))
     clean_t = torch.from_numpy(
         np.random.RandomState(34).standard_normal((8, 10)).astype(np.float32) * 4
@@ -282,7 +282,7 @@ class TestEveryMode:
     def test_result(self, mode, draw):
         images = images_of(1, 6, 32)
         before = images.clone()
-        view = make(mode, draw=draw, n_run=2)(images, generator())
+        view = make(mode, draw=draw)(images, generator())
         count = 12 if picks(mode) else 6
         assert view.images.shape == (count, 3, 32, 32) and view.images.dtype == torch.float32
         assert torch.equal(images, before), "the batch must stay as it is"
@@ -301,7 +301,7 @@ class TestEveryMode:
 
     def test_one_generator_state_one_view(self, mode, draw):
         images = images_of(1, 6, 32)
-        augment = make(mode, draw=draw, n_run=2)
+        augment = make(mode, draw=draw)
         first, second = augment(images, generator(3)), augment(images, generator(3))
         assert torch.equal(first.images, second.images)
         if mode not in FIXED:
@@ -311,17 +311,17 @@ class TestEveryMode:
     def test_the_global_generator_is_not_read(self, mode, draw):
         torch.random.manual_seed(5)
         state = torch.random.get_rng_state()
-        make(mode, draw=draw, n_run=2)(images_of(1, 6, 32), generator())
+        make(mode, draw=draw)(images_of(1, 6, 32), generator())
         assert torch.equal(torch.random.get_rng_state(), state)
 
     def test_batch_of_one(self, mode, draw):
-        view = make(mode, draw=draw, n_run=2)(images_of(1, 1, 32), generator())
+        view = make(mode, draw=draw)(images_of(1, 1, 32), generator())
         assert len(view.images) == (2 if picks(mode) else 1)
 
     def test_channels_last_stays_fast(self, mode, draw):
         images = images_of(1, 6, 32).to(memory_format=torch.channels_last)
-        plain = make(mode, draw=draw, n_run=2)(images.contiguous(), generator())
-        view = make(mode, draw=draw, n_run=2)(images, generator())
+        plain = make(mode, draw=draw)(images.contiguous(), generator())
+        view = make(mode, draw=draw)(images, generator())
         assert view.images.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(view.images, plain.images)
 
@@ -332,7 +332,7 @@ def test_mixing_is_what_partner_and_lam_say(mode, draw):
     # Images of one constant value each: the share of a view's pixels that are its own is lam.
     values = torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0])
     images = values[:, None, None, None].expand(-1, 3, 32, 32)
-    view = make(mode, draw=draw, n_run=2)(images, generator(1))
+    view = make(mode, draw=draw)(images, generator(1))
     others = values[view.partner]  # (P,) or (P, S)
     others = (1 - view.lam) * others if view.shares is None else (view.shares * others).sum(1)
     expected = view.lam * view.own(values) + others

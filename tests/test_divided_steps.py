@@ -76,7 +76,7 @@ def train(
     pick = Pick(pick_criteria[criterion], 8, 4.0) if criterion else None
     views = ViewMaker(
         teacher,
-        mix_modes[mix_mode](SPEC, MixSettings(n_run=2)),
+        mix_modes[mix_mode](SPEC, MixSettings()),
         generators[1],
         pick=pick,
         student=student,

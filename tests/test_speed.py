@@ -69,7 +69,7 @@ def fast_step(mode, *, amp=False, at_once=False):
     teacher = place(freeze(network("wrn_16_1")), torch.device("cpu"), 32)
     views = ViewMaker(
         frozen_copy(teacher, 32, amp=amp),
-        mix_modes[mode](SPEC, MixSettings(n_run=2)),
+        mix_modes[mode](SPEC, MixSettings()),
         torch.Generator().manual_seed(3),
         pick=pick,
         amp=amp,
@@ -119,7 +119,7 @@ def classic_loop(mode):
     return ClassicLoop(
         freeze(network("wrn_16_1")),
         network("resnet8", 1),
-        mix_modes[mode](SPEC, MixSettings(n_run=2)),
+        mix_modes[mode](SPEC, MixSettings()),
         torch.Generator().manual_seed(3),
         pick_count=BATCH if mode == "cutmix_pick" else None,
     )

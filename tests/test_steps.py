@@ -122,7 +122,7 @@ def build_step(options, recorded_steps):
         lw_mix = None
     else:
         augment = Replay(
-            mix_modes[mode](SPEC, MixSettings(n_run=2)),
+            mix_modes[mode](SPEC, MixSettings()),
             [read_draws(mode, step["draws"]) for step in recorded_steps],
             darken=mode in ("flip", "crop+flip"),
         )

@@ -183,12 +183,14 @@ def serve_classic(options: Namespace, case: Case, connection: Connection) -> Non
         new_network(name, data.spec, seed=seed).to(device)
         for seed, name in enumerate(case.pair.split("/"))
     )
+    picks = case.mode == "cutmix_pick"
+    pool = {"n_run": PICK_RUNS} if picks else {}
     loop = ClassicLoop(
         freeze(teacher),
         student,
-        mix_modes[case.mode](data.spec, MixSettings(n_run=PICK_RUNS)),
+        mix_modes[case.mode](data.spec, MixSettings(), **pool),
         torch.Generator().manual_seed(0),
-        pick_count=options.batch_size if case.mode == "cutmix_pick" else None,
+        pick_count=options.batch_size if picks else None,
     )
     assert isinstance(data.train, ImageSet)  # no case of the benchmark streams
     stream = endless(classic_batches(data.train, data.spec, options.batch_size))
