@@ -138,7 +138,13 @@ def concatenate(views: list[Augmented]) -> Augmented:
         parts = [getattr(view, name) for view in views]
         return None if parts[0] is None else torch.cat(parts)
 
-    return Augmented(joined("images"), joined("partner"), joined("lam"), source, joined("shares"))
+    return Augmented(
+        torch.cat([view.images for view in views]),
+        joined("partner"),
+        joined("lam"),
+        source,
+        joined("shares"),
+    )
 
 
 mix_modes: Registry[type[Augmentation]] = Registry("mix mode")
