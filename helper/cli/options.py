@@ -123,7 +123,7 @@ def check_data_options(options: Options, spec: DatasetSpec) -> None:
     if options.images != "auto" and not is_folder:
         raise UserError(f"--images {options.images} is for --dataset folder alone")
     # What others recorded before these depended on the data set: an old run can still be resumed.
-    options.num_classes = options.num_classes or (spec.num_classes if is_folder else 20)
+    options.num_classes = options.num_classes or 20
     options.img_size = spec.img_size if is_folder or is_synthetic else options.img_size or 32
 
 
