@@ -119,8 +119,8 @@ class Distiller(nn.Module):
         super().__init__()
         published = published_for(self.published, setting)
         values = published | read_keys(type(self).__name__, self.keys(), given)
-        self.default_weight = published.get("weight", self.default_weight)
-        self.loss_weight = values.get("weight", self.default_weight)
+        self.default_weight = float(published.get("weight", self.default_weight))
+        self.loss_weight = float(values.get("weight", self.default_weight))
         for name, one in keys_of(type(self)).items():
             default = getattr(setting, one.flag) if one.flag else one.default
             setattr(self, name, values.get(name, default))

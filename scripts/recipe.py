@@ -58,7 +58,7 @@ def recipe(text: str, setting: Setting) -> dict[str, object]:
 
 
 def weight_of(method: type[Distiller], setting: Setting) -> float:
-    return published_for(method.published, setting).get("weight", method.default_weight)
+    return float(published_for(method.published, setting).get("weight", method.default_weight))
 
 
 def words(flags: dict[str, object]) -> list[str]:
@@ -74,7 +74,7 @@ def words(flags: dict[str, object]) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("teacher", metavar="TEACHER")
     parser.add_argument("student", metavar="STUDENT")
     parser.add_argument("methods", nargs="*", metavar="METHOD", help="as --distill (default: all)")
