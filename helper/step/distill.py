@@ -9,7 +9,7 @@ x is the batch, x' its second view. `weights.py` names the losses and weighs the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -61,13 +61,11 @@ class DistillStep:
     feature_views: bool = False
     observers: Sequence[Observer] = ()
 
-    @property
-    def replicated(self) -> list[nn.Parameter]:
-        return [
-            p
-            for method in (*self.logit.values(), *self.feature.values())
-            for p in method.parameters()
-        ]
+    def __post_init__(self) -> None:
+        methods = [*self.logit.values(), *self.feature.values()]
+        self.replicated = [p for method in methods for p in method.parameters()]
+        self.terms = {name: logit_terms(name) for name in self.logit}
+        self.has_view_labels = any(method.labels_of_view for method in self.logit.values())
 
     def start_epoch(self, epoch: int) -> None:
         self.views.start_epoch(epoch)
@@ -82,22 +80,21 @@ class DistillStep:
             observe(images, seen)
         view, batch = seen.view, Batch(Target(labels), rows)
         if view is None:
-            ((logits, features),) = self.student(images)
-            student = self._student_outputs(logits, features)
+            (outputs,) = self.student(images)
+            student = self._read(*outputs)
             return self._losses(student, seen, batch), student.logits
         outputs, outputs_view = self.student(images, view.images)
-        student, student_view = (
-            self._student_outputs(*outputs),
-            self._student_outputs(*outputs_view),
-        )
+        student, student_view = self._read(*outputs), self._read(*outputs_view)
         view_batch = Batch(target_of(view, labels), view.own(rows), is_clean=False)
         losses = self._losses(student, seen, batch)
         on_view = self._view_losses(student_view, seen, view, view_batch)
         return losses | on_view, student.logits
 
-    def _student_outputs(self, logits: torch.Tensor, features: Features) -> "StudentOutputs":
-        by_method = outputs_for(self.feature, logits, features)
+    def _read(self, logits: torch.Tensor, features: Features) -> "StudentOutputs":
+        """The student's outputs as each method reads them; one of them may replace the head."""
+        by_method, own = {}, logits
         for name, method in self.feature.items():
+            by_method[name] = Outputs(own, features[method.preact])
             if method.changes_head:
                 by_method[name] = method.replace_head(by_method[name])
                 logits = by_method[name].logits
@@ -107,12 +104,12 @@ class DistillStep:
         """The losses on the batch itself."""
         losses = {"cls": F.cross_entropy(student.logits, batch.target.own)}
         for name, method in self.logit.items():
-            whole, on_clean, _ = logit_terms(name)
+            whole, on_clean, _ = self.terms[name]
             term = whole if seen.view is None else on_clean
             losses[term] = method(student.logits, seen.teacher_clean, batch.target)
-        teacher = teacher_outputs(self.feature, seen.teacher_clean, seen.features_clean)
         for name, method in self.feature.items():
-            losses[name] = method(student.by_method[name], teacher[name], batch)
+            teacher = Outputs(seen.teacher_clean, seen.features_clean[method.teacher_preact])
+            losses[name] = method(student.by_method[name], teacher, batch)
         return losses
 
     def _view_losses(
@@ -122,43 +119,26 @@ class DistillStep:
         losses = {}
         target = seen.view_logits if self.teacher_target else view.mix(seen.teacher_clean)
         for name, method in self.logit.items():
-            on_view = logit_terms(name)[2]
+            on_view = self.terms[name][2]
             losses[on_view] = method.second_view(student.logits, target, batch.target)
-        if any(method.labels_of_view for method in self.logit.values()):
+        if self.has_view_labels:
             losses["cls-view"] = cross_entropy(student.logits, batch.target)
         if self.weights.factors.get("div-mixCE"):
             losses["div-mixCE"] = cross_entropy(student.logits, batch.target)
         if self.feature_views:
-            teacher = teacher_outputs(self.feature, seen.view_logits, seen.features_view)
             for name, method in self.feature.items():
-                losses[f"{name}-view"] = method(student.by_method[name], teacher[name], batch)
+                teacher = Outputs(seen.view_logits, seen.features_view[method.teacher_preact])
+                losses[f"{name}-view"] = method(student.by_method[name], teacher, batch)
         return losses
 
 
-@dataclass(frozen=True)
-class StudentOutputs:
+class StudentOutputs(NamedTuple):
     """The student's outputs on one view."""
 
     logits: torch.Tensor
     """(P, K), from a distiller's head where one replaces the student's."""
     by_method: dict[str, Outputs]
     """As each feature distiller reads them."""
-
-
-def outputs_for(
-    methods: Mapping[str, FeatureDistiller], logits: torch.Tensor, features: Features
-) -> dict[str, Outputs]:
-    """The student's outputs as each of the methods reads them."""
-    return {name: Outputs(logits, features[method.preact]) for name, method in methods.items()}
-
-
-def teacher_outputs(
-    methods: Mapping[str, FeatureDistiller], logits: torch.Tensor, features: Features
-) -> dict[str, Outputs]:
-    """The teacher's outputs as each of the methods reads them."""
-    return {
-        name: Outputs(logits, features[method.teacher_preact]) for name, method in methods.items()
-    }
 
 
 @dataclass

@@ -35,31 +35,28 @@ def outputs_of(
 ) -> tuple[torch.Tensor, Features]:
     """(logits (B, K), the features for each of `preacts`); with `amp` the features may be bfloat16.
 
+    Asked for both kinds of features, the network runs twice; only the first pass updates BatchNorm's statistics.
     Divided among processes like `logits_of`.
     """
+    if is_divided and distributed.size() > 1:
 
-    def run(rows: torch.Tensor) -> tuple[torch.Tensor, Features]:
-        return _outputs_of(model, rows, preacts, amp=amp)
+        def run(rows: torch.Tensor) -> tuple[torch.Tensor, Features]:
+            return outputs_of(model, rows, preacts, amp=amp, is_divided=False)
 
-    return distributed.divided(run, images, model) if is_divided else run(images)
-
-
-def _outputs_of(
-    model: nn.Module, images: torch.Tensor, preacts: Sequence[bool], *, amp: bool
-) -> tuple[torch.Tensor, Features]:
-    """Asked for both kinds of features, the network runs twice; only the first pass updates BatchNorm's statistics."""
-    features = {}
-    own = torch.clone if is_overwritten(model, images) else (lambda tensor: tensor)
+        return distributed.divided(run, images, model)
+    features: Features = {}
+    copies = is_overwritten(model, images)
     with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=amp):
         if not preacts:
-            logits = own(model(images))
-            return (logits.float() if amp else logits), features
-        said, logits = model(images, is_feat=True, preact=preacts[0])
-        features[preacts[0]], logits = [own(feature) for feature in said], own(logits)
+            logits = model(images)
+        else:
+            maps, logits = model(images, is_feat=True, preact=preacts[0])
+            features[preacts[0]] = [each.clone() for each in maps] if copies else list(maps)
+        logits = logits.clone() if copies else logits
         for preact in preacts[1:]:
             with frozen_batchnorm_statistics(model):
-                said, _ = model(images, is_feat=True, preact=preact)
-            features[preact] = [own(feature) for feature in said]
+                maps, _ = model(images, is_feat=True, preact=preact)
+            features[preact] = [each.clone() for each in maps] if copies else list(maps)
     return (logits.float() if amp else logits), features
 
 

@@ -81,6 +81,8 @@ class ViewMaker:
             keep = self.pick(PoolLogits(teacher_view, scores, clean))
             view = view.take(keep)
             teacher_view = None if teacher_view is None else teacher_view[keep]
+        if not features:
+            return TwoViews(view, clean, teacher_view)
         features_clean = select(features, lambda f: f[: len(images)])
         features_view = (
             select(features, lambda f: f[len(images) :][keep]) if self.features_of_view else {}

@@ -34,7 +34,7 @@ class LossWeights(NamedTuple):
     shown: list[ShownTerm]
 
     def total(self, losses: Losses) -> torch.Tensor:
-        return reduce(torch.add, (self.factors[name] * loss for name, loss in losses.items()))
+        return reduce(torch.add, [self.factors[name] * losses[name] for name in losses])
 
 
 def logit_terms(name: str) -> tuple[str, str, str]:
