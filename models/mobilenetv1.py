@@ -83,7 +83,11 @@ class MobileNetV1(nn.Module):
         """x (B, 3, H, W) -> logits (B, K), or (features, logits)."""
         features = []
         for index, block in enumerate(self.model):
-            before_relu = block[:-1](x)
+            before_relu = x
+            for layer in list(block)[
+                :-1
+            ]:  # one by one: a part of a Sequential is a new module, which cannot be traced
+                before_relu = layer(before_relu)
             x = F.relu(before_relu, inplace=not preact)
             if index == 0:
                 features.append(x)

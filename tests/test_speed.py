@@ -452,24 +452,6 @@ def test_a_script_imports_what_it_needs():
     )
 
 
-def test_a_pass_imports_no_compiler(tmp_path):
-    """torch._dynamo, and the symbolic algebra that it works with: 1.5 s and 0.2 GB."""
-    torch.save(
-        {"model": model_dict["resnet8"](num_classes=3, img_size=16).state_dict()},
-        tmp_path / "t.pth",
-    )
-    words = (
-        f"--path_t {tmp_path}/t.pth --model_t resnet8 --fix_student --utils.ON --utils.check_ce_var --epochs 1 --mix_mode cutmix --dataset synthetic --num_classes 3 "
-        f"--img_size 16 --limit_train 8 --limit_test 8 --batch_size 4 --lw_mix [1,0,1] "
-        "--t_output_as_target_for_input_mix"
-    )
-    code = (
-        f"import sys, train_student; train_student.main({words.split()})\n"
-        "print({'torch._dynamo', 'sympy'} & set(sys.modules))"
-    )
-    assert in_new_process(code, tmp_path).splitlines()[-1] == "set()"
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the settings are those of glibc")
 def test_memory_settings_are_taken():
     code = (
