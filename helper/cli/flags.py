@@ -147,6 +147,9 @@ def add_look(parser: OptionParser) -> None:
     look = parser.section("look before you leap")
     look("--plugin", action="append", default=[], metavar="FILE.py", new=True,
          help="import this file first: your own mix modes, distillers, models, data sets, pick criteria; may be repeated")
+    look("--from_log", default="", metavar="FILE", new=True,
+         help="run the command at the head of this log.txt (or run folder) again, an original's too; flags beside it win; "
+              "with --dry_run, only list what differs")
     look("--dry_run", action="store_true", new=True,
          help="check everything, print the plan with parameters and FLOPs, write nothing")
     look("--list", action=PrintListing, new=True,

@@ -20,6 +20,7 @@ from augment import (
     with_flags,
 )
 from dataset import DataRequest, DatasetSpec, datasets
+from helper.cli import from_log
 from helper.cli.flags import student_parser, teacher_parser
 from helper.cli.methods import check_methods
 from helper.cli.plugins import Plugin, files_after_flag, load_plugins
@@ -140,8 +141,10 @@ def note_plugins(options: Options, plugins: Sequence[Plugin], argv: Sequence[str
 
 def parse_teacher(argv: Sequence[str]) -> Options:
     """Options of train_teacher.py. Raises UserError, or exits with status 2, on bad input."""
+    parser = teacher_parser()
+    argv = from_log.expand(argv, parser.prog, parser)
     plugins = load_plugins(argv)
-    options = teacher_parser().parse(argv)
+    options = parser.parse(argv)
     note_plugins(options, plugins, argv)
     spec = finish_common(options, options.model)
     if options.resume and options.resume_ExpID:
@@ -154,8 +157,10 @@ def parse_teacher(argv: Sequence[str]) -> Options:
 
 def parse_student(argv: Sequence[str]) -> Options:
     """Options of train_student.py. Raises UserError, or exits with status 2, on bad input."""
+    parser = student_parser()
+    argv = from_log.expand(argv, parser.prog, parser)
     plugins = load_plugins(argv)
-    options = student_parser().parse(argv)
+    options = parser.parse(argv)
     note_plugins(options, plugins, argv)
     spec = finish_common(options, options.model_s)
     options.path_t = options.model_t_pretrained or options.path_t

@@ -93,6 +93,14 @@ class OptionParser(argparse.ArgumentParser):
             self.error(f"{flag} could be {' or '.join(sorted(candidates))}")
         self.unknown_flag(flag)
 
+    def known_flag(self, flag: str) -> str | None:
+        """The flag that `flag` is or abbreviates; None if there is none, or several."""
+        if flag in self._option_string_actions:
+            return flag
+        candidates = [known for known in self.flags if known.startswith(flag)]
+        candidates = [known for known in candidates if not self.flags[known]] or candidates
+        return candidates[0] if flag.startswith("--") and len(candidates) == 1 else None
+
     def unknown_flag(self, flag: str) -> NoReturn:
         """Exits. A hint that misleads is worse than none: only what is spelled nearly so is named."""
         plain = flag.casefold().replace("-", "_")

@@ -3,9 +3,11 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from helper import speed
+from helper.cli import from_log
+from helper.cli.flags import student_parser, teacher_parser
 from helper.cli.parser import Options
 from helper.errors import memory_advice, one_line_errors
 from helper.loop.state import RunState
@@ -61,6 +63,14 @@ def script(program: str) -> Iterator[None]:
         yield
 
 
+def again(options: Options, program: str, found: dict[str, Any]) -> list[str]:
+    """With --from_log, what differs from the logged run."""
+    if not options.from_log:
+        return []
+    parser = student_parser() if program == "train_student.py" else teacher_parser()
+    return from_log.differences(options.from_log, program, parser, now=vars(options), found=found)
+
+
 def carry_out(program: str, options: Options, task_type: type[Task], *, defaults: Options) -> None:
     """Everything is built and checked before anything is written. defaults: of a command without any flag."""
     with memory_advice(options.batch_size):
@@ -81,6 +91,7 @@ def carry_out(program: str, options: Options, task_type: type[Task], *, defaults
             **found,
         )
         lines = [
+            *again(options, program, found),
             *(resumed.warnings if resumed else ()),
             plan.describe_machine(scene.device, options, is_resumed=resumed is not None),
             *speed.warn_if_slow(scene.device, amp=options.amp),

@@ -1,0 +1,90 @@
+"""--from_log: a logged command again, on another machine."""
+
+import pytest
+from command_line import log_lines, new_run, run
+
+from helper.cli import from_log
+from helper.cli.flags import student_parser
+from helper.cli.options import parse_student
+from helper.errors import UserError
+
+HEAD = (
+    "hostname: H  userip: me@1.2.3.4\ncd /home/me/Good-DA-in-KD\n"
+    "CUDA_VISIBLE_DEVICES=1 python train_student.py {words}\n\n{options}\n\n[120000 1 2022/01/01-12:00:00] x\n"
+)
+PUBLISHED = (
+    "--path_t /home/me/save/models/vgg13_vanilla/ckpt_epoch_240.pth --distill kd --model_s vgg8 -r 0.1 -a 0.9 -b 0 "
+    "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --project kd__vgg13vgg8 --lr_DA --d_z 100 "
+    "--resume_ExpID 120000"
+)
+
+
+def write_log(folder, words=PUBLISHED, options="('alpha': 0.9) ('epochs': 240) ('lr_DA': True)"):
+    path = folder / "log.txt"
+    path.write_text(HEAD.format(words=words, options=options))
+    return path
+
+
+def test_a_published_command_is_run_again_and_flags_beside_it_win(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    teacher = tmp_path / "save" / "models" / "vgg13_vanilla" / "ckpt_epoch_240.pth"
+    teacher.parent.mkdir(parents=True)
+    teacher.touch()
+    log = write_log(tmp_path)
+    options = parse_student(["--from_log", str(log), "--epochs", "3", "--model_s", "resnet8"])
+    assert (options.model_s, options.epochs, options.alpha, options.lw_mix) == (
+        "resnet8",
+        3,
+        0.9,
+        (1, 0, 1),
+    )
+    assert options.path_t == "save/models/vgg13_vanilla/ckpt_epoch_240.pth"
+    assert options.t_output_as_target_for_input_mix and not options.resume_ExpID
+    told = "\n".join(
+        from_log.differences(
+            str(log), "train_student.py", student_parser(), now=vars(options), found={}
+        )
+    )
+    for fragment in (
+        "--lr_DA is not offered here",
+        "--d_z 100 is not offered here",
+        "ckpt_epoch_240.pth is here save/models",
+        "epochs was 240, is 3",
+    ):
+        assert fragment in told, told
+
+
+def test_the_seed_that_was_drawn_is_used_again(tmp_path):
+    log = write_log(tmp_path, options="('seed': 4711)")
+    assert parse_student(["--from_log", str(log)]).seed == 4711
+    assert parse_student([f"--from_log={log}", "--seed", "5"]).seed == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nothing here", "has no command of train_student.py"),
+        ("python train_teacher.py --model vgg8", "is a log of train_teacher.py"),
+        ("python train_student.py --note 'x", "cannot be read"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_without_a_command_is_one_line(tmp_path, text, said):
+    path = tmp_path / "log.txt"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=said):
+        parse_student(["--from_log", str(path)])
+
+
+def test_a_run_of_our_own_again_gives_the_same_numbers(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 32 --limit_test 20 --device cpu"
+    first = new_run("train_teacher.py", words, "--model resnet8 --epochs 1 --batch_size 16")
+    run("train_teacher.py", f"--from_log {first} --dry_run")
+    assert "is run again" in capsys.readouterr().out
+    second = new_run("train_teacher.py", f"--from_log {first}")
+    shown = [
+        [line for line in log_lines(path) if line.startswith("Acc1")] for path in (first, second)
+    ]
+    assert shown[0] == shown[1] and len(shown[0]) == 1
