@@ -1,5 +1,7 @@
 """--from_log: a logged command again, on another machine."""
 
+import sys
+
 import pytest
 from command_line import log_lines, new_run, run
 
@@ -80,7 +82,9 @@ def test_a_file_without_a_command_is_one_line(tmp_path, text, said):
 def test_a_run_of_our_own_again_gives_the_same_numbers(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 32 --limit_test 20 --device cpu"
-    first = new_run("train_teacher.py", words, "--model resnet8 --epochs 1 --batch_size 16")
+    words += " --model resnet8 --epochs 1 --batch_size 16"
+    monkeypatch.setattr(sys, "argv", ["train_teacher.py", *words.split()])  # what log.txt shows
+    first = new_run("train_teacher.py", words)
     run("train_teacher.py", f"--from_log {first} --dry_run")
     assert "is run again" in capsys.readouterr().out
     second = new_run("train_teacher.py", f"--from_log {first}")
