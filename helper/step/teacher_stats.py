@@ -63,9 +63,9 @@ class TeacherStddev(RunningSums):
         """Take in one step's probabilities, a (rows, K) tensor for each view. True if it closed a group."""
         for rows in probabilities:
             rows = rows.double()
-            self.group[:-2] += rows.sum(dim=0)
-            self.group[-2] += torch.special.entr(rows).sum()  # entr(0) = 0
-            self.group[-1] += len(rows)
+            self.group[:-2].add_(rows.sum(dim=0))
+            self.group[-2].add_(torch.special.entr(rows).sum())  # entr(0) = 0
+            self.group[-1].add_(len(rows))
         self.steps_in_group += 1
         if self.steps_in_group < GROUP_STEPS:
             return False
