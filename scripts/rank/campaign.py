@@ -193,6 +193,8 @@ class Campaign:
                 plan = Plan(**state["plan"] | {"schemes": tuple(state["plan"]["schemes"])})
                 self.stages.append(self._open(plan))
                 self.stages[-1].load_state_dict(state)
+            if self.stages and not self.stages[-1].is_done:  # under this command's limits
+                self.stages[-1].plan = self.planner(self.stages[:-1]) or self.stages[-1].plan
             self.state.load_state_dict(saved["run"])
         except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
             reason = " ".join(str(error).split())

@@ -28,21 +28,27 @@ def parser() -> OptionParser:
         prog=PROGRAM,
         usage=f"python scripts/{PROGRAM} --path_t FILE [SCHEME ...] [options]",
         description=(
-            "Ranks augmentations from the teacher alone: the lower T. stddev, the better the student is expected to be.\n"
-            "A SCHEME is what --mix_mode takes: cutmix, cutout:size=16, autoaugment+cutmix. Without one: the paper's,\n"
-            "and a dozen others. A view that says nothing has the lowest T. stddev of all, so a guard leaves such out.\n"
+            "Ranks augmentations from the teacher alone: the lower T. stddev, the better a student is to be.\n"
+            "A SCHEME is what --mix_mode takes: cutmix, cutout:size=16, autoaugment+cutmix. Without one: the\n"
+            "paper's, and a dozen others. A guard leaves out views that say nothing: their T. stddev is lowest.\n"
             "Give several SCHEMEs side by side, before or after the options."
         ),
         epilog=(
             "examples:\n"
             "  python scripts/rank_augmentations.py --path_t save/models/wrn_16_2_vanilla/ckpt_epoch_240.pth\n"
-            "  python scripts/rank_augmentations.py cutmix cutmix+pick mixup --path_t FILE --until order -o order.csv\n"
+            "  python scripts/rank_augmentations.py cutmix mixup cutout:size=16 --path_t FILE --until order\n"
             "  python scripts/rank_augmentations.py --path_t FILE --search quick --validate kd:resnet8 --seeds 3\n"
             "scripts/rank/README.md says how to read the table."
         ),
     )
     made.add_argument("schemes", nargs="*", metavar="SCHEME", help="chains of stages, as --mix_mode takes them")
-    networks = made.section("networks")
+    for add in (add_networks, add_race, add_guard, add_search, add_output, add_training):
+        add(made)
+    return made
+
+
+def add_networks(made: OptionParser) -> None:
+    networks = made.section("networks and plugins")
     networks("--path_t", required=True, metavar="FILE", help="teacher checkpoint")
     networks("--model_t", type=one_of("model", model_dict), metavar="NAME",
              help="the teacher's model, where its folder does not say it")
@@ -50,7 +56,11 @@ def parser() -> OptionParser:
              help="a trained student, for picks that ask one; adds cutmix_pick by student_entropy to the default schemes")
     networks("--model_s", type=one_of("model", model_dict), metavar="NAME",
              help="the student's model, where its checkpoint does not say it")
+    networks("--plugin", action="append", default=[], metavar="FILE.py",
+             help="your own mix modes, picks, models and data sets; may be given several times")
 
+
+def add_race(made: OptionParser) -> None:
     race = made.section("when to stop")
     race("--until", default="best", type=one_of("question", ["best", "order", "budget"]), metavar="WHAT",
          help="best: the best is known; order: every place is; budget: measure all to the end (default: best)")
@@ -61,6 +71,8 @@ def parser() -> OptionParser:
               "or what the --search space says)")
     race("--minutes", type=number(above=True), metavar="M", help="stop after so many minutes (default: no limit)")
 
+
+def add_guard(made: OptionParser) -> None:
     guard = made.section("guard", GUARD.describe())
     guard("--guard", default=GUARD.measure, type=one_of("guard", MEASURES), metavar="NAME",
           help=f"one of {', '.join(MEASURES)} (default: {GUARD.measure})")
@@ -69,6 +81,8 @@ def parser() -> OptionParser:
     guard("--information_floor", default=GUARD.information_floor, type=number(), metavar="S",
           help=f"least information, as a share of identity's (default: {GUARD.information_floor:g})")
 
+
+def add_search(made: OptionParser) -> None:
     search = made.section("search")
     search("--search", default="", metavar="SPACE",
            help="look for the best of a space: quick, standard, wide, or a .toml file (scripts/rank/README.md)")
@@ -78,14 +92,16 @@ def parser() -> OptionParser:
     search("--validate_flags", default="", metavar="FLAGS",
            help="--validate: further flags of train_student.py, such as '--epochs 30 --lr_decay_epochs 18,22,26'")
 
-    made.section("plugins")("--plugin", action="append", default=[], metavar="FILE.py",
-                            help="your own mix modes, picks, models and data sets; may be given several times")
+
+def add_output(made: OptionParser) -> None:
     output = made.section("output")
     output("-o", "--output", default="", metavar="FILE.csv",
            help="the table; FILE.png and FILE.state go beside it (default: ranking_TEACHER_DATASET.csv)")
     output("--json", default="", metavar="FILE", help="the same as JSON")
     output("--figure", default="", metavar="FILE", help="where the figure goes: .png, .svg or .pdf")
 
+
+def add_training(made: OptionParser) -> None:
     same = made.section("as train_student.py has them")
     same("--dataset", default="cifar100", type=one_of("data set", datasets), metavar="NAME",
          help=f"one of {', '.join(datasets)} (default: cifar100)")
@@ -98,7 +114,6 @@ def parser() -> OptionParser:
         if f"--{name}" not in made.flags:
             is_switch = name == "no_DA"
             same(f"--{name}", **({"action": "store_true"} if is_switch else {"metavar": "X"}), help="as there")
-    return made
 # fmt: on
 
 

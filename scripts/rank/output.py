@@ -161,7 +161,9 @@ def conclusion(report: Report) -> list[str]:
         ]
         tie = f"tie: {', '.join(first)}" if len(first) > 1 else f"lowest: {first[0]}"
         not_sure = f"; {', '.join(open_ones)} may be lower" if open_ones else ""
-        lines = [f"{tie}; not resolved at {certain} confidence{not_sure}: a larger --budget may"]
+        lines = [
+            f"{tie}; not resolved at {certain} confidence{not_sure}: a larger --budget, with another -o, may"
+        ]
     else:
         lines = ["nothing is ranked: no scheme passes the guard"]
     lowest = min(rows, key=lambda row: row.t_stddev.value if row.t_stddev.value > 0 else math.inf)

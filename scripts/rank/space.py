@@ -110,10 +110,13 @@ class Space:
             if not chain.ranges:
                 found += [chain.candidate(number, listed, {}) for listed in grid]
                 continue
-            for sample in range(max(self.samples, len(grid))):
-                # spread evenly: each sample has its own part of the range
-                at = (sample + draw.random()) / max(self.samples, len(grid))
-                drawn = {name: r.at((at + draw.random() * (i > 0)) % 1) for i, (name, r) in enumerate(chain.ranges.items())}  # fmt: skip
+            count = max(self.samples, len(grid))
+            for sample in range(count):
+                at = (sample + draw.random()) / count  # each has its own part of the first range
+                drawn = {
+                    name: one.at(draw.random() if index else at)
+                    for index, (name, one) in enumerate(chain.ranges.items())
+                }
                 found.append(chain.candidate(number, grid[sample % len(grid)], drawn))
         return list({candidate.scheme: candidate for candidate in found}.values())
 
