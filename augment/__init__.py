@@ -1,6 +1,7 @@
-"""The second, stronger view of a batch: `build("cutout:size=8+mixup", spec, settings)(images, generator)`.
+"""The second, stronger view of a batch: `build("cutout+mixup", spec, settings)(images, generator)`.
 
-To add a stage: a file with a registered Augmentation, an import below, a test. chain.py has the grammar.
+To add a stage: a file with a registered Augmentation, an import below, a test. chain.py has the
+grammar.
 """
 
 from augment import geometric  # noqa: F401  (imported to be registered, in the order of the paper's tables)

@@ -1,9 +1,10 @@
 """AugMix: the image mixed with chains of operations on itself.
 
-D. Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty", ICLR 2020,
-arXiv 1912.02781. Defaults are the paper's: severity 3, width 3, depth 1 to 3, alpha 1; the operations are
-torchvision's, colours among them, as in its default. The paper's consistency loss is not part of a view. The mix
-is not rounded to bytes. A view is made of its own image alone. With draw=sample it costs most of all stages, up to
+D. Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and
+Uncertainty", ICLR 2020, arXiv 1912.02781. Defaults are the paper's: severity 3, width 3, depth 1 to
+3, alpha 1; the operations are torchvision's, colours among them, as in its default. The paper's
+consistency loss is not part of a view. The mix is not rounded to bytes. A view is made of its own
+image alone. With draw=sample it costs most of all stages, up to
 nine operations on every image: 3 to 4 % of a step of wrn_40_2/wrn_16_2 on a CPU.
 """
 
@@ -25,7 +26,9 @@ DRAWN = NAMES[1:]
 
 
 class AugMixDraw(NamedTuple):
-    """weights: (n, 1 + width) of the image and the chains, sum 1. chains: `width` lists of DEPTH operations."""
+    """weights: (n, 1 + width) of the image and the chains, sum 1.
+    chains: `width` lists of DEPTH operations.
+    """
 
     weights: torch.Tensor
     chains: list[list[OperationDraw]]
@@ -33,7 +36,7 @@ class AugMixDraw(NamedTuple):
 
 @mix_modes.register("augmix")
 class AugMix(Augmentation):
-    """An image mixed with chains of operations on it: Dirichlet weights of the chains, a Beta weight of the image."""
+    """An image mixed with chains of operations on it. The weights are Dirichlet and Beta draws."""
 
     paper = "Hendrycks 2020, arXiv 1912.02781"
 

@@ -1,9 +1,10 @@
 """AutoAugment: two random operations out of a learned policy.
 
-E. Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", CVPR 2019, arXiv 1805.09501, with
-torchvision's policies and operations on uint8 images. One policy, one pair of coin tosses and signs serve
-the whole batch (unless draw=sample). Pixels are rounded to bytes, so an operation that does not
-happen changes nothing (the original system truncates, which darkens a fifth of the byte values by one).
+E. Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", CVPR 2019, arXiv
+1805.09501, with torchvision's policies and operations on uint8 images. One policy, one pair of coin
+tosses and signs serve the whole batch (unless draw=sample). Pixels are rounded to bytes, so an
+operation that does not happen changes nothing (the original system truncates, which darkens a fifth
+of the byte values by one).
 """
 
 from typing import NamedTuple

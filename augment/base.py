@@ -1,4 +1,4 @@
-"""What every second view has in common: its keys, its result, and the split of drawing from applying."""
+"""The base of every second view: its keys, its result, and drawing apart from applying."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ from helper.registry import Registry
 
 @dataclass(frozen=True)
 class MixSettings:
-    """What the stages of a run share."""
+    """Settings that the stages of a run share.
+
+    `n_run` and `box` are keys of a stage that has none of its own.
+    """
 
     draw: Literal["batch", "sample"] = "batch"
     """One random draw for the whole batch, as the published numbers have it, or one per image."""
@@ -28,10 +31,12 @@ class MixSettings:
 class Augmented:
     """P views of a batch of B images, and what they are made of.
 
-    images: (P, 3, H, W), normalised. source: (P,) row of the original image; None: view i comes from image i.
-    Where other images are mixed in, lam: (P,) float32 weight of the ORIGINAL image. With one other image,
-    partner: (P,) is its row and 1 - lam its weight. With S of them, partner is (P, S) and shares (P, S) float32
-    are their weights; lam and a view's shares sum to 1. All three are None where nothing is mixed.
+    images: (P, 3, H, W), normalised. source: (P,) row of the original image; None: view i comes
+    from image i. Where other images are mixed in, lam: (P,) float32 weight of the ORIGINAL image.
+    With one other image,
+    partner: (P,) is its row and 1 - lam its weight. With S of them, partner is (P, S) and shares
+    (P, S) float32 are their weights; lam and a view's shares sum to 1. All three are None where
+    nothing is mixed.
     """
 
     images: torch.Tensor
@@ -61,9 +66,12 @@ class Augmented:
 
 
 class Augmentation:
-    """A stage. `sample` makes the random draws on the CPU, `apply` carries them out on the images' device.
+    """A stage.
 
-    A subclass writes both; calling it does one after the other. Its keys are class attributes made by `key`.
+    `sample` makes the random draws on the CPU, `apply` carries them out on the images' device.
+
+    A subclass writes both; calling it does one after the other. Its keys are class attributes made
+    by `key`.
     """
 
     p = key(1.0, 0, 1, "how often it happens")

@@ -4,7 +4,10 @@ import torch
 
 
 def draw_beta(alpha: float, count: int, generator: torch.Generator) -> torch.Tensor:
-    """`count` draws: (count,) float64 in 0..1. One uniform number each, through the inverse of the distribution function."""
+    """`count` draws: (count,) float64 in 0..1.
+
+    One uniform number each, through the inverse of the distribution function.
+    """
     uniform = torch.rand(count, generator=generator, dtype=torch.float64)
     if alpha == 1:
         return uniform

@@ -1,8 +1,9 @@
 """Gaussian blur.
 
-As in SimCLR (T. Chen et al., ICML 2020, arXiv 2002.05709): a sigma uniform in 0.1..2 pixels, a kernel of a tenth of the
-side (3 pixels at 32, 7 at 64, 23 at 224), half of the time; the authors leave it out on CIFAR-10. Kernel and border are
-torchvision's GaussianBlur. One sigma for the batch (unless draw=sample).
+As in SimCLR (T. Chen et al., ICML 2020, arXiv 2002.05709): a sigma uniform in 0.1..2 pixels, a
+kernel of a tenth of the side (3 pixels at 32, 7 at 64, 23 at 224), half of the time; the authors
+leave it out on CIFAR-10. Kernel and border are torchvision's GaussianBlur. One sigma for the batch
+(unless draw=sample).
 """
 
 import torch

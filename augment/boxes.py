@@ -1,7 +1,7 @@
 """Rectangles in an image: drawing them, clipping them, and turning them into masks.
 
-A box is (x1, y1, x2, y2) in pixels, half-open; x counts columns, y rows. Boxes are (n, 4) int64 on the CPU,
-where n is 1 (one for the batch) or B.
+A box is (x1, y1, x2, y2) in pixels, half-open; x counts columns, y rows. Boxes are (n, 4) int64 on
+the CPU, where n is 1 (one for the batch) or B.
 """
 
 import math
@@ -16,7 +16,10 @@ def centred_boxes(
     center_x: torch.Tensor, center_y: torch.Tensor, half_width: torch.Tensor, half_height: torch.Tensor,
     *, height: int, width: int,
 ) -> Boxes:  # fmt: skip
-    """Boxes of 2 * half around the centres, clipped at the border. Each argument: (n,). Returns (n, 4)."""
+    """Boxes of 2 * half around the centres, clipped at the border. Each argument: (n,).
+
+    Returns (n, 4).
+    """
     return torch.stack(
         [
             (center_x - half_width).clamp(0, width),
@@ -29,12 +32,12 @@ def centred_boxes(
 
 
 def cut_side(lam: torch.Tensor, side: int) -> torch.Tensor:
-    """Pixels of a side to cut so that about 1 - lam of the area goes: (n,) float64 -> (n,) int64."""
+    """Pixels of a side to cut, so that about 1 - lam of the area goes: (n,) -> (n,) int64."""
     return (side * (1 - lam).sqrt()).long()
 
 
 def rand_bbox(lam: torch.Tensor, height: int, width: int, generator: torch.Generator) -> Boxes:
-    """CutMix's box: centre uniform over the pixels, clipped at the border, so often smaller than 1 - lam.
+    """CutMix's box: its centre is uniform over the pixels, and the border clips it.
 
     S. Yun et al., "CutMix", ICCV 2019, arXiv 1905.04899. An odd side shrinks by one pixel.
     """
@@ -72,10 +75,10 @@ def area_boxes(
     scale: tuple[float, float], ratio: tuple[float, float], shape: tuple[int, int, int],
     generator: torch.Generator,
 ) -> tuple[Boxes, torch.Tensor]:  # fmt: skip
-    """Boxes of a share of the area uniform in `scale`, a width / height log-uniform in `ratio`, anywhere in the image.
+    """Boxes anywhere in the image: area uniform in `scale`, width / height log-uniform in `ratio`.
 
-    shape: (how many, H, W). Returns (n, 4), and (n,) bool: False where none of ten attempts fitted the image, as in
-    torchvision's RandomResizedCrop and RandomErasing.
+    shape: (how many, H, W). Returns (n, 4), and (n,) bool: False where none of ten attempts fitted
+    the image, as in torchvision's RandomResizedCrop and RandomErasing.
     """
     count, height, width = shape
     uniform = torch.rand(2, count, ATTEMPTS, generator=generator, dtype=torch.float64)

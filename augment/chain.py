@@ -1,7 +1,7 @@
 """The grammar of --mix_mode: stages joined by +, each NAME or NAME:key=value,key=value.
 
-`parse` reads it, `spell_chain` writes the canonical spelling, `build` makes the augmentation. Stages work from
-left to right. At most one mixes images; after it, nothing but a pick may follow.
+`parse` reads it, `spell_chain` writes the canonical spelling, `build` makes the augmentation.
+Stages work from left to right. At most one mixes images; after it, nothing but a pick may follow.
 """
 
 import itertools
@@ -20,7 +20,10 @@ from helper.errors import UserError
 
 
 def stage_kind(name: str) -> type[Augmentation]:
-    """The class of a stage: registered, or torchvision's. UserError with the nearest name if there is none."""
+    """The class of a stage: registered, or torchvision's.
+
+    UserError with the nearest name if there is none.
+    """
     return library_stage(name) if name.startswith(PREFIX) else mix_modes[name]
 
 
@@ -85,9 +88,12 @@ def spell_chain(stages: Sequence[Stage]) -> str:
 
 
 def with_flags(stages: Sequence[Stage], flags: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """The stages with the values of the older flags as keys; `flags`: name without dashes -> value or None.
+    """The stages with the values of the older flags as keys.
 
-    UserError where a flag is out of the key's range, or says something else than a key that is written.
+    `flags`: name without dashes -> value or None.
+
+    UserError where a flag is out of the key's range, or says something else than a key that is
+    written.
     """
     return tuple(Stage(one.name, one.values | _values_of_flags(one, flags)) for one in stages)
 
@@ -110,12 +116,15 @@ def _values_of_flags(stage: Stage, flags: Mapping[str, Any]) -> dict[str, Value]
 
 
 def picks(text: str | None) -> bool:
-    """Whether the chain ends in a pick from a pool."""
+    """True if the chain ends in a pick from a pool."""
     return bool(text) and parse(text)[-1].picks
 
 
 def build(chain: str | Sequence[Stage], spec: DatasetSpec, settings: MixSettings) -> Augmentation:
-    """The augmentation that `chain` names. UserError if it is malformed or does not suit the data set."""
+    """The augmentation that `chain` names.
+
+    UserError if it is malformed or does not suit the data set.
+    """
     built: list[Augmentation] = []
     for stage in parse(chain) if isinstance(chain, str) else chain:
         try:

@@ -1,8 +1,9 @@
 """Stages that change colours alone: the same for every pixel.
 
-`invert`, `channels` and `grayscale` recolour always, unless p= says otherwise; `grey` takes everything away. They
-are made for questions about the teacher ("does it know an inverted image?"), and `grey` is a control. RandomGrayscale
-has p 0.2 in SimCLR (T. Chen et al., ICML 2020, arXiv 2002.05709); Invert is an operation of AutoAugment's search space.
+`invert`, `channels` and `grayscale` recolour always, unless p= says otherwise; `grey` takes
+everything away. They are made for questions about the teacher ("does it know an inverted image?"),
+and `grey` is a control. RandomGrayscale has p 0.2 in SimCLR (T. Chen et al., ICML 2020, arXiv
+2002.05709); Invert is an operation of AutoAugment's search space.
 """
 
 import torch

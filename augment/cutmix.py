@@ -1,8 +1,8 @@
 """CutMix: a box of another image of the batch pasted in.
 
-S. Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
-ICCV 2019, arXiv 1905.04899. lam ~ Beta(alpha, alpha), published alpha 1 (uniform); one box for the batch (unless
-draw=sample), partners per image and never the image itself.
+S. Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable
+Features", ICCV 2019, arXiv 1905.04899. lam ~ Beta(alpha, alpha), published alpha 1 (uniform); one
+box for the batch (unless draw=sample), partners per image and never the image itself.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,10 @@ class CutMixDraw(NamedTuple):
 
 @mix_modes.register("cutmix")
 class CutMix(Augmentation):
-    """A box of another image. lam in the result is the exact share that was kept, after the box was clipped."""
+    """A box of another image.
+
+    lam in the result is the exact share that was kept, after the box was clipped.
+    """
 
     paper = "Yun 2019, arXiv 1905.04899"
     mixes = True
@@ -68,7 +71,8 @@ def scale_lam(lam: torch.Tensor, floor: float, ceiling: float) -> torch.Tensor:
 def derangement(count: int, generator: torch.Generator) -> torch.Tensor:
     """A uniform permutation of 0..count-1 that leaves nothing in its place: (count,) int64.
 
-    Redrawn until it fits, e = 2.7 times on average. A batch of one has no other image: it is its own partner.
+    Redrawn until it fits, e = 2.7 times on average. A batch of one has no other image: it is its
+    own partner.
     """
     rows = torch.arange(count)
     while True:

@@ -1,8 +1,9 @@
 """Cutout: square holes of the mean colour.
 
 T. DeVries, G. Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017,
-arXiv 1708.04552. The authors' sides: 8 for CIFAR-100, 16 for CIFAR-10, one hole. The same holes serve the whole
-batch (unless draw=sample). An odd side is exact here; the authors' code shrinks it by one pixel.
+arXiv 1708.04552. The authors' sides: 8 for CIFAR-100, 16 for CIFAR-10, one hole. The same holes
+serve the whole batch (unless draw=sample). An odd side is exact here; the authors' code shrinks it
+by one pixel.
 """
 
 from typing import NamedTuple
@@ -23,7 +24,10 @@ class HoleDraw(NamedTuple):
 
 @mix_modes.register("cutout")
 class Cutout(Augmentation):
-    """Square holes of the mean colour. Centres are uniform over the pixels; holes are clipped at the border."""
+    """Square holes of the mean colour.
+
+    Centres are uniform over the pixels; holes are clipped at the border.
+    """
 
     paper = "DeVries 2017, arXiv 1708.04552"
 

@@ -1,7 +1,8 @@
 """FMix: a region of another image, its shape drawn from low-frequency noise.
 
-E. Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020, arXiv 2002.12047, with the authors' defaults:
-alpha 1, decay power 3. One region for the batch (unless draw=sample), partners per image. lam is the exact share of the
+E. Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020, arXiv 2002.12047, with the
+authors' defaults: alpha 1, decay power 3. One region for the batch (unless draw=sample), partners
+per image. lam is the exact share of the
 image that was kept: the drawn one, to the next pixel.
 """
 
@@ -15,7 +16,9 @@ from augment.keys import key
 
 
 class FMixDraw(NamedTuple):
-    """kept: (n, 1, H, W) bool, True where the image stays. partner: (B,); an image may be its own partner."""
+    """kept: (n, 1, H, W) bool, True where the image stays.
+    partner: (B,); an image may be its own partner.
+    """
 
     kept: torch.Tensor
     partner: torch.Tensor
@@ -23,7 +26,10 @@ class FMixDraw(NamedTuple):
 
 @mix_modes.register("fmix")
 class FMix(Augmentation):
-    """A cloudy region of another image: where a random picture is darkest, all but a share lam of the pixels."""
+    """A cloudy region of another image.
+
+    A random picture says where: its darkest pixels, all but a share lam.
+    """
 
     paper = "Harris 2020, arXiv 2002.12047"
     mixes = True

@@ -103,7 +103,10 @@ class Translate(Shift):
 
 @mix_modes.register("rotate")
 class Rotate(Augmentation):
-    """A turn by an angle uniform in -degrees..degrees, bilinear; black comes in. AutoAugment's strongest is 30."""
+    """A turn by an angle uniform in -degrees..degrees, bilinear; black comes in.
+
+    AutoAugment's strongest is 30.
+    """
 
     degrees = key(30.0, 0, 180, "greatest angle")
 

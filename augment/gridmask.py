@@ -1,8 +1,9 @@
 """GridMask: a grid of square holes of the mean colour.
 
-P. Chen et al., "GridMask Data Augmentation", 2020, arXiv 2001.04086. Defaults are the paper's for ImageNet: a period of
-96 to 224 of 224 pixels, here as shares of the side, and a kept share r of 0.6 of each period. The paper also raises
-its probability during training; here p= is constant. One grid for the batch (unless draw=sample).
+P. Chen et al., "GridMask Data Augmentation", 2020, arXiv 2001.04086. Defaults are the paper's for
+ImageNet: a period of 96 to 224 of 224 pixels, here as shares of the side, and a kept share r of 0.6
+of each period. The paper also raises its probability during training; here p= is constant. One grid
+for the batch (unless draw=sample).
 """
 
 from typing import NamedTuple

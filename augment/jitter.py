@@ -1,9 +1,9 @@
 """Colour jitter: random brightness, contrast, saturation and hue, in a random order.
 
-Defaults are MoCo v2's (X. Chen et al., 2020, arXiv 2003.04297): 0.4, 0.4, 0.4, 0.1, eight times of ten; SimCLR
-(arXiv 2002.05709) has 0.8, 0.8, 0.8, 0.2. Factors are uniform in 1 - key..1 + key, the hue's shift in -key..key of a
-turn, as in torchvision's ColorJitter; nothing is rounded to bytes between. One set of factors for the batch, or one for
-each image; the order is always the batch's.
+Defaults are MoCo v2's (X. Chen et al., 2020, arXiv 2003.04297): 0.4, 0.4, 0.4, 0.1, eight times of
+ten; SimCLR (arXiv 2002.05709) has 0.8, 0.8, 0.8, 0.2. Factors are uniform in 1 - key..1 + key, the
+hue's shift in -key..key of a turn, as in torchvision's ColorJitter; nothing is rounded to bytes
+between. One set of factors for the batch, or one for each image; the order is always the batch's.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,10 @@ from dataset.batches import normalize_for
 
 
 class JitterDraw(NamedTuple):
-    """order: a permutation of 0..3. factors: (4, n) of brightness, contrast, saturation, and the hue's shift."""
+    """order: a permutation of 0..3.
+
+    factors: (4, n) of brightness, contrast, saturation, and the hue's shift.
+    """
 
     order: list[int]
     factors: torch.Tensor
@@ -65,7 +68,7 @@ def blend(pixels: torch.Tensor, other: torch.Tensor | float, factor: torch.Tenso
 
 
 def turn_hue(pixels: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """The hue of the HSV model turned; its saturation and value stay. pixels: (B, 3, H, W) in 0..1."""
+    """Shift the hue in HSV; saturation and value stay. pixels: (B, 3, H, W) in 0..1."""
     red, green, blue = pixels.unbind(1)  # each (B, H, W)
     value, low = pixels.amax(1), pixels.amin(1)
     chroma = value - low

@@ -1,12 +1,14 @@
-"""torchvision's transforms by name: `tv.ElasticTransform:alpha=50` is transforms.v2.ElasticTransform(alpha=50).
+"""torchvision's transforms by name, such as `tv.ElasticTransform:alpha=50`.
 
-Any class of torchvision.transforms.v2 that maps images to images of the same shape. Its arguments are keys: numbers,
-words, true or false, and several values joined by "..", such as scale=0.02..0.33. A `size` is the image's unless given.
-Transforms see bytes, or floats in 0..1 where they refuse bytes. `sample` draws a seed; `apply` runs the transform
-under the global generators, which it seeds and restores, so runs repeat and resume.
+Any class of torchvision.transforms.v2 that maps images to images of the same shape. Its arguments
+are keys: numbers, words, true or false, and several values joined by "..", such as
+scale=0.02..0.33. A `size` is the image's unless given. Transforms see bytes, or floats in 0..1
+where they refuse bytes. `sample` draws a seed; `apply` runs the transform under the global
+generators, which it seeds and restores, so runs repeat and resume.
 
-A batch costs one call (draw=batch), or one call for each image (draw=sample), up to 5 ms on a CPU core: elastic
-transforms take a tenth of a step of wrn_40_2/wrn_16_2 then. Some transforms wait for a GPU.
+A batch costs one call (draw=batch), or one call for each image (draw=sample), up to 5 ms on a CPU
+core: elastic transforms take a tenth of a step of wrn_40_2/wrn_16_2 then. Some transforms wait for
+a GPU.
 """
 
 import contextlib
@@ -52,7 +54,10 @@ def library_stage(name: str) -> type["Library"]:
 
 @dataclass(frozen=True)
 class Argument(Key):
-    """A transform's argument: any number, word or sequence; the transform itself says what it refuses."""
+    """A transform's argument: any number, word or sequence.
+
+    The transform itself says what it refuses.
+    """
 
     def read(self, text: Any) -> Any:
         if not isinstance(text, str):

@@ -1,8 +1,8 @@
 """mixup: every image blended with another of the batch.
 
-H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, arXiv 1710.09412. lam ~ Beta(alpha,
-alpha): the paper has alpha 1 on CIFAR (uniform) and 0.2 on ImageNet. One lam for the batch (unless draw=sample),
-partners per image.
+H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, arXiv 1710.09412. lam ~
+Beta(alpha, alpha): the paper has alpha 1 on CIFAR (uniform) and 0.2 on ImageNet. One lam for the
+batch (unless draw=sample), partners per image.
 """
 
 from typing import NamedTuple

@@ -1,8 +1,9 @@
 """Gaussian noise on every pixel.
 
-sigma is in units of the normalised image, where a channel of the data set has a standard deviation of 1: sigma 1 is
-noise as strong as the picture (about 68 grey levels on CIFAR-100). Values are not clipped. Each image has noise of its own,
-whatever draw= says. It is drawn on the CPU, so that a GPU sees the same.
+sigma is in units of the normalised image, where a channel of the data set has a standard deviation
+of 1: sigma 1 is noise as strong as the picture (about 68 grey levels on CIFAR-100). Values are not
+clipped. Each image has noise of its own, whatever draw= says. It is drawn on the CPU, so that a GPU
+sees the same.
 """
 
 import torch

@@ -1,7 +1,10 @@
-"""The operations of AutoAugment's family on bytes, each for a batch with a strength for all or one for each image.
+"""The operations of AutoAugment's family on bytes.
 
-They are torchvision's to the byte (torchvision.transforms.autoaugment), which has one strength a call and goes
-through the images one by one. Strengths are drawn on the CPU, so `operate` sorts images by operation without a wait.
+Each takes a batch, and one strength for all or one for each image.
+
+They are torchvision's to the byte (torchvision.transforms.autoaugment), which has one strength a
+call and goes through the images one by one. Strengths are drawn on the CPU, so `operate` sorts
+images by operation without a wait.
 """
 
 import itertools
@@ -19,7 +22,7 @@ Pixels = torch.Tensor
 
 
 class Operation(NamedTuple):
-    """What happens to a batch at one place of a policy: names (n,), strengths (n,) float64, n 1 or B."""
+    """The operations at one place of a policy: names (n,), strengths (n,) float64; n is 1 or B."""
 
     names: Sequence[str]
     strengths: torch.Tensor
@@ -105,7 +108,7 @@ def contrast(pixels: Pixels, strengths: torch.Tensor) -> Pixels:
 
 
 def sharpness(pixels: Pixels, strengths: torch.Tensor) -> Pixels:
-    """Away from, or towards, the mean of the nine pixels around with five of weight in the middle."""
+    """Away from, or towards, the mean of the nine pixels around; the middle one counts five."""
     if min(pixels.shape[2:]) <= 2:
         return pixels
     kernel = torch.ones(3, 3, device=pixels.device)
@@ -182,7 +185,7 @@ SIGNED = frozenset(
 
 @dataclass(frozen=True)
 class Space:
-    """How strong each operation can be. `bins`: into how many steps its range is divided."""
+    """The strengths of each operation; its range is divided into `bins` steps."""
 
     bins: int
     shear: float

@@ -1,8 +1,9 @@
 """Patches of the image in another order, as in a jigsaw puzzle.
 
-M. Noroozi, P. Favaro, "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles", ECCV 2016,
-arXiv 1603.09246, where a 3x3 grid is a pretext task; here the shuffled image is the view. One order serves the whole
-batch (unless draw=sample); all orders are as likely, that of the image among them.
+M. Noroozi, P. Favaro, "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles",
+ECCV 2016, arXiv 1603.09246, where a 3x3 grid is a pretext task; here the shuffled image is the
+view. One order serves the whole batch (unless draw=sample); all orders are as likely, that of the
+image among them.
 """
 
 import torch

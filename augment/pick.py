@@ -1,8 +1,9 @@
 """Picks: augment the batch several times, keep the views that tell the student most.
 
-H. Wang et al., "What Makes a 'Good' Data Augmentation in Knowledge Distillation - A Statistical Perspective",
-NeurIPS 2022, arXiv 2012.02909. A stage makes the pool of n_run * B views; `Pick` scores it and keeps the
-highest. Which network's logits a criterion needs is written beside it, so nobody runs a network in vain.
+H. Wang et al., "What Makes a 'Good' Data Augmentation in Knowledge Distillation - A Statistical
+Perspective", NeurIPS 2022, arXiv 2012.02909. A stage makes the pool of n_run * B views; `Pick`
+scores it and keeps the highest. Which network's logits a criterion needs is written beside it, so
+nobody runs a network in vain.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from helper.registry import Registry
 
 
 class PoolLogits(NamedTuple):
-    """What a criterion may look at: logits (P, K) of the pool, (B, K) of the batch it was made from."""
+    """The input of a criterion: logits (P, K) of the pool, (B, K) of the batch behind it."""
 
     teacher: torch.Tensor | None
     student: torch.Tensor | None
@@ -30,7 +31,10 @@ class PoolLogits(NamedTuple):
 
 
 class Criterion(NamedTuple):
-    """A score (P,) for each view of the pool, higher is kept, and the networks whose pool logits it reads."""
+    """A score (P,) for each view of the pool, and the networks whose pool logits it reads.
+
+    Higher is kept.
+    """
 
     score: Callable[[PoolLogits, float], torch.Tensor]
     needs_teacher: bool
@@ -38,7 +42,10 @@ class Criterion(NamedTuple):
 
 
 def entropy(logits: torch.Tensor) -> torch.Tensor:
-    """Entropy in nats of softmax(logits): (P, K) -> (P,). Finite also where a probability underflows."""
+    """Entropy in nats of softmax(logits): (P, K) -> (P,).
+
+    Finite also where a probability underflows.
+    """
     log_probability = F.log_softmax(logits, dim=1)
     return -(log_probability.exp() * log_probability).sum(dim=1)
 
@@ -51,7 +58,7 @@ def kl_to_student(logits: PoolLogits, temperature: float) -> torch.Tensor:
 
 
 def dissimilarity(logits: PoolLogits, temperature: float) -> torch.Tensor:
-    """Squared distance of a view's teacher probabilities to those of the nearest original image: (P,).
+    """Squared distance (P,) of a view's teacher probabilities to the nearest original image's.
 
     No temperature, like the entropies; the argument is there for the common signature.
     """
@@ -77,7 +84,7 @@ pick_criteria.register(
 
 @dataclass(frozen=True)
 class Pick:
-    """Keeps the `count` views of a pool with the highest score; all of them if the pool is smaller."""
+    """Keeps the `count` views of a pool with the highest score, or all of a smaller pool."""
 
     criterion: Criterion
     count: int

@@ -1,6 +1,7 @@
-"""Random operations of AutoAugment's family without a learned policy: RandAugment and TrivialAugment.
+"""RandAugment and TrivialAugment: random operations without a learned policy.
 
-Spaces and defaults are torchvision's; both give one image its operations, or (draw=batch) all of a batch the same.
+Spaces and defaults are torchvision's; both give one image its operations, or (draw=batch) all of a
+batch the same.
 """
 
 from typing import NamedTuple
@@ -18,7 +19,10 @@ BINS = 31
 
 
 class OperationDraw(NamedTuple):
-    """Each (n,) int64, where n is 1 or B: an operation of NAMES, a step of its strength, 1 for a negative one."""
+    """Draws, each (n,) int64, where n is 1 or B.
+
+    They are: an operation of NAMES, a step of its strength, and 1 for a negative one.
+    """
 
     name: torch.Tensor
     step: torch.Tensor
@@ -46,8 +50,8 @@ class RandomOperations(Operated):
 class RandAugment(RandomOperations):
     """Some operations of one strength.
 
-    E. Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space", CVPR Workshops
-    2020, arXiv 1909.13719. Defaults: the paper's for ResNet-50 on ImageNet.
+    E. Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search
+    Space", CVPR Workshops 2020, arXiv 1909.13719. Defaults: the paper's for ResNet-50 on ImageNet.
     """
 
     paper = "Cubuk 2020, arXiv 1909.13719"
@@ -71,8 +75,8 @@ class RandAugment(RandomOperations):
 class TrivialAugment(RandomOperations):
     """One operation of any strength.
 
-    S. Mueller, F. Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", ICCV 2021, arXiv
-    2103.10158, with the wide space. It has no strength to set.
+    S. Mueller, F. Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation",
+    ICCV 2021, arXiv 2103.10158, with the wide space. It has no strength to set.
     """
 
     paper = "Mueller 2021, arXiv 2103.10158"

@@ -1,4 +1,7 @@
-"""Images resampled along rows and columns by matrices of weights: (n, new pixels, old pixels), n 1 or B."""
+"""Images resampled along rows and columns by matrices of weights.
+
+A matrix is (n, new pixels, old pixels); n is 1 or B.
+"""
 
 import torch
 
@@ -21,9 +24,12 @@ def stretch(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def shrink(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
-    """Weights that shrink `size` pixels into start..stop, each new pixel the mean of those it covers: see `stretch`.
+    """Weights that shrink `size` pixels into start..stop; see `stretch`.
 
-    Bilinear with antialiasing, as in interpolate(antialias=True). Outside start..stop they mean nothing.
+    Each new pixel is the mean of those that it covers.
+
+    Bilinear with antialiasing, as in interpolate(antialias=True). Outside start..stop they mean
+    nothing.
     """
     places = torch.arange(size, device=start.device)
     scale = size / (stop - start)  # (n, 1), at least 1
@@ -34,7 +40,10 @@ def shrink(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def blurring(sigma: torch.Tensor, radius: int, size: int) -> torch.Tensor:
-    """Gaussian weights over 2 * radius + 1 pixels, mirrored at the border: (n,) in pixels -> (n, size, size)."""
+    """Gaussian weights over 2 * radius + 1 pixels: (n,) in pixels -> (n, size, size).
+
+    They are mirrored at the border.
+    """
     offsets = torch.arange(-radius, radius + 1, device=sigma.device)
     kernel = torch.softmax(-0.5 * (offsets / sigma[:, None]) ** 2, dim=1)  # (n, k)
     places = torch.arange(size, device=sigma.device)

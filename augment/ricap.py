@@ -1,8 +1,9 @@
 """RICAP: four images cropped and patched together.
 
-R. Takahashi et al., "RICAP: Random Image Cropping and Patching Data Augmentation for Deep CNNs", ACML 2018 and 2019,
-arXiv 1811.09030, with the authors' beta 0.3. The boundary is drawn once for the batch (unless draw=sample), the crops
-with it; the image itself is the upper left part, the others come from three permutations. Shares are exact areas.
+R. Takahashi et al., "RICAP: Random Image Cropping and Patching Data Augmentation for Deep CNNs",
+ACML 2018 and 2019, arXiv 1811.09030, with the authors' beta 0.3. The boundary is drawn once for the
+batch (unless draw=sample), the crops with it; the image itself is the upper left part, the others
+come from three permutations. Shares are exact areas.
 """
 
 from typing import NamedTuple
@@ -19,7 +20,9 @@ PARTS = 4
 
 
 class RicapDraw(NamedTuple):
-    """boundary: (2, n) row and column where parts meet. top, left: (4, n) shifts into the images. partner: (B, 3)."""
+    """boundary: (2, n) row and column where parts meet. top, left: (4, n) shifts into the images.
+    partner: (B, 3).
+    """
 
     boundary: torch.Tensor
     top: torch.Tensor
@@ -29,14 +32,17 @@ class RicapDraw(NamedTuple):
 
 @mix_modes.register("ricap")
 class Ricap(Augmentation):
-    """Crops of four images patched together: upper left (its own), upper right, lower left, lower right."""
+    """Crops of four images patched together; the upper left one is of the image itself."""
 
     paper = "Takahashi 2018, arXiv 1811.09030"
     mixes = True
     beta = key(0.3, 0.01, 100, "the boundary's row and column ~ Beta(beta, beta)")
 
     def sample(self, batch_size: int, generator: torch.Generator) -> RicapDraw:
-        """A part of h pixels may begin at row 0..side - h of its image; it stands at row 0 or side - h."""
+        """A part of h pixels may begin at row 0..side - h of its image.
+
+        It stands at row 0 or side - h.
+        """
         count, side = self.draws(batch_size), self.spec.img_size
         share = draw_beta(self.beta, 2 * count, generator).view(2, count)
         boundary = (share * side).round().long()

@@ -14,14 +14,18 @@ from augment.keys import key
 class Mean(Augmentation):
     """The mean of an image and k - 1 others, which differ wherever the batch has k images.
 
-    mixup of k images with equal weights (H. Zhang et al., arXiv 1710.09412, section 3, tried Dirichlet weights).
+    mixup of k images with equal weights (H. Zhang et al., arXiv 1710.09412, section 3, tried
+    Dirichlet weights).
     """
 
     mixes = True
     k = key(3, 2, 64, "how many images")
 
     def sample(self, batch_size: int, generator: torch.Generator) -> torch.Tensor:
-        """(B, k - 1) int64: rows of the others. The images stand in a random ring; the next k - 1 are an image's."""
+        """(B, k - 1) int64: rows of the others.
+
+        The images stand in a random ring; the next k - 1 are an image's.
+        """
         ring = torch.randperm(batch_size, generator=generator)
         others = torch.empty(batch_size, self.k - 1, dtype=torch.long)
         others[ring] = torch.stack([ring.roll(-step) for step in range(1, self.k)], dim=1)
@@ -38,7 +42,10 @@ class Mean(Augmentation):
 
 @mix_modes.register("other")
 class Other(Augmentation):
-    """Another image of the batch; no image stays its own. lam is 0, so the targets are the other image's."""
+    """Another image of the batch.
+
+    No image stays its own. lam is 0, so the targets are the other image's.
+    """
 
     mixes = True
 

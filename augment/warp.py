@@ -5,10 +5,10 @@ import torch.nn.functional as F
 
 
 def warp(images: torch.Tensor, theta: torch.Tensor, mode: str) -> torch.Tensor:
-    """Pixel (x, y) of the result comes from theta @ (x, y, 1), both measured from the image's centre in pixels.
+    """Pixel (x, y) of the result is read at theta @ (x, y, 1); the image's centre is (0, 0).
 
-    images: (B, C, H, W) float. theta: (n, 2, 3) float32 on their device, n 1 or B. mode: "nearest", "bilinear". What
-    lies outside is 0.
+    images: (B, C, H, W) float. theta: (n, 2, 3) float32 on their device, n 1 or B. mode: "nearest",
+    "bilinear". What lies outside is 0.
     """
     height, width = images.shape[2:]
     y = torch.arange(height, device=images.device) - (height - 1) / 2

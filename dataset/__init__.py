@@ -1,4 +1,4 @@
-"""Data sets: `datasets[name].load(request)` gives the images, `.spec(request)` the facts about them.
+"""Data sets: `datasets[name].load(request)` gives the images, `.spec(request)` the facts.
 
 To add one: a file like cifar100.py, an import below, a test.
 """

@@ -1,7 +1,8 @@
 """Batches that never leave the device: gather, random crop and flip, normalise.
 
-The whole split lives on the device as bytes (CIFAR-100: 150 MB). An epoch's random draws are made at once on
-the CPU, from an explicit generator, so that the same seed gives the same batches on every device.
+The whole split lives on the device as bytes (CIFAR-100: 150 MB). An epoch's random draws are made
+at once on the CPU, from an explicit generator, so that the same seed gives the same batches on
+every device.
 """
 
 import functools
@@ -15,7 +16,7 @@ from dataset.spec import DatasetSpec, ImageSet
 
 @dataclass(frozen=True)
 class DefaultDA:
-    """The per-sample augmentation that every training image gets: crop out of a black margin, mirror."""
+    """Augmentation of every training image by itself: a crop out of a black margin, a mirror."""
 
     crop: bool = True
     flip: bool = True
@@ -32,10 +33,10 @@ def crop_and_flip(
 ) -> torch.Tensor:
     """Gather images by index, shift each by its own offset and mirror it, in one pass.
 
-    images: (N, H, W, C), any dtype. index: (B,) rows. top, left: (B,) or (1,) offsets in pixels; pixel (i, j)
-    of the result comes from (i + top, j + left), or is `fill` where that lies outside. mirror: (B,) or (1,)
-    bool, applied after the shift. A `fill` per channel is a (C,) tensor on the images' device. Returns
-    (B, H, W, C).
+    images: (N, H, W, C), any dtype. index: (B,) rows. top, left: (B,) or (1,) offsets in pixels;
+    pixel (i, j) of the result comes from (i + top, j + left), or is `fill` where that lies outside.
+    mirror: (B,) or (1,) bool, applied after the shift. A `fill` per channel is a (C,) tensor on the
+    images' device. Returns (B, H, W, C).
     """
     height, width = images.shape[1:3]
     rows = torch.arange(height, device=images.device) + top[:, None]  # (B, H)
@@ -84,11 +85,12 @@ class Normalize:
 class Batches:
     """An iterable over one split's batches (images, labels, places).
 
-    images: (B, 3, H, W) normalised float32. labels: (B,) int64. places: (B,) int64, where in the split, or in the
-    part of it that is served, the images stand: 0..count-1.
+    images: (B, 3, H, W) normalised float32. labels: (B,) int64. places: (B,) int64, where in the
+    split, or in the part of it that is served, the images stand: 0..count-1.
 
-    With a generator: shuffled, with the default DA, anew in each pass. Without: in order, untouched. The last
-    batch is short where the batch size does not divide the split. `rows`, (n,) int64, restricts it to a part.
+    With a generator: shuffled, with the default DA, anew in each pass. Without: in order,
+    untouched. The last batch is short where the batch size does not divide the split. `rows`, (n,)
+    int64, restricts it to a part.
     """
 
     def __init__(
@@ -148,7 +150,8 @@ class Batches:
     def _draw_epoch(self, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         """One pass's places in order (N,), offsets (N,), (N,) and mirror flags (N,), on the device.
 
-        All are drawn whatever the default DA is, so switching a part off leaves the other draws as they are.
+        All are drawn whatever the default DA is, so switching a part off leaves the other draws as
+        they are.
         """
         order = torch.randperm(self.count, generator=generator)
         offsets = torch.randint(

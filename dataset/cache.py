@@ -3,10 +3,11 @@
     <cache_dir>/<name>-<fingerprint>/{train,test}_images.npy     (N, H, W, 3) uint8
                                      {train,test}_labels.npy     (N,) int64
 
-The fingerprint is that of the source files (names, sizes, times of change), so that a cache of files that have
-changed since is not found, and built anew. A cache appears whole, by one rename. Several processes may want
-it at once: one builds, the others wait. Mapped pages belong to the system: all runs on a machine share them,
-and they are dropped when memory is short.
+The fingerprint is that of the source files (names, sizes, times of change), so that a cache of
+files that have changed since is not found, and built anew. A cache appears whole, by one rename.
+Several processes may want
+it at once: one builds, the others wait. Mapped pages belong to the system: all runs on a machine
+share them, and they are dropped when memory is short.
 """
 
 import contextlib
@@ -40,14 +41,17 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class Decoded:
-    """One split on its way into the cache: the images come in chunks (n, H, W, 3) uint8, in the labels' order."""
+    """A split that is written to the cache, in chunks (n, H, W, 3) uint8 in the labels' order."""
 
     labels: torch.Tensor
     chunks: Iterable[np.ndarray]
 
 
 def fingerprint(source: Path, paths: Iterable[str]) -> str:
-    """Of these files in `source`: changes when one is added, removed, renamed, resized or written anew."""
+    """A digest of these files in `source`.
+
+    It changes when one is added, removed, renamed, resized or written anew.
+    """
     digest = hashlib.sha256(f"{VERSION}\n".encode())
     for path in paths:
         try:
@@ -70,9 +74,9 @@ def cached(
 ) -> dict[str, ImageSet]:
     """The splits from the cache of data set `name`, whose source files have the fingerprint `mark`.
 
-    It is built by `decode`, split after split, if it is absent or damaged, and an older one of the same `source` is removed. Where
-    nothing may be written and there is none, a stand-in is returned: enough for the plan of a dry run. Raises
-    UserError where the disk or `decode` refuses.
+    It is built by `decode`, split after split, if it is absent or damaged, and an older one of the
+    same `source` is removed. Where nothing may be written and there is none, a stand-in is
+    returned: enough for the plan of a dry run. Raises UserError where the disk or `decode` refuses.
     """
     cache_dir = request.cache_dir or request.root / "cache"
     folder = cache_dir / f"{name}-{mark}"
@@ -97,7 +101,7 @@ def cached(
 
 
 def _stand_in(decoded: Decoded) -> ImageSet:
-    """Of the right size, but each image is the first."""
+    """Images of the right size, but each is the first."""
     first = torch.from_numpy(next(iter(decoded.chunks)))[:1]
     return ImageSet(first.expand(len(decoded.labels), -1, -1, -1), decoded.labels)
 
@@ -110,7 +114,7 @@ def decode_files(files: ImageFiles, img_size: int, num_workers: int, title: str)
 def decoded_by(
     load: Callable[[int], np.ndarray], files: ImageFiles, num_workers: int, title: str
 ) -> Decoded:
-    """The images of a split as `load` makes them of its rows, in worker processes, with a progress bar."""
+    """The images of a split, made of its rows by `load` in worker processes; shows progress."""
 
     def chunks() -> Iterator[np.ndarray]:
         rows = range(len(files))
@@ -186,7 +190,10 @@ def _build(
 
 
 def _write_images(path: Path, decoded: Decoded) -> None:
-    """An .npy file written chunk by chunk. Not through mapped memory: there, a full disk kills the process."""
+    """An .npy file written chunk by chunk.
+
+    Not through mapped memory: there, a full disk kills the process.
+    """
     count = 0
     with open(path, "wb") as file:
         for chunk in decoded.chunks:
@@ -203,7 +210,7 @@ def _write_images(path: Path, decoded: Decoded) -> None:
 
 
 def _remove_older(cache_dir: Path, name: str, folder: Path) -> None:
-    """Caches of the same source as it was before. A run that has one mapped keeps it until it ends."""
+    """Older caches of the same source. A run that has one mapped keeps it until it ends."""
     source = (folder / "source.json").read_text()
     for older in cache_dir.glob(f"{name}-*"):
         with contextlib.suppress(OSError):
@@ -228,7 +235,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path, wanted: Path) -> Iterator[bool]:
-    """One process alone is within; the system releases it if that process dies. `wanted`: what is made within.
+    """One process alone is within; the system releases it if that process dies.
+
+    `wanted`: what is made within.
 
     False where the file system has no locks.
     """

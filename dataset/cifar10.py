@@ -1,7 +1,8 @@
 """CIFAR-10: 50,000 + 10,000 images of 32x32 pixels in 10 classes.
 
-A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of
-Toronto, 2009. Read from the public Python layout, `<root>/cifar-10-batches-py/{data_batch_1..5,test_batch}`.
+A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University
+of Toronto, 2009. Read from the public Python layout,
+`<root>/cifar-10-batches-py/{data_batch_1..5,test_batch}`.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """CIFAR-100: 50,000 + 10,000 images of 32x32 pixels in 100 classes.
 
-A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University of
-Toronto, 2009. Read from the public Python layout, `<root>/cifar-100-python/{train,test}`.
+A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, University
+of Toronto, 2009. Read from the public Python layout, `<root>/cifar-100-python/{train,test}`.
 """
 
 from pathlib import Path
@@ -56,7 +56,10 @@ class Cifar100:
 
 
 def read_batch(path: Path, labels_key: str, num_classes: int) -> ImageSet:
-    """One file of the public layout of CIFAR-10 and CIFAR-100. Raises UserError if it is absent or damaged."""
+    """One file of the public layout of CIFAR-10 and CIFAR-100.
+
+    Raises UserError if it is absent or damaged.
+    """
     entry = load_arrays(path)
     data, labels = entry.get("data"), entry.get(labels_key)
     if (

@@ -1,4 +1,4 @@
-"""Hold out a part of the training set to choose the best epoch on: choosing it on the test set is not honest."""
+"""A part of the training set held out to choose the best epoch on, rather than the test set."""
 
 import numpy as np
 import torch
@@ -6,7 +6,8 @@ import torch
 from helper.errors import UserError
 
 SEED = 20221128
-"""Of the draw: the same images for every run, whatever its --seed, so that runs and trials can be compared."""
+"""Of the draw: the same images for every run, whatever its --seed, so that runs and trials can be
+compared."""
 
 
 def dev_split(labels: torch.Tensor, fraction: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -24,7 +24,10 @@ _BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, K
 
 
 def is_absent(folder: Path) -> bool:
-    """Whether there is nothing of that name. UserError if that cannot be told, or if it is a link to nothing."""
+    """True if there is nothing of that name.
+
+    UserError if that cannot be told, or if it is a link to nothing.
+    """
     try:
         os.lstat(folder)
     except FileNotFoundError:
@@ -39,7 +42,10 @@ def is_absent(folder: Path) -> bool:
 
 
 def located(request: DataRequest, name: str, needed: Sequence[str]) -> Path:
-    """The data set's folder `name` in --data_root; or --data_root itself, if it holds what is `needed`."""
+    """The data set's folder `name` in --data_root.
+
+    Or --data_root itself, if it holds what is `needed`.
+    """
     folder = request.root / name
     is_itself = not os.path.lexists(folder) and all((request.root / one).exists() for one in needed)
     return request.root if is_itself else folder
@@ -54,11 +60,12 @@ def fetch_archive(
     needed: Sequence[str],
     keep: Callable[[str], bool],
 ) -> None:
-    """Put the archive's folder `folder.name` into place: the files that `keep` accepts, by their path in it.
+    """Put the archive's folder `folder.name` into place: the files that `keep` accepts by path.
 
     An archive of the public name that lies in --data_root already is taken, not downloaded.
-    All or nothing: the folder appears only when it is complete, with all that is `needed`. Raises UserError if
-    nothing may be written, there is no network, the checksum differs, the archive is damaged or the disk refuses.
+    All or nothing: the folder appears only when it is complete, with all that is `needed`. Raises
+    UserError if nothing may be written, there is no network, the checksum differs, the archive is
+    damaged or the disk refuses.
     """
     here = folder.parent / PurePosixPath(url).name
     if here.is_file():
@@ -100,7 +107,10 @@ def _check_archive(archive: Path, sha256: str) -> None:
 
 
 def fetch_files(request: DataRequest, folder: Path, *, url: str, sha256: dict[str, str]) -> None:
-    """Put the files `url`/name into `folder`, for each name in `sha256`. All or nothing; raises UserError."""
+    """Put the files `url`/name into `folder`, for each name in `sha256`.
+
+    All or nothing; raises UserError.
+    """
     with _making(request, folder, url, list(sha256)) as scratch:
         for name, digest in sha256.items():
             _download(f"{url}/{name}", scratch / name, digest)
@@ -108,7 +118,10 @@ def fetch_files(request: DataRequest, folder: Path, *, url: str, sha256: dict[st
 
 @contextlib.contextmanager
 def _making(request: DataRequest, folder: Path, url: str, needed: Sequence[str]) -> Iterator[Path]:
-    """A folder to fill, which then becomes `folder`. What goes wrong within leaves nothing, and is told in one line."""
+    """A folder to fill, which then becomes `folder`.
+
+    What goes wrong within leaves nothing, and is told in one line.
+    """
     root = folder.parent
     if not request.may_write:
         raise UserError(
@@ -142,7 +155,7 @@ def _download(url: str, path: Path, sha256: str) -> None:
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """(name, opened file) of each regular file in a tar or zip archive. A link is no regular file."""
+    """(name, opened file) of each regular file in a tar or zip archive. Links are passed over."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as container:
             for info in container.infolist():

@@ -1,9 +1,12 @@
-"""`folder`: your own images, in `--data_root`. `dataset/folder_layout.py` says how they may lie there.
+"""`folder`: your own images, in `--data_root`.
 
-Each image is cut to the largest square in its middle and resized to `--img_size`; images that are squares of one size
-need no --img_size and stay as they are. Mean and deviation are measured once, unless --mean and --std give them.
-A set of at most MEMORY_LIMIT bytes is decoded once, into the cache, and held on the device; a larger one is streamed
-from its files, as ImageNet is. `--images` says otherwise.
+`dataset/folder_layout.py` says how they may lie there.
+
+Each image is cut to the largest square in its middle and resized to `--img_size`; images that are
+squares of one size need no --img_size and stay as they are. Mean and deviation are measured once,
+unless --mean and --std give them. A set of at most MEMORY_LIMIT bytes is decoded once, into the
+cache, and held on the device; a larger one is streamed from its files, as ImageNet is. `--images`
+says otherwise.
 """
 
 import functools
@@ -29,7 +32,10 @@ MIN_IMG_SIZE, MAX_IMG_SIZE = 8, 2048
 class Folder:
     @staticmethod
     def spec(request: DataRequest) -> DatasetSpec:
-        """Reads the folder: classes, size, mean and deviation are those of its images. Raises UserError."""
+        """Reads the folder: classes, size, mean and deviation are those of its images.
+
+        Raises UserError.
+        """
         listing, facts, img_size, _ = read_folder(key_of(request))
         return DatasetSpec(
             name="folder",
@@ -88,7 +94,10 @@ def key_of(request: DataRequest) -> DataRequest:
 
 @functools.lru_cache(maxsize=2)
 def read_folder(request: DataRequest) -> tuple[Listing, Facts, int, str]:
-    """(files, facts, img_size, fingerprint of the files). Once in a process: a large folder takes seconds to list."""
+    """(files, facts, img_size, fingerprint of the files).
+
+    Once in a process: a large folder takes seconds to list.
+    """
     cache_dir = request.cache_dir or request.root / "cache"
     listing = read_layout(unpacked(request.root, cache_dir, may_write=request.may_write))
     img_size = request.img_size or size_of_images(listing.train)

@@ -1,4 +1,4 @@
-"""What can only be known by reading all images of a folder: mean, deviation, and which of them are damaged.
+"""Facts that need all images of a folder: mean, deviation, and which ones are damaged.
 
 Read once, and kept in the cache as `<cache_dir>/folder<img_size>-<fingerprint>.json`.
 """
@@ -27,7 +27,10 @@ SIZES_LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class Facts:
-    """mean, std: per RGB channel, for pixels scaled to 0..1, of the training images. damaged: file name -> reason."""
+    """mean, std: per RGB channel, for pixels scaled to 0..1, of the training images.
+
+    damaged: file name -> reason.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -35,7 +38,10 @@ class Facts:
 
 
 def size_of_images(files: ImageFiles) -> int:
-    """The side of the images, which are square and alike. UserError if they are not, and --img_size must say it."""
+    """The side of the images, which are square and alike.
+
+    UserError if they are not, and --img_size must say it.
+    """
     sizes: dict[tuple[int, int], str] = {}
     for row in range(0, len(files), max(1, len(files) // SIZES_LOOKED_AT)):
         try:
@@ -53,7 +59,10 @@ def size_of_images(files: ImageFiles) -> int:
 
 
 def fitted(image: Image.Image, img_size: int) -> Image.Image:
-    """The largest square in the middle of the image, resized to img_size; an image of that size as it is."""
+    """The largest square in the middle of the image, resized to img_size.
+
+    An image of that size as it is.
+    """
     if image.size == (img_size, img_size):
         return image
     side = min(image.size)
@@ -92,8 +101,8 @@ def facts_of(
 ) -> Facts:
     """The facts, from the file at `path`, or measured and written there.
 
-    Where nothing may be written they are those of the first images alone: enough for the plan of a dry run.
-    Raises UserError if too many images are damaged.
+    Where nothing may be written they are those of the first images alone: enough for the plan of a
+    dry run. Raises UserError if too many images are damaged.
     """
     if (known := read_facts(path)) is not None:
         return known
@@ -127,7 +136,10 @@ def read_facts(path: Path) -> Facts | None:
 
 
 def measure(listing: Listing, img_size: int, num_workers: int) -> Facts:
-    """Decode every image. The sums are whole numbers, so that neither order nor number of processes matters."""
+    """Decode every image.
+
+    The sums are whole numbers, so that neither order nor number of processes matters.
+    """
     sums, count, damaged = torch.zeros(6, dtype=torch.int64), 0, {}
     for split, files in (("training", listing.train), ("test", listing.test)):
         if files is None:

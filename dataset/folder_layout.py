@@ -1,14 +1,15 @@
-"""What lies in the folder of `--dataset folder`: which image files, of which classes.
+"""The files in the folder of `--dataset folder`: images and their classes.
 
 A split, `train` or one of TEST_NAMES, is the first of these that is there:
 
-    <split>.csv                      a line an image: `path,label`, paths relative to the root or to <split>/
+    <split>.csv                      lines `path,label`, paths relative to the root or <split>/
     <split>/labels.csv               the same, paths relative to <split>/
     <split>/<class>/**/<image>       a folder for each class, images at any depth
-    <split>*.parquet, data/<split>*.parquet     shards of the Hub: columns of image bytes and of labels
+    [data/]<split>*.parquet          shards of the Hub: columns of image bytes and labels
 
-`classes.txt`, a name a line, says the order of the classes. Without it class k is the k-th class folder in sorted
-order, as in torchvision's ImageFolder, and the k-th label in sorted order: by value where all are whole numbers.
+`classes.txt`, a name a line, says the order of the classes. Without it class k is the k-th class
+folder in sorted order, as in torchvision's ImageFolder, and the k-th label in sorted order: by
+value where all are whole numbers.
 """
 
 import csv
@@ -35,7 +36,7 @@ NEVER_OPENED = ("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FITS")
 
 @dataclass(frozen=True)
 class Named:
-    """One split as it was found. paths: relative to the root. classes: each image's class, by name."""
+    """One split as found. paths: relative to the root. classes: each image's class, by name."""
 
     paths: Sequence[str]
     classes: Sequence[str]
@@ -65,7 +66,10 @@ def suffixes() -> tuple[str, ...]:
 
 
 def read_layout(root: Path) -> Listing:
-    """The files in `root`. Raises UserError where it has no training images, or says something contradictory."""
+    """The files in `root`.
+
+    Raises UserError where it has no training images, or says something contradictory.
+    """
     if not root.is_dir():
         raise UserError(
             f"--data_root {root} is no folder: --dataset folder reads train/ and val/ in it"
@@ -110,10 +114,12 @@ def find_split(root: Path, split: str) -> Named | None:
 
 
 def read_class_folders(root: Path, split: str) -> Named | None:
-    """Images in `root/<split>/<class>/`, at any depth: the first of every class, then the second of every class.
+    """Images in `root/<split>/<class>/`, at any depth.
 
-    So the first N are balanced. None for a folder without class folders and labels, as the test images of ImageNet are.
-    Raises UserError for a class without an image.
+    The first of every class comes first, then the second of every class.
+
+    So the first N are balanced. None for a folder without class folders and labels, as the test
+    images of ImageNet are. Raises UserError for a class without an image.
     """
     folder = root / split
     with os.scandir(folder) as entries:
@@ -145,9 +151,12 @@ def images_below(folder: Path) -> Iterable[str]:
 
 
 def read_table(root: Path, table: Path, bases: Sequence[str]) -> Named:
-    """The images that a CSV file lists, in its order. Paths are relative to the first of `bases` that has them.
+    """The images that a CSV file lists, in its order.
 
-    Its first line names the columns, which commas, semicolons or tabs separate. UserError names the line that is wrong.
+    Paths are relative to the first of `bases` that has them.
+
+    Its first line names the columns, which commas, semicolons or tabs separate. UserError names the
+    line that is wrong.
     """
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
@@ -191,7 +200,10 @@ def column_of(table: Path, columns: Sequence[str], wanted: Sequence[str]) -> str
 
 
 def order_of_classes(root: Path, train: Named) -> tuple[str, ...]:
-    """The class names, class 0 first. UserError for fewer than two, or a `classes.txt` that does not fit."""
+    """The class names, class 0 first.
+
+    UserError for fewer than two, or a `classes.txt` that does not fit.
+    """
     present = set(train.classes)
     listed = root / "classes.txt"
     if listed.is_file():
@@ -212,7 +224,10 @@ def order_of_classes(root: Path, train: Named) -> tuple[str, ...]:
 
 
 def with_labels(root: Path, split: Named, class_names: Sequence[str]) -> ImageFiles:
-    """The split with numbers for classes. UserError for a class that the training images do not have."""
+    """The split with numbers for classes.
+
+    UserError for a class that the training images do not have.
+    """
     number = {name: k for k, name in enumerate(class_names)}
     if unknown := set(split.classes) - number.keys():
         raise UserError(

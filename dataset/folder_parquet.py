@@ -1,7 +1,7 @@
-"""Parquet shards as the Hugging Face Hub has them: unpacked once into image files and CSV files, in the cache.
+"""Parquet shards, as the Hugging Face Hub has them, unpacked once into files in the cache.
 
-A row holds an image's file content, plain or as the field `bytes` of a struct, and a label: a whole number, whose name
-the shard's metadata may tell, or a name.
+A row holds an image's file content, plain or as the field `bytes` of a struct, and a label: a whole
+number, whose name the shard's metadata may tell, or a name.
 """
 
 import csv
@@ -21,7 +21,7 @@ ROWS_AT_ONCE = 256
 
 
 def unpacked(root: Path, cache_dir: Path, *, may_write: bool) -> Path:
-    """`root` itself, or the folder of files made of its shards, where train*.parquet is what it holds."""
+    """`root`, or the folder of files made of its shards if it holds train*.parquet."""
     shards = shards_in(root)
     if not shards.get("train") or (root / "train.csv").exists() or (root / "train").is_dir():
         return root
@@ -72,7 +72,7 @@ def unpack(shards: dict[str, list[Path]], cache_dir: Path, folder: Path) -> None
 
 
 def write_split(folder: Path, split: str, shards: list[Path]) -> None:
-    """`folder/<split>/<number>`, an image each, `<split>.csv`, and `classes.txt` where the labels have names."""
+    """Write an image file each, `<split>.csv`, and `classes.txt` where the labels have names."""
     (folder / split).mkdir()
     table = io.StringIO(newline="")
     writer = csv.writer(table)
@@ -88,7 +88,10 @@ def write_split(folder: Path, split: str, shards: list[Path]) -> None:
 
 
 def rows_of(shards: list[Path]) -> Iterator[tuple[bytes, Any, list[str]]]:
-    """(image file's content, label, names of the labels or []) of each row. UserError names a damaged shard."""
+    """(image file's content, label, names of the labels or []) of each row.
+
+    UserError names a damaged shard.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -131,7 +134,7 @@ def content_of(path: Path, value: Any) -> bytes:
 
 
 def checked(path: Path, label: Any, names: list[str]) -> Any:
-    """The label. UserError if it is none, or a number without a name where the others have names."""
+    """The label. UserError if it is none, or has no name where the others have one."""
     if label is None or (names and not (isinstance(label, int) and 0 <= label < len(names))):
         raise UserError(f"{path} is damaged: {label!r} is no label")
     return label

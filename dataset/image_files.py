@@ -1,4 +1,4 @@
-"""Image files: finding them by class, decoding them in worker processes, naming the one that is damaged."""
+"""Image files: found by class, decoded in worker processes, the damaged one named."""
 
 import hashlib
 import os
@@ -23,7 +23,8 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 class ImageFiles:
     """One split as files, decoded when they are needed.
 
-    names: (N,) file names as bytes, relative to `folder`; an array, since worker processes share its memory.
+    names: (N,) file names as bytes, relative to `folder`; an array, since worker processes share
+    its memory.
     labels: (N,) int64 in 0..K-1.
     """
 
@@ -60,7 +61,10 @@ class ImageFiles:
 
 
 def class_folders(folder: Path, num_classes: int) -> list[str]:
-    """The names of the class folders, sorted: class k is the k-th. UserError unless there are `num_classes`."""
+    """The names of the class folders, sorted: class k is the k-th.
+
+    UserError unless there are `num_classes`.
+    """
     try:
         with os.scandir(folder) as entries:
             names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
@@ -76,8 +80,8 @@ def class_folders(folder: Path, num_classes: int) -> list[str]:
 def find_images(folder: Path, class_names: Sequence[str], *, inner: str = "") -> ImageFiles:
     """The images in `folder/<class>/<inner>`, class k being class_names[k].
 
-    In an order that takes the first image of every class, then the second of every class, and so on, so that
-    the first N are balanced. UserError if a folder is absent or a class has no image.
+    In an order that takes the first image of every class, then the second of every class, and so
+    on, so that the first N are balanced. UserError if a folder is absent or a class has no image.
     """
     names, labels, ranks = [], [], []
     for label, class_name in enumerate(class_names):
@@ -106,7 +110,10 @@ def is_image(entry: os.DirEntry) -> bool:
 
 
 def open_rgb(path: str | Path) -> Image.Image:
-    """The image, decoded, grey ones and palettes as RGB. UserError names a file that cannot be read."""
+    """The image, decoded, grey ones and palettes as RGB.
+
+    UserError names a file that cannot be read.
+    """
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore")  # of odd but readable files
@@ -129,7 +136,10 @@ def available_workers(wanted: int) -> int:
 
 
 class _Requests(torch.utils.data.Dataset):
-    """Request -> what `load` makes of it. An error is handed over as a value, so that it arrives in one piece."""
+    """Request -> what `load` makes of it.
+
+    An error is handed over as a value, so that it arrives in one piece.
+    """
 
     def __init__(self, load: Callable[[Any], Any]) -> None:
         self.load = load
@@ -160,8 +170,9 @@ def _leave_interrupts_to_the_main_process(_: int) -> None:
 class WorkerPool:
     """Processes that turn requests into batches, in order; they live as long as the pool.
 
-    `load` turns one request into a sample (arrays, numbers or tuples of them). Iterating over `requests`, an
-    iterable of lists of requests, read anew in each pass, gives a batch for each list.
+    `load` turns one request into a sample (arrays, numbers or tuples of them). Iterating over
+    `requests`, an iterable of lists of requests, read anew in each pass, gives a batch for each
+    list.
     """
 
     def __init__(
@@ -185,7 +196,10 @@ class WorkerPool:
         )
 
     def __iter__(self) -> Iterator[Any]:
-        """Raises UserError for the first file that cannot be read, or if a worker died; that ends the pool."""
+        """Raises UserError for the first file that cannot be read, or if a worker died.
+
+        That ends the pool.
+        """
         iterator = iter(self.loader)
         try:
             for batch in iterator:

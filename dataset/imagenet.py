@@ -1,10 +1,11 @@
-"""ImageNet, 1,000 classes, and ImageNet-100, any 100 of them, streamed from their files at 224x224 pixels.
+"""ImageNet and ImageNet-100 (any 100 classes), streamed from files at 224x224 pixels.
 
-O. Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015, arXiv 1409.0575;
-Y. Tian, D. Krishnan, P. Isola, "Contrastive Multiview Coding", ECCV 2020, arXiv 1906.05849 (100 classes).
+O. Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015, arXiv
+1409.0575; Y. Tian, D. Krishnan, P. Isola, "Contrastive Multiview Coding", ECCV 2020, arXiv
+1906.05849 (100 classes).
 
-Read from `<root>/<name>/{train,val}/<wnid>/*.JPEG`; class k is the k-th wnid in sorted order, as in the public
-checkpoints. The validation images serve as the test set.
+Read from `<root>/<name>/{train,val}/<wnid>/*.JPEG`; class k is the k-th wnid in sorted order, as in
+the public checkpoints. The validation images serve as the test set.
 """
 
 import contextlib

@@ -14,6 +14,9 @@ def wnids() -> dict[str, int]:
 
 
 def rows_of_imagenet(class_ids: Sequence[str]) -> list[int]:
-    """The classes of a network for all of ImageNet that are `class_ids`; empty if one of them is none of ImageNet's."""
+    """The classes of a network for all of ImageNet that are `class_ids`.
+
+    Empty if one of them is none of ImageNet's.
+    """
     known = wnids()
     return [known[each] for each in class_ids] if all(each in known for each in class_ids) else []

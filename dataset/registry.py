@@ -1,4 +1,4 @@
-"""Where data sets are filed: a name for `--dataset`, its facts, and how to load it."""
+"""The registry of data sets: a name for `--dataset`, its facts, and how to load it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from helper.registry import Registry
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What the command line says about the data."""
+    """The options of the command line about the data."""
 
     root: Path = Path("data")
     """The folder that holds, or will hold, the public files."""
@@ -29,7 +29,8 @@ class DataRequest:
     """Of `folder` alone: per RGB channel, for pixels scaled to 0..1; None: measured."""
     std: tuple[float, float, float] | None = None
     images: str = "auto"
-    """Of `folder` alone: "memory", decoded once and held on the device; "stream"; "auto": as its size says."""
+    """Of `folder` alone: "memory", decoded once and held on the device; "stream"; "auto": as its
+    size says."""
     may_write: bool = True
     """Download and decode what is absent; a dry run does neither."""
 

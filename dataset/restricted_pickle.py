@@ -1,7 +1,7 @@
 """Read the pickles of public data files as data: nothing in them is ever executed.
 
-Pickle is a small program that may call any function it names. This reader resolves only the handful of
-names that a plain NumPy array needs, so a hostile file fails before it can do anything.
+Pickle is a small program that may call any function it names. This reader resolves only the handful
+of names that a plain NumPy array needs, so a hostile file fails before it can do anything.
 """
 
 import contextlib
@@ -18,7 +18,8 @@ _ARRAY_NAMES = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
     ("_codecs", "encode"),  # how protocol 2 spells a bytes object
-    # The public files are from 2009 and use NumPy's old module name, core; NumPy 2 writes the new one.
+    # The public files are from 2009 and use NumPy's old module name, core; NumPy 2 writes the new
+    # one.
     *(
         (f"numpy.{core}.multiarray", name)
         for core in ("core", "_core")
@@ -38,8 +39,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 def load_arrays(path: Path) -> dict[str, Any]:
     """The dict pickled in `path`: strings, numbers, lists and NumPy arrays only.
 
-    Its keys are text. Other Python 2 strings come back as bytes, arrays' content among them, which stays where it was
-    read: as text it would be copied three times. Raises UserError if the file is damaged or holds more.
+    Its keys are text. Other Python 2 strings come back as bytes, arrays' content among them, which
+    stays where it was
+    read: as text it would be copied three times. Raises UserError if the file is damaged or holds
+    more.
     """
     with _one_line_errors(path), open(path, "rb") as file:
         entry = _ArrayUnpickler(file, encoding="bytes").load()
@@ -52,7 +55,9 @@ def load_arrays(path: Path) -> dict[str, Any]:
 
 
 def load_object_array(path: Path) -> np.ndarray:
-    """The array of Python objects in the .npy file `path`: strings, numbers, lists and NumPy arrays only.
+    """The array of Python objects in the .npy file `path`.
+
+    It may hold strings, numbers, lists and NumPy arrays only.
 
     Raises UserError if the file is damaged or holds more.
     """

@@ -1,4 +1,4 @@
-"""What the rest of the code may know about a data set."""
+"""The facts of a data set that the rest of the code may know."""
 
 import hashlib
 from dataclasses import dataclass
@@ -28,9 +28,11 @@ class DatasetSpec:
     autoaugment_policy: str
     """"cifar10", "imagenet" or "svhn", torchvision's names."""
     default_da: str = "11"
-    """What every training image gets unless --use_DA says otherwise: random crop and flip, 1 or 0 each."""
+    """What every training image gets unless --use_DA says otherwise: random crop and flip, 1 or 0
+    each."""
     class_ids: tuple[str, ...] = ()
-    """Of classes of ImageNet, their wnids in the classes' order, where they are known before the data are read."""
+    """Of classes of ImageNet, their wnids in the classes' order, where they are known before the
+    data are read."""
     light_student_lr: float | None = None
     """Learning rate of LIGHT_STUDENTS unless the user gives one; None: no such rule."""
     class_names: tuple[str, ...] = ()
@@ -80,11 +82,15 @@ class Dataset:
     spec: DatasetSpec
     train: ImageSet | ImageFiles
     test: ImageSet | ImageFiles | None
-    """None: there is no test set, and what --dev_split holds out of the training set takes its place."""
+    """None: there is no test set, and what --dev_split holds out of the training set takes its
+    place."""
     notes: tuple[str, ...] = ()
     """What log.txt tells of the data beside the facts, a line each."""
 
     def fingerprint(self) -> str:
-        """Tells these images and labels from any others (image files: their names and labels). 16 digits."""
+        """Tells these images and labels from any others (image files: their names and labels).
+
+        16 digits.
+        """
         test = "no test set" if self.test is None else self.test.digest()
         return hashlib.sha256(f"{self.train.digest()} {test}".encode()).hexdigest()[:16]

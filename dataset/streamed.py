@@ -1,9 +1,9 @@
-"""Batches of image files that do not fit into memory: decoded, cropped and mirrored by worker processes.
+"""Batches of image files that do not fit into memory, made by worker processes.
 
-Which images and which random numbers make a batch is drawn in the main process, from an explicit generator, so
-that neither the number of workers nor their speed changes a batch. Of several processes of a run each decodes its part
-of a batch, and all get all of it: an image may be mixed with one that another process decoded. Images travel as bytes and are normalised on
-the device.
+Which images and which random numbers make a batch is drawn in the main process, from an explicit
+generator, so that neither the number of workers nor their speed changes a batch. Of several
+processes of a run each decodes its part of a batch, and all get all of it: an image may be mixed
+with one that another process decoded. Images travel as bytes and are normalised on the device.
 """
 
 import functools
@@ -22,14 +22,15 @@ from dataset.image_files import ImageFiles, WorkerPool, open_rgb
 from dataset.spec import DatasetSpec
 
 Request = tuple[int, int, int]
-"""(row of the split, place in the part that is served, seed of this image's random draws in this pass)"""
+"""(row of the split, place in the part that is served, seed of this image's random draws in this
+pass)"""
 
 
 class Sharing(Protocol):
-    """How several processes of a run share the rows of a batch; `helper.processes.distributed` is one."""
+    """The division of a batch's rows among processes; `helper.processes.distributed` is one."""
 
     def size(self) -> int:
-        """How many processes there are."""
+        """The number of processes."""
 
     def part(self, count: int) -> slice:
         """The rows of `count` that this process has."""
@@ -54,9 +55,10 @@ class OneProcess:
 class StreamedBatches:
     """An iterable over one split's batches (images, labels, places), like `Batches`.
 
-    With a generator: shuffled, with the default DA, anew in each pass: a random part of the image, resized
-    (Szegedy et al., CVPR 2015, arXiv 1409.4842), and a flip. Without: in order, the centre of each image. The last
-    batch is short where the batch size does not divide the split. `rows`, (n,) int64, restricts it to a part.
+    With a generator: shuffled, with the default DA, anew in each pass: a random part of the image,
+    resized (Szegedy et al., CVPR 2015, arXiv 1409.4842), and a flip. Without: in order, the centre
+    of each image. The last batch is short where the batch size does not divide the split. `rows`,
+    (n,) int64, restricts it to a part.
     """
 
     def __init__(
@@ -169,7 +171,10 @@ class _Requests:
 
 @dataclass(frozen=True)
 class LoadView:
-    """Request -> (image (H, W, 3) uint8, label, place): a random view or, without the crop, the centre."""
+    """Request -> (image (H, W, 3) uint8, label, place).
+
+    The image is a random view or, without the crop, the centre.
+    """
 
     files: ImageFiles
     img_size: int
@@ -193,7 +198,8 @@ class LoadView:
 def random_part(height: int, width: int, draw: np.random.Generator) -> tuple[int, int, int, int]:
     """(top, left, height, width): 8 to 100 % of the area, 3:4 to 4:3, anywhere.
 
-    Ten tries to find one that fits; then the largest part in the middle whose sides are in that proportion.
+    Ten tries to find one that fits; then the largest part in the middle whose sides are in that
+    proportion.
     """
     for _ in range(10):
         area = height * width * draw.uniform(0.08, 1)
@@ -206,7 +212,7 @@ def random_part(height: int, width: int, draw: np.random.Generator) -> tuple[int
 
 
 def centre(image: Image.Image, img_size: int) -> Image.Image:
-    """The middle of the image after its shorter side was resized to 8/7 of img_size (256 for 224)."""
+    """The middle of the image, its shorter side resized to 8/7 of img_size (256 for 224)."""
     return transforms().center_crop(
         transforms().resize(image, round(img_size * 8 / 7)), [img_size, img_size]
     )

@@ -1,8 +1,9 @@
 """SVHN, cropped digits: 73,257 + 26,032 images of 32x32 pixels in 10 classes.
 
-Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu, A. Y. Ng, "Reading Digits in Natural Images with Unsupervised
-Feature Learning", NIPS workshop on deep learning and unsupervised feature learning, 2011. Read from the public
-MATLAB files, `<root>/svhn/{train,test}_32x32.mat`; the digit 0, their class 10, is class 0 here.
+Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu, A. Y. Ng, "Reading Digits in Natural Images with
+Unsupervised Feature Learning", NIPS workshop on deep learning and unsupervised feature learning,
+2011. Read from the public MATLAB files, `<root>/svhn/{train,test}_32x32.mat`; the digit 0, their
+      class 10, is class 0 here.
 """
 
 from functools import partial

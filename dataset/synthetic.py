@@ -1,13 +1,14 @@
 """`synthetic`: an embedded data set, drawn on the fly, for the quickstart and the tests.
 
-Each image shows one shape, filled with one texture, on one background; the three together are the class.
-Position, size, rotation, stretch, all colours, light, the blobs that cover parts, and the noise are drawn at
-random. Classes that share a shape or a texture are alike, so a teacher has something to say beyond
-the label. Each shape equals its mirror image and each pose is as likely as its mirror image, so that a
-flipped image keeps its label.
+Each image shows one shape, filled with one texture, on one background; the three together are the
+class. Position, size, rotation, stretch, all colours, light, the blobs that cover parts, and the
+noise are drawn at random. Classes that share a shape or a texture are alike, so a teacher has
+something to say beyond the label. Each shape equals its mirror image and each pose is as likely as
+its mirror image, so that a flipped image keeps its label.
 
 Shapes and textures are signed distances: negative inside, in units of half the image's side.
-It does not try to look like photographs, and no number measured on it says anything about a real data set.
+It does not try to look like photographs, and no number measured on it says anything about a real
+data set.
 """
 
 import math
@@ -26,7 +27,8 @@ TRAIN_PER_CLASS, TEST_PER_CLASS = 250, 100
 MAX_TRAIN, MAX_TEST = 50_000, 10_000
 """How many images `load` draws: so many for each class, up to a total."""
 BLOCK_PIXELS = 2**18
-"""Pixels drawn at once (256 images of 32 x 32); bounds the memory beside the images to about 50 MB."""
+"""Pixels drawn at once (256 images of 32 x 32); bounds the memory beside the images to about 50
+MB."""
 MIN_IMG_SIZE, MAX_IMG_SIZE = 16, 512
 DEFAULT_IMG_SIZE = 32
 
@@ -60,7 +62,7 @@ class Synthetic:
 
 
 def synthetic_spec(num_classes: int, img_size: int) -> DatasetSpec:
-    """The facts of the data set with `num_classes` classes at `img_size` pixels. Raises UserError."""
+    """Facts of the data: `num_classes` classes at `img_size` pixels. Raises UserError."""
     _check(num_classes, img_size)
     return DatasetSpec(
         name="synthetic",
@@ -77,9 +79,9 @@ def synthetic_spec(num_classes: int, img_size: int) -> DatasetSpec:
 def synthetic_images(split: str, count: int, *, num_classes: int, img_size: int) -> ImageSet:
     """The first `count` images of `split`, "train" or "test".
 
-    The same arguments give the same images (on another processor or version of NumPy a byte may differ by a
-    rounding), and a smaller `count` the first ones of a larger. The classes come in random order, each as
-    often as any other to within one image. Raises UserError.
+    The same arguments give the same images (on another processor or version of NumPy a byte may
+    differ by a rounding), and a smaller `count` the first ones of a larger. The classes come in
+    random order, each as often as any other to within one image. Raises UserError.
     """
     _check(num_classes, img_size)
     if split not in SPLITS:
@@ -115,7 +117,8 @@ def _labels(generator: np.random.Generator, count: int, num_classes: int) -> np.
     return np.concatenate([np.empty(0, np.int64), *orders])[:count]
 
 
-# --- Shapes: signed distance at (u, v), in units of the shape's radius -----------------------------------
+# --- Shapes: signed distance at (u, v), in units of the shape's radius
+# -----------------------------------
 
 
 def _disc(u: Field, v: Field) -> Field:
@@ -182,7 +185,8 @@ SHAPES = (
 )
 
 
-# --- Textures: signed distance at (p, q), in units of half the image's side ------------------------------
+# --- Textures: signed distance at (p, q), in units of half the image's side
+# ------------------------------
 
 
 def _wave(p: Field, period: float) -> Field:
@@ -247,10 +251,10 @@ MAX_CLASSES = len(SHAPES) * len(TEXTURES) ** 2
 
 
 def class_parts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels (B,) -> indices of the shape, of its texture and of the background's texture, (B,) each.
+    """Labels (B,) -> indices (B,) of the shape, its texture and the background's texture.
 
-    Ten classes have ten shapes and ten textures. Beyond that, neither shape nor texture alone tells the
-    class; backgrounds other than plain start at class 100.
+    Ten classes have ten shapes and ten textures. Beyond that, neither shape nor texture alone tells
+    the class; backgrounds other than plain start at class 100.
     """
     shape = labels % len(SHAPES)
     shift = labels // len(SHAPES)
@@ -259,7 +263,8 @@ def class_parts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return shape, texture, background
 
 
-# --- Drawing ---------------------------------------------------------------------------------------------
+# --- Drawing
+# ---------------------------------------------------------------------------------------------
 
 
 class _Draws:
@@ -322,7 +327,7 @@ def _draw_block(labels: np.ndarray, generator: np.random.Generator, img_size: in
 
 
 def _select(functions: tuple[Callable, ...], index: np.ndarray, u: Field, v: Field) -> Field:
-    """The signed distance of image b by functions[index[b]]. index: (B,); u, v, result: (B, H, W)."""
+    """Signed distance of image b by functions[index[b]]. index: (B,); u, v, result: (B, H, W)."""
     distance = np.empty_like(u)
     for i in np.unique(index):
         rows = index == i
@@ -331,7 +336,9 @@ def _select(functions: tuple[Callable, ...], index: np.ndarray, u: Field, v: Fie
 
 
 def _fill(colours: tuple[np.ndarray, np.ndarray], distance: Field) -> np.ndarray:
-    """The first colour where the distance, in pixels, is negative, else the second; smooth at the edge.
+    """The first colour where the distance, in pixels, is negative, else the second.
+
+    Smooth at the edge.
 
     colours: two of (B, H or 1, W or 1, 3); distance: (B, H, W); result: (B, H, W, 3).
     """

@@ -1,16 +1,18 @@
 """Tiny ImageNet: 100,000 + 10,000 images of 64x64 pixels in 200 classes of ImageNet.
 
-Y. Le and X. Yang, "Tiny ImageNet Visual Recognition Challenge", course project, Stanford University, 2015.
-The validation images serve as the test set; the test images have no public labels.
+Y. Le and X. Yang, "Tiny ImageNet Visual Recognition Challenge", course project, Stanford
+University, 2015. The validation images serve as the test set; the test images have no public
+labels.
 
 Read from `<root>/tiny-imagenet-200/`, in one of three layouts:
 
     train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt      the public one
-    train/<wnid>/*.JPEG, val/<wnid>/*.JPEG                                      sorted by many tutorials' scripts
-    train/batch.npy, val/batch.npy                                              what the original system reads
+    train/<wnid>/*.JPEG, val/<wnid>/*.JPEG                                    many tutorials
+    train/batch.npy, val/batch.npy                                              the original system
 
-A `batch.npy` holds pairs (image (64, 64, 3) uint8, label); where both layouts are present it goes first, since its
-labels say how its maker numbered the classes. In the public layout class k is the k-th wnid in sorted order.
+A `batch.npy` holds pairs (image (64, 64, 3) uint8, label); where both layouts are present it goes
+first, since its labels say how its maker numbered the classes. In the public layout class k is the
+k-th wnid in sorted order.
 """
 
 import contextlib
@@ -106,7 +108,7 @@ def is_wanted(name: str) -> bool:
 
 
 def has_class_folders(folder: Path) -> bool:
-    """Whether the validation images lie in a folder for each class, and no longer in images/."""
+    """True if each class of the validation images has a folder, and images/ is gone."""
     with contextlib.suppress(OSError), os.scandir(folder / "images") as entries:
         if any(map(is_image, entries)):
             return False
@@ -116,13 +118,16 @@ def has_class_folders(folder: Path) -> bool:
 
 
 def images_by_class(folder: Path, class_names: list[str]) -> ImageFiles:
-    """`folder/<wnid>/images/*` or `folder/<wnid>/*`. UserError if a class has no folder, or no image."""
+    """`folder/<wnid>/images/*` or `folder/<wnid>/*`.
+
+    UserError if a class has no folder, or no image.
+    """
     inner = "images" if os.path.isdir(folder / class_names[0] / "images") else ""
     return find_images(folder, class_names, inner=inner)
 
 
 def validation_images(folder: Path, class_names: list[str]) -> ImageFiles:
-    """The images in `val/images/` with the labels in `val/val_annotations.txt`, in the order of that file.
+    """The images in `val/images/` with their labels, in the order of `val/val_annotations.txt`.
 
     A line holds file name, wnid and four coordinates, separated by tabs.
     """
@@ -151,7 +156,9 @@ def validation_images(folder: Path, class_names: list[str]) -> ImageFiles:
 
 
 def read_batch_file(path: Path) -> Decoded:
-    """(N, 2) objects: images (64, 64, 3) or grey (64, 64), uint8, and labels. UserError if it holds anything else.
+    """(N, 2) objects: images (64, 64, 3) or grey (64, 64), uint8, and labels.
+
+    UserError if it holds anything else.
 
     It is read as a whole, and given back to the system as its images are written to the cache.
     """

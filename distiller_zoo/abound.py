@@ -1,8 +1,8 @@
 """Transfer of activation boundaries: which neurons fire, not by how much.
 
-B. Heo, M. Lee, S. Yun, J. Y. Choi, "Knowledge Transfer via Distillation of Activation Boundaries Formed by
-Hidden Neurons", AAAI 2019, arXiv 1811.03233. The factors are those of CRD's comparison (Y. Tian et al., ICLR
-2020, arXiv 1910.10699).
+B. Heo, M. Lee, S. Yun, J. Y. Choi, "Knowledge Transfer via Distillation of Activation Boundaries
+Formed by Hidden Neurons", AAAI 2019, arXiv 1811.03233. The factors are those of CRD's comparison
+(Y. Tian et al., ICLR 2020, arXiv 1910.10699).
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,9 @@ def abound_loss(
 ) -> torch.Tensor:
     """Sum over the stages i = 1..n of 3/1000 2^(i-n) / B times the sum of the squared shortfalls.
 
-    Maps before the ReLU (B, C, H, W), the student's with the teacher's channels; the larger is averaged down.
-    The student falls short where it does not lie `margin` beyond 0 on the teacher's side.
+    Maps before the ReLU (B, C, H, W), the student's with the teacher's channels; the larger is
+    averaged down. The student falls short where it does not lie `margin` beyond 0 on the teacher's
+    side.
     """
     total = 0.0
     for stages_after, (s, t) in enumerate(reversed(list(zip(student, teacher)))):
@@ -33,7 +34,10 @@ def abound_loss(
 
 
 def connector(student_shape: torch.Size, teacher_shape: torch.Size) -> nn.Module:
-    """To the teacher's shape: nothing where the shapes agree, else a convolution with BatchNorm, without ReLU."""
+    """Map the student's features to the teacher's shape; nothing where the shapes agree.
+
+    Otherwise a convolution with BatchNorm, without ReLU.
+    """
     if student_shape[1:] == teacher_shape[1:]:
         return nn.Identity()
     return ConvReg(student_shape, teacher_shape, has_relu=False)
@@ -43,9 +47,10 @@ def connector(student_shape: torch.Size, teacher_shape: torch.Size) -> nn.Module
 class ABound(FeatureDistiller):
     """`abound_loss` of the stages after the stem, before their ReLU, in the initial stage alone.
 
-    Afterwards it adds nothing to the loss: the published weight is 0. Each of the student's maps goes through a
-    `connector`. Where one network has more stages, the last ones count; where a student's map is smaller than the
-    teacher's, and not half as large, the teacher's is averaged down (the authors have no connector for it).
+    Afterwards it adds nothing to the loss: the published weight is 0. Each of the student's maps
+    goes through a `connector`. Where one network has more stages, the last ones count; where a
+    student's map is smaller than the teacher's, and not half as large, the teacher's is averaged
+    down (the authors have no connector for it).
     """
 
     margin = key(1.0, 0, 1e6, "how far from 0 the student's values should lie")

@@ -1,8 +1,9 @@
 """Attention transfer: student and teacher attend to the same places.
 
-S. Zagoruyko, N. Komodakis, "Paying More Attention to Attention: Improving the Performance of Convolutional
-Neural Networks via Attention Transfer", ICLR 2017, arXiv 1612.03928. As in CRD's comparison (Y. Tian et al.,
-ICLR 2020, arXiv 1910.10699) the squared differences are averaged over the places, not summed.
+S. Zagoruyko, N. Komodakis, "Paying More Attention to Attention: Improving the Performance of
+Convolutional Neural Networks via Attention Transfer", ICLR 2017, arXiv 1612.03928. As in CRD's
+comparison (Y. Tian et al., ICLR 2020, arXiv 1910.10699) the squared differences are averaged over
+the places, not summed.
 """
 
 import torch
@@ -21,7 +22,8 @@ def attention_map(features: torch.Tensor) -> torch.Tensor:
 def attention_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of the attention maps, over the images and places.
 
-    Maps (B, C, H, W), the channels may differ; the larger map is averaged down to the smaller's size.
+    Maps (B, C, H, W), the channels may differ; the larger map is averaged down to the smaller's
+    size.
     """
     student, teacher = same_size(student, teacher)
     return (attention_map(student) - attention_map(teacher)).square().mean()
@@ -29,7 +31,10 @@ def attention_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor
 
 @distillers.register("attention")
 class Attention(FeatureDistiller):
-    """Sum of `attention_loss` over the stages after the stem; where one network has more, the last ones."""
+    """Sum of `attention_loss` over the stages after the stem.
+
+    Where one network has more, the last ones.
+    """
 
     default_weight = 1000.0
 

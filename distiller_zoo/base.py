@@ -10,8 +10,8 @@ from torch import nn
 from helper.registry import Key, Value, key, keys_of, read_keys, spell
 
 Published = Mapping[str, Mapping[str, Mapping[str, Value]]]
-"""Data set -> "teacher/student" -> key -> value. "" stands for all pairs, "/student" for any teacher of a student;
-a pair's own values go first."""
+"""Data set -> "teacher/student" -> key -> value. "" stands for all pairs, "/student" for any
+teacher of a student; a pair's own values go first."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,15 @@ class Target:
     own: torch.Tensor
     """(P,) int64"""
     partner: torch.Tensor | None = None
-    """(P,) int64, the label of what was mixed in, or (P, S) of several; None where nothing is mixed."""
+    """(P,) int64, the label of what was mixed in, or (P, S) of several; None where nothing is
+    mixed."""
     lam: torch.Tensor | None = None
     """() or (P,): the weight of the own label. A single partner's is 1 - lam."""
     shares: torch.Tensor | None = None
     """(P, S): the weights of several partners' labels."""
 
     def average(self, loss: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """Mean over the images of `loss`, a function of labels (P,) -> (P,), weighted by the shares in the mix."""
+        """Mean of `loss`, a function of labels (P,) -> (P,), weighted by the shares in the mix."""
         own = loss(self.own)
         if self.partner is None:
             return own.mean()
@@ -40,19 +41,21 @@ class Target:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one network says of one view."""
+    """The output of one network for one view."""
 
     logits: torch.Tensor
     """(P, K)"""
     features: Sequence[torch.Tensor] = ()
-    """As `model(images, is_feat=True, preact=...)` gives them: maps (P, C, H, W), last the vector (P, C)."""
+    """As `model(images, is_feat=True, preact=...)` gives them: maps (P, C, H, W), last the vector
+    (P, C)."""
     head_input: torch.Tensor | None = None
-    """Only where a distiller replaces the student's head: the map (P, C, H, W) that this head averages."""
+    """Only where a distiller replaces the student's head: the map (P, C, H, W) that this head
+    averages."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What is known of a view's images beside the networks' outputs."""
+    """Facts of a view's images, beside the networks' outputs."""
 
     target: Target
     rows: torch.Tensor
@@ -63,7 +66,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a distiller is built for. Shapes are those of `Outputs.features`, their first entry any batch size."""
+    """The networks and data that a distiller is built for.
+
+    Shapes are those of `Outputs.features`, their first entry any batch size.
+    """
 
     student_shapes: Sequence[torch.Size] = ()
     teacher_shapes: Sequence[torch.Size] = ()
@@ -73,7 +79,8 @@ class Setting:
     dataset: str = "cifar100"
     """The data set's name: some methods have published settings for some of them."""
     pair: str = ""
-    """The networks' names, "teacher/student": some methods have published settings for some pairs."""
+    """The networks' names, "teacher/student": some methods have published settings for some
+    pairs."""
     kd_S: float = 4.0
     kd_T: float = 4.0
     """Temperatures of student and teacher, for methods that take the user's."""
@@ -95,26 +102,28 @@ class Setting:
 
 
 class Distiller(nn.Module):
-    """What both kinds have in common. Their random initial weights come from the global generator.
+    """The base of both kinds. Their random initial weights come from the global generator.
 
-    The constants of a method are class attributes made by `key`: `--distill NAME:key=value` sets them. An instance
-    has the values in their place.
+    The constants of a method are class attributes made by `key`: `--distill NAME:key=value` sets
+    them. An instance has the values in their place.
     """
 
     default_weight: float = 1.0
-    """The published weight of the method's loss: alpha of a logit distiller, beta of a feature distiller."""
+    """The published weight of the method's loss: alpha of a logit distiller, beta of a feature
+    distiller."""
     default_gamma: ClassVar[float] = 1.0
     """The published weight of the labels' cross-entropy beside it."""
     published: ClassVar[Published] = {}
     """Values of keys, `weight` among them, that were published for some data sets and pairs."""
     recipe: ClassVar[Published] = {}
-    """How the authors train, where it is not the common recipe: flags of the command line and their values."""
+    """How the authors train, where it is not the common recipe: flags of the command line and their
+    values."""
 
     def __init__(self, setting: Setting, **given: Value) -> None:
         """given: values of keys. UserError for an unknown key, or a value out of its range.
 
-        A key that is not given has the value that was published for the pair on the data set, else its default,
-        else that of its flag in `setting`.
+        A key that is not given has the value that was published for the pair on the data set, else
+        its default, else that of its flag in `setting`.
         """
         super().__init__()
         published = published_for(self.published, setting)
@@ -125,7 +134,8 @@ class Distiller(nn.Module):
             default = getattr(setting, one.flag) if one.flag else one.default
             setattr(self, name, values.get(name, default))
         self.ramp = 1.0
-        """The share of the loss that counts in this epoch; methods with a key `warmup` raise it to 1 in as many."""
+        """The share of the loss that counts in this epoch; methods with a key `warmup` raise it to
+        1 in as many."""
 
     @classmethod
     def keys(cls) -> dict[str, Key]:
@@ -147,7 +157,7 @@ class Distiller(nn.Module):
         self.ramp = min(epoch / max(getattr(self, "warmup", 0), 1), 1.0)
 
     def describe(self) -> str:
-        """What the method is built of beside its keys, in a few words, for log.txt."""
+        """The parts of the method beside its keys, in a few words, for log.txt."""
         return ""
 
 
@@ -159,18 +169,20 @@ def published_for(published: Published, setting: Setting) -> dict[str, Value]:
 
 
 class LogitDistiller(Distiller):
-    """Compares logits: takes the place of KD in the loss, on both views, with the weights of --lw_mix.
+    """A method that compares logits, in the place of KD, on both views, with --lw_mix's weights.
 
     A method whose loss is a function of the logits and of its keys gives `loss`, and that is all.
     """
 
     loss: ClassVar[Callable[..., torch.Tensor]]
-    """(student_logits, teacher_logits, **keys) -> a scalar; both logits (P, K). The key T is passed as `temperature`;
-    `warmup` is not passed."""
+    """(student_logits, teacher_logits, **keys) -> a scalar; both logits (P, K). The key T is passed
+    as `temperature`; `warmup` is not passed."""
     needs_labels: ClassVar[bool] = False
-    """`loss` takes labels (P,) after the logits, and gives a loss (P,): mixed images count by their shares."""
+    """`loss` takes labels (P,) after the logits, and gives a loss (P,): mixed images count by their
+    shares."""
     labels_of_view: ClassVar[bool] = False
-    """The cross-entropy of the second view's labels belongs to the method, with the weight --gamma."""
+    """The cross-entropy of the second view's labels belongs to the method, with the weight
+    --gamma."""
 
     @property
     def arguments(self) -> dict[str, Value]:
@@ -195,7 +207,10 @@ class LogitDistiller(Distiller):
     def second_view(
         self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target
     ) -> torch.Tensor:
-        """As `forward`, for the second view. Here the same; some methods treat the views in two ways."""
+        """As `forward`, for the second view.
+
+        Here the same; some methods treat the views in two ways.
+        """
         return self(student_logits, teacher_logits, target)
 
 
@@ -203,7 +218,8 @@ class FeatureDistiller(Distiller):
     """Compares what is inside the networks: added to the loss with the weight --beta."""
 
     preact: bool = False
-    """Which features of the student it reads: with True, the stages' maps before their last ReLU."""
+    """Which features of the student it reads: with True, the stages' maps before their last
+    ReLU."""
     teacher_preact: bool = False
     """The same for the teacher's features."""
     changes_head: ClassVar[bool] = False
@@ -216,7 +232,7 @@ class FeatureDistiller(Distiller):
     """Whether it adds to the loss after the initial stage."""
 
     def initial_modules(self, student: nn.Module) -> list[nn.Module]:
-        """What the initial stage trains: parts of the student network, or of this module."""
+        """Modules that the initial stage trains: parts of the student, or of this module."""
         raise NotImplementedError
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:
@@ -224,9 +240,12 @@ class FeatureDistiller(Distiller):
         raise NotImplementedError
 
     def replace_head(self, student: Outputs) -> Outputs:
-        """The student's outputs with the logits, and the `head_input`, of the head that this method puts on it."""
+        """The student's outputs with the logits and `head_input` of this method's head on it."""
         raise NotImplementedError
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        """A scalar loss. The teacher's outputs carry no gradient. Not called unless `in_main_stage`."""
+        """A scalar loss. The teacher's outputs carry no gradient.
+
+        Not called unless `in_main_stage`.
+        """
         raise NotImplementedError

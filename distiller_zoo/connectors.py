@@ -1,4 +1,4 @@
-"""What feature distillers share: pairing the networks' stages, and small networks between the two."""
+"""Parts of feature distillers: pairs of stages, and small networks between the two."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -20,7 +20,10 @@ def full_precision(outputs: Outputs) -> list[torch.Tensor]:
 
 
 def pair_stages(student: Sequence[T], teacher: Sequence[T]) -> list[tuple[T, T]]:
-    """(student's, teacher's) in the networks' order. Where one has more, its last ones: the ends meet."""
+    """(student's, teacher's) in the networks' order.
+
+    Where one has more, its last ones: the ends meet.
+    """
     count = min(len(student), len(teacher))
     return list(zip(student[len(student) - count :], teacher[len(teacher) - count :]))
 
@@ -38,7 +41,7 @@ def paired_shapes(setting: Setting, *, first: int = 1) -> list[tuple[torch.Size,
 
 
 def same_size(student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maps (B, C, H, W): the larger averaged down to the size of the smaller. Channels may differ."""
+    """Maps (B, C, H, W), the larger averaged down to the smaller. Channels may differ."""
     size = torch.Size(map(min, student.shape[2:], teacher.shape[2:]))
     return tuple(
         m if m.shape[2:] == size else F.adaptive_avg_pool2d(m, size) for m in (student, teacher)
@@ -56,7 +59,7 @@ def require_equal_channels(method: str, pairs: Sequence[tuple[torch.Size, torch.
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """One value for each channel has no variance: a batch of one image's pooled vector is normalised as in eval mode."""
+    """BatchNorm as in eval mode for a batch of one pooled vector, whose values have no variance."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training and x.numel() == self.num_features:
@@ -67,10 +70,10 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class ConvReg(nn.Module):
-    """A map of the student's shape -> one of the teacher's channels and size: convolution, BatchNorm, ReLU.
+    """Student's map -> one of the teacher's channels and size: convolution, BatchNorm, ReLU.
 
-    From twice or half the teacher's side by a stride of 2, from any larger side s to t by one valid convolution
-    with a kernel of 1 + s - t. A smaller map, but for the half, keeps its size.
+    From twice or half the teacher's side by a stride of 2, from any larger side s to t by one valid
+    convolution with a kernel of 1 + s - t. A smaller map, but for the half, keeps its size.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """Correlation congruence, in the form that CRD's comparison gave it.
 
-B. Peng, X. Jin, J. Liu, S. Zhou, Y. Wu, Y. Liu, D. Li, Z. Zhang, "Correlation Congruence for Knowledge
-Distillation", ICCV 2019, arXiv 1904.01802. The paper compares kernel matrices of the batch; CRD (Y. Tian et
-al., ICLR 2020, arXiv 1910.10699) compares each image only with the next one in the batch, as here.
+B. Peng, X. Jin, J. Liu, S. Zhou, Y. Wu, Y. Liu, D. Li, Z. Zhang, "Correlation Congruence for
+Knowledge Distillation", ICCV 2019, arXiv 1904.01802. The paper compares kernel matrices of the
+batch; CRD (Y. Tian et al., ICLR 2020, arXiv 1910.10699) compares each image only with the next one
+in the batch, as here.
 """
 
 import torch
@@ -14,14 +15,19 @@ from helper.registry import Value, key
 
 
 def correlation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean over b = 1..B-1 of sum_d |e_bd| |e_(b+1)d|, e = student - teacher, each (B, D). 0 if B = 1."""
+    """Mean over b = 1..B-1 of sum_d |e_bd| |e_(b+1)d|, e = student - teacher, each (B, D).
+
+    0 if B = 1.
+    """
     error = (student - teacher).abs()
     return (error[:-1] * error[1:]).sum() / max(len(error) - 1, 1)
 
 
 @distillers.register("correlation")
 class Correlation(FeatureDistiller):
-    """`correlation_loss` of the pooled vectors, each through its own `LinearEmbed`; any two networks pair.
+    """`correlation_loss` of the pooled vectors, each through its own `LinearEmbed`.
+
+    Any two networks pair.
 
     Both embeddings are trained, as published.
     """

@@ -1,12 +1,12 @@
-"""Contrastive representation distillation: do the networks' embeddings come from one image, or from two?
+"""Contrastive representation distillation: are two embeddings of one image, or of two?
 
-Y. Tian, D. Krishnan, P. Isola, "Contrastive Representation Distillation", ICLR 2020, arXiv 1910.10699. The
-memory banks are those of Z. Wu, Y. Xiong, S. X. Yu, D. Lin, "Unsupervised Feature Learning via Non-Parametric
-Instance Discrimination", CVPR 2018, arXiv 1805.01978.
+Y. Tian, D. Krishnan, P. Isola, "Contrastive Representation Distillation", ICLR 2020, arXiv
+1910.10699. The memory banks are those of Z. Wu, Y. Xiong, S. X. Yu, D. Lin, "Unsupervised Feature
+Learning via Non-Parametric Instance Discrimination", CVPR 2018, arXiv 1805.01978.
 
-Deviates from the original in how the images to contrast are drawn: there in the data loader, image by image, and
-without replacement where enough other images are there; here by `ContrastSampler`, a batch's at once, on the device,
-with replacement.
+Deviates from the original in how the images to contrast are drawn: there in the data loader, image
+by image, and without replacement where enough other images are there; here by `ContrastSampler`, a
+batch's at once, on the device, with replacement.
 """
 
 import math
@@ -25,11 +25,12 @@ EPS = 1e-7
 
 
 class ContrastSampler(nn.Module):
-    """Which images of the training set an image is contrasted with."""
+    """Chooses the images of the training set that an image is contrasted with."""
 
     def __init__(self, labels: torch.Tensor, mode: str = "exact") -> None:
-        """labels: (N,) of the training set. mode: the positive is the image itself ("exact") or any of its
-        class ("relax")."""
+        """labels: (N,) of the training set. mode: the positive is the image itself ("exact") or any
+        of its class ("relax").
+        """
         super().__init__()
         if mode not in ("exact", "relax"):
             raise UserError(f"--distill crd: unknown --mode {mode!r}. Choices: exact, relax")
@@ -49,9 +50,10 @@ class ContrastSampler(nn.Module):
     def forward(
         self, rows: torch.Tensor, negatives: int, generator: torch.Generator
     ) -> torch.Tensor:
-        """rows: (B,) of the batch's images -> (B, 1 + negatives): a positive, then images of other classes.
+        """rows: (B,) of the batch -> (B, 1 + negatives): a positive, then other classes.
 
-        The negatives are independent and uniform, so one may come twice. `generator` is on the rows' device.
+        The negatives are independent and uniform, so one may come twice. `generator` is on the
+        rows' device.
         """
         labels = self.labels[rows]
         start, count = self.start[labels][:, None], self.count[labels][:, None]  # (B, 1)
@@ -74,13 +76,15 @@ def crd_loss(
 ) -> torch.Tensor:
     """Noise-contrastive estimation, for the student's embeddings plus for the teacher's.
 
-    p: (B, N), the probability of each of the N training images to be the one whose embedding is given.
+    p: (B, N), the probability of each of the N training images to be the one whose embedding is
+    given.
     indices: (B, 1 + K) into N, the positive first. With noise = K / N, the mean over the batch of
 
         -log(p_0 / (p_0 + noise)) - sum over the K negatives of log(noise / (p_k + noise))
 
-    The sum is taken over all N images, times how often each was drawn. To gather the K would give the same
-    value, but on a GPU a gradient that differs from run to run: sums over what is drawn twice have no order.
+    The sum is taken over all N images, times how often each was drawn. To gather the K would give
+    the same value, but on a GPU a gradient that differs from run to run: sums over what is drawn
+    twice have no order.
     """
     positive, negatives = indices[:, :1], indices[:, 1:]
     noise = negatives.shape[1] / p_student.shape[1]
@@ -111,7 +115,7 @@ class ContrastMemory(nn.Module):
             self.register_buffer(name, torch.empty(images, dim).uniform_(-bound, bound))
 
     def forward(self, v1: torch.Tensor, v2: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        """Unit embeddings of the student and of the teacher (B, D), indices (B, 1 + K) -> `crd_loss`.
+        """Unit embeddings (B, D) of student and teacher, indices (B, 1 + K) -> `crd_loss`.
 
         Each network's embeddings meet the other's memory.
         """
@@ -128,7 +132,9 @@ class ContrastMemory(nn.Module):
 
     @torch.no_grad()
     def update(self, v1: torch.Tensor, v2: torch.Tensor, rows: torch.Tensor) -> None:
-        """rows: (B,) of the embedded images. Makes new tensors: the backward pass still needs the old."""
+        """rows: (B,) of the embedded images.
+        Makes new tensors: the backward pass still needs the old.
+        """
         self.memory_v1 = self._moved(self.memory_v1, v1, rows)
         self.memory_v2 = self._moved(self.memory_v2, v2, rows)
 
@@ -139,18 +145,22 @@ class ContrastMemory(nn.Module):
 
 @distillers.register("crd")
 class CRD(FeatureDistiller):
-    """`crd_loss` of the pooled vectors, each through a linear embedding of unit length; any networks pair.
+    """`crd_loss` of the pooled vectors, each through a linear embedding of unit length.
+
+    Any networks pair.
 
     A second view is contrasted as the image it was made from, and leaves the memory as it is.
 
-    On the device, for CIFAR-100 and the default options: two banks of 50,000 x 128 float32, together 51 MB,
-    as much again from their update to the end of the step, and some ten tensors (64, 50,000) of 12.8 MB. To
-    gather the negatives' embeddings would take 64 x 16,385 x 128 x 4 B = 537 MB for each bank. The tensors
+    On the device, for CIFAR-100 and the default options: two banks of 50,000 x 128 float32,
+    together 51 MB, as much again from their update to the end of the step, and some ten tensors
+    (64, 50,000) of 12.8 MB. To gather the negatives' embeddings would take 64 x 16,385 x 128 x 4 B
+    = 537 MB for each bank. The tensors
     grow with the training set: to 328 MB each for ImageNet's 1.28 million images.
 
-    The random draws are made on the device, by a generator seeded in each step from `setting.generator`. So
-    they follow from the state of that one, which is on the CPU and is what a checkpoint keeps; to draw the
-    million numbers of a step there would take 10 ms and a transfer. They differ between CPU and GPU.
+    The random draws are made on the device, by a generator seeded in each step from
+    `setting.generator`. So they follow from the state of that one, which is on the CPU and is what
+    a checkpoint keeps; to draw the million numbers of a step there would take 10 ms and a transfer.
+    They differ between CPU and GPU.
     """
 
     mode = key(

@@ -1,7 +1,7 @@
 """DIST: the student matches how the teacher ranks, not its exact probabilities.
 
-T. Huang, S. You, F. Wang, C. Qian, C. Xu, "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022,
-arXiv 2205.10536.
+T. Huang, S. You, F. Wang, C. Qian, C. Xu, "Knowledge Distillation from A Stronger Teacher", NeurIPS
+2022, arXiv 2205.10536.
 """
 
 from typing import ClassVar
@@ -19,7 +19,8 @@ def pearson_distance(
 ) -> torch.Tensor:
     """1 - Pearson's correlation along `dim`, averaged over the other dimension: a scalar, 0 to 2.
 
-    a, b: (N, M). As published `eps` is added to the product of the norms: rows without variation count 1.
+    a, b: (N, M). As published `eps` is added to the product of the norms: rows without variation
+    count 1.
     """
     a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
     correlation = (a * b).sum(dim) / (a.norm(dim=dim) * b.norm(dim=dim) + eps)
@@ -37,9 +38,10 @@ def dist_loss(
 ) -> torch.Tensor:
     """T^2 (beta * inter + gamma * intra), a scalar, 0 or more.
 
-    With p = softmax(logits / T), inter is `pearson_distance` of an image's probabilities of all classes, mean
-    over the images; intra that of a class's probabilities for all images, mean over the classes. Both logits:
-    (P, K). The loss is 0 where the student's probabilities are a p + b, a > 0, of the teacher's p.
+    With p = softmax(logits / T), inter is `pearson_distance` of an image's probabilities of all
+    classes, mean over the images; intra that of a class's probabilities for all images, mean over
+    the classes. Both logits: (P, K). The loss is 0 where the student's probabilities are a p + b, a
+    > 0, of the teacher's p.
     """
     student = (at_least_float32(student_logits) / temperature).softmax(1)
     teacher = (at_least_float32(teacher_logits) / temperature).softmax(1)
@@ -52,7 +54,8 @@ def dist_loss(
 class DIST(LogitDistiller):
     """`dist_loss`. Of a view with one image the intra-class term has no gradient.
 
-    The authors' configuration for CIFAR-100 has beta = gamma = 2 and T 4 for all pairs, T 1 on ImageNet.
+    The authors' configuration for CIFAR-100 has beta = gamma = 2 and T 4 for all pairs, T 1 on
+    ImageNet.
     """
 
     beta = key(2.0, 0, 1e6, "weight of the relation between classes")

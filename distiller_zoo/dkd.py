@@ -1,9 +1,10 @@
 """Decoupled knowledge distillation.
 
-B. Zhao, Q. Cui, R. Song, Y. Qiu, J. Liang, "Decoupled Knowledge Distillation", CVPR 2022, arXiv 2203.08679.
+B. Zhao, Q. Cui, R. Song, Y. Qiu, J. Liang, "Decoupled Knowledge Distillation", CVPR 2022, arXiv
+2203.08679.
 
-KD is TCKD + (1 - p) NCKD, with p the teacher's probability of the label: what a confident teacher knows of
-the other classes hardly counts. DKD gives the two terms weights of their own.
+KD is TCKD + (1 - p) NCKD, with p the teacher's probability of the label: what a confident teacher
+knows of the other classes hardly counts. DKD gives the two terms weights of their own.
 """
 
 from typing import ClassVar
@@ -18,7 +19,7 @@ from helper.registry import key
 
 
 def other_logits(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The logits (P, K) without those of the labels (P,): (P, K - 1), in the order of the classes."""
+    """The logits (P, K) without those of the labels (P,): (P, K - 1), order kept."""
     others = torch.arange(logits.shape[1] - 1, device=logits.device)  # (K - 1,)
     return logits.gather(
         1, others + (others >= labels[:, None])
@@ -36,8 +37,9 @@ def dkd_loss(
 ) -> torch.Tensor:
     """T^2 (alpha TCKD + beta NCKD) of each image: (P,), not reduced, 0 or more.
 
-    TCKD is the KL divergence, teacher to student, of (p_label, 1 - p_label); NCKD that of the distributions
-    over the other classes, which sum to 1. p = softmax(logits / T). Both logits: (P, K), labels: (P,) int64.
+    TCKD is the KL divergence, teacher to student, of (p_label, 1 - p_label); NCKD that of the
+    distributions over the other classes, which sum to 1. p = softmax(logits / T). Both logits: (P,
+    K), labels: (P,) int64.
     """
 
     def decouple(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,7 +62,8 @@ def dkd_loss(
 class DKD(LogitDistiller):
     """`dkd_loss`, its weight ramping up linearly over the first epochs.
 
-    On CIFAR-100 beta is that of the authors' configurations; ResNet50/wrn_16_2 is from their issue 6 (mdistiller).
+    On CIFAR-100 beta is that of the authors' configurations; ResNet50/wrn_16_2 is from their issue
+    6 (mdistiller).
     """
 
     alpha = key(1.0, 0, 1e6, "weight of the label against all others")

@@ -1,8 +1,8 @@
 """Factor transfer: the student imitates the teacher's map as an autoencoder compresses it.
 
-J. Kim, S. Park, N. Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer", NeurIPS
-2018, arXiv 1802.04977. As in CRD's comparison (Y. Tian et al., ICLR 2020, arXiv 1910.10699) the factors are
-compared by their attention maps, not value by value.
+J. Kim, S. Park, N. Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer",
+NeurIPS 2018, arXiv 1802.04977. As in CRD's comparison (Y. Tian et al., ICLR 2020, arXiv 1910.10699)
+the factors are compared by their attention maps, not value by value.
 """
 
 import torch
@@ -27,10 +27,12 @@ def factor_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 @distillers.register("factor")
 class Factor(FeatureDistiller):
-    """`factor_loss` of the last maps, the student's translated, the teacher's paraphrased; any networks pair.
+    """`factor_loss` of the last maps, the student's translated, the teacher's paraphrased.
 
-    The initial stage trains the paraphraser alone, to reconstruct the teacher's map. Then it stays as it is,
-    and the translator learns with the student.
+    Any networks pair.
+
+    The initial stage trains the paraphraser alone, to reconstruct the teacher's map. Then it stays
+    as it is, and the translator learns with the student.
     """
 
     k = key(0.5, 0.01, 10, "channels of the factor, as a share of the teacher's")
@@ -38,7 +40,7 @@ class Factor(FeatureDistiller):
     has_initial_stage = True
 
     def __init__(self, setting: Setting, **given: Value) -> None:
-        """The initial stage's rate is 0.01 at the most for resnet and wrn students, as in CRD's comparison."""
+        """The initial stage's rate: at most 0.01 for resnet and wrn students, as CRD has it."""
         super().__init__(setting, **given)
         if setting.student.startswith(("resnet", "wrn_")):
             self.initial_learning_rate = 0.01

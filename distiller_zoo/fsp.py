@@ -1,7 +1,7 @@
 """Flow of solution procedure: the products of the maps at the two ends of each stage.
 
-J. Yim, D. Joo, J. Bae, J. Kim, "A Gift from Knowledge Distillation: Fast Optimization, Network Minimization
-and Transfer Learning", CVPR 2017 (no arXiv version).
+J. Yim, D. Joo, J. Bae, J. Kim, "A Gift from Knowledge Distillation: Fast Optimization, Network
+Minimization and Transfer Learning", CVPR 2017 (no arXiv version).
 """
 
 from collections.abc import Sequence
@@ -33,17 +33,22 @@ def fsp_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]) -
 
 
 def _flow(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    """Maps of C and C' channels -> (B, C, C'): the mean over space of products; the larger averaged down."""
+    """Maps of C and C' channels -> (B, C, C'): the mean over space of products.
+
+    The larger averaged down.
+    """
     before, after = (m.flatten(2) for m in same_size(before, after))  # (B, C, HW)
     return before @ after.mT / before.shape[2]
 
 
 @distillers.register("fsp")
 class FSP(FeatureDistiller):
-    """`fsp_loss` of the stem and all stages, in the initial stage alone: it prepares the student's maps.
+    """`fsp_loss` of the stem and all stages, in the initial stage alone.
 
-    Afterwards it adds nothing to the loss, and the published weight 50 multiplies nothing. Where one network
-    has more maps, the last ones count. UserError if the channels differ.
+    It prepares the student's maps.
+
+    Afterwards it adds nothing to the loss, and the published weight 50 multiplies nothing. Where
+    one network has more maps, the last ones count. UserError if the channels differ.
     """
 
     default_weight = 50.0

@@ -1,8 +1,8 @@
 """FitNets: the student's map, through a regressor, imitates the teacher's.
 
-A. Romero, N. Ballas, S. E. Kahou, A. Chassang, C. Gatta, Y. Bengio, "FitNets: Hints for Thin Deep Nets",
-ICLR 2015, arXiv 1412.6550. As in CRD's comparison (Y. Tian et al., ICLR 2020, arXiv 1910.10699) the hint is a
-term of the loss throughout training, not a first stage.
+A. Romero, N. Ballas, S. E. Kahou, A. Chassang, C. Gatta, Y. Bengio, "FitNets: Hints for Thin Deep
+Nets", ICLR 2015, arXiv 1412.6550. As in CRD's comparison (Y. Tian et al., ICLR 2020, arXiv
+1910.10699) the hint is a term of the loss throughout training, not a first stage.
 """
 
 import torch
@@ -16,13 +16,16 @@ from helper.registry import Value, key
 
 
 def hint_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of all values of two maps (B, C, H, W), the larger averaged down first."""
+    """Mean squared difference of two maps (B, C, H, W), the larger averaged down first."""
     return F.mse_loss(*same_size(student, teacher))
 
 
 @distillers.register("hint")
 class Hint(FeatureDistiller):
-    """`hint_loss` of both networks' map number `layer`, the stem's being 0; the student's through a `ConvReg`."""
+    """`hint_loss` of both networks' map number `layer`, the stem's being 0.
+
+    The student's through a `ConvReg`.
+    """
 
     layer = key(None, 0, 100, "which map, the stem's being 0", kind=int, flag="hint_layer")
     default_weight = 100.0

@@ -1,7 +1,7 @@
 """Knowledge distillation by soft targets.
 
-G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", NeurIPS 2014 workshop,
-arXiv 1503.02531.
+G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", NeurIPS 2014
+workshop, arXiv 1503.02531.
 """
 
 from typing import ClassVar
@@ -21,10 +21,10 @@ def kd_loss(
     kd_S: float = 4.0,
     kd_T: float = 4.0,
 ) -> torch.Tensor:
-    """kd_S^2 times the mean over the batch of KL(softmax(teacher / kd_T) || softmax(student / kd_S)).
+    """kd_S^2 times the batch mean of KL(softmax(teacher / kd_T) || softmax(student / kd_S)).
 
-    Both logits: (B, K). Returns a scalar. The square of the temperature keeps the gradient's size the same at
-    every temperature; it is the student's, as published.
+    Both logits: (B, K). Returns a scalar. The square of the temperature keeps the gradient's size
+    the same at every temperature; it is the student's, as published.
     """
     log_student = F.log_softmax(student_logits / kd_S, dim=1)
     log_teacher = F.log_softmax(teacher_logits / kd_T, dim=1)
@@ -33,7 +33,10 @@ def kd_loss(
 
 @distillers.register("kd")
 class KD(LogitDistiller):
-    """`kd_loss`. T alone sets both temperatures; without either they are those of --kd_T and --kd_S."""
+    """`kd_loss`.
+
+    T alone sets both temperatures; without either they are those of --kd_T and --kd_S.
+    """
 
     T = key(None, 0.01, 1000, "temperature of the teacher", kind=float, flag="kd_T")
     S = key(

@@ -1,7 +1,8 @@
-"""Distillation by singular value decomposition: how the main direction of the channels turns between stages.
+"""Distillation by SVD: how the channels' main direction turns from stage to stage.
 
-S. H. Lee, D. H. Kim, B. C. Song, "Self-supervised Knowledge Distillation Using Singular Value Decomposition",
-ECCV 2018, arXiv 1807.06819, in the form of CRD's comparison (Y. Tian et al., ICLR 2020, arXiv 1910.10699).
+S. H. Lee, D. H. Kim, B. C. Song, "Self-supervised Knowledge Distillation Using Singular Value
+Decomposition", ECCV 2018, arXiv 1807.06819, in the form of CRD's comparison (Y. Tian et al., ICLR
+2020, arXiv 1910.10699).
 """
 
 from collections.abc import Sequence
@@ -17,12 +18,13 @@ from helper.registry import Value, key
 
 
 def right_vectors(features: torch.Tensor, count: int) -> torch.Tensor:
-    """The first right singular vectors of each image's (HW, C) matrix: map (B, C, H, W) -> (B, count, C).
+    """First right singular vectors of each (HW, C) matrix: map (B, C, H, W) -> (B, count, C).
 
-    Unit vectors, that of the largest singular value first. Their sign is arbitrary; here it is such that the
-    entries sum to no less than 0. Each has the gradient dv_k = sum over j of v_j v_j' dG v_k / (l_k - l_j),
-    G = M'M with eigenvalues l. Unlike that of a whole decomposition it stays finite where other singular
-    values coincide (dead channels); a v_j whose l_j all but coincides with l_k is left out.
+    Unit vectors, that of the largest singular value first. Their sign is arbitrary; here it is such
+    that the entries sum to no less than 0. Each has the gradient dv_k = sum over j of v_j v_j' dG
+    v_k / (l_k - l_j), G = M'M with eigenvalues l. Unlike that of a whole decomposition it stays
+    finite where other singular values coincide (dead channels); a v_j whose l_j all but coincides
+    with l_k is left out.
     """
     matrix = features.flatten(2).mT  # M: (B, HW, C)
     eigenvalues, all_vectors = _decomposed(matrix.detach())
@@ -39,7 +41,9 @@ def right_vectors(features: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _decomposed(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """M (B, HW, C) -> squared singular values (B, R), the largest first, and right vectors (B, R, C), R = min(HW, C)."""
+    """M (B, HW, C) -> squared singular values (B, R), the largest first, and right vectors (B, R,
+    C), R = min(HW, C).
+    """
     places, channels = matrix.shape[1:]
     if channels <= places:  # the eigenvectors of M'M take a half to a seventh of the time on a CPU
         eigenvalues, vectors = torch.linalg.eigh(matrix.mT @ matrix)  # (B, C) ascending, (B, C, C)
@@ -49,18 +53,18 @@ def _decomposed(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _inverse(x: torch.Tensor, eigenvalues: torch.Tensor) -> torch.Tensor:
-    """1 / x, x (B, k, ...), and 0 where x is beside the largest eigenvalue too small for its precision."""
+    """1 / x, x (B, k, ...); 0 where x is too small beside the largest eigenvalue."""
     limits = torch.finfo(x.dtype)
     small = x.abs() < limits.eps**0.5 * eigenvalues[:, :1, None] + limits.tiny
     return torch.where(small, 0.0, 1 / torch.where(small, 1.0, x))
 
 
 def kdsvd_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Sum over consecutive stages, images and entries of (R_s - R_t)^2, / B, R = exp(-(v_i - v_(i-1))^2 / 8).
+    """Sum of (R_s - R_t)^2 over stages, images and entries, / B; R = exp(-(v_i - v_(i-1))^2 / 8).
 
-    Of each stage the teacher's vectors (B, k, C) and more of the student's, as candidates (B, k', C). Each of
-    the teacher's meets the candidate of the largest cosine, turned to its side. R pairs the entries of one
-    stage's vector with those of the previous stage's: (B, k, C_i, C_(i-1)).
+    Of each stage the teacher's vectors (B, k, C) and more of the student's, as candidates (B, k',
+    C). Each of the teacher's meets the candidate of the largest cosine, turned to its side. R pairs
+    the entries of one stage's vector with those of the previous stage's: (B, k, C_i, C_(i-1)).
     """
     student = [_aligned(s, t) for s, t in zip(student, teacher)]
     return sum((s - t).square().sum() / len(s) for s, t in zip(_flows(student), _flows(teacher)))
@@ -80,11 +84,13 @@ def _flows(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 @distillers.register("kdsvd")
 class KDSVD(FeatureDistiller):
-    """`kdsvd_loss` of the first vector of each stage after the stem, the student's out of its first four.
+    """`kdsvd_loss` of the first vector of each stage after the stem.
 
-    The original leaves the sign of the teacher's vectors, on which the loss depends, to the SVD; here it is
-    that of `right_vectors`. Where one network has more stages, the last ones count. UserError if the channels
-    differ.
+    The student's is one of its first four.
+
+    The original leaves the sign of the teacher's vectors, on which the loss depends, to the SVD;
+    here it is that of `right_vectors`. Where one network has more stages, the last ones count.
+    UserError if the channels differ.
     """
 
     k = key(1, 1, 64, "vectors of the teacher; the student's come out of its first k + 3")

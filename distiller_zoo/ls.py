@@ -1,10 +1,11 @@
-"""Logit standardisation: a temperature for each image, so that only the shape of its logits is matched.
+"""Logit standardisation: a temperature for each image; only its logits' shape is matched.
 
-S. Sun, W. Ren, J. Li, R. Wang, X. Cao, "Logit Standardization in Knowledge Distillation", CVPR 2024,
-arXiv 2403.01427. It goes on top of a method that compares logits: here KD, DKD and MLKD.
+S. Sun, W. Ren, J. Li, R. Wang, X. Cao, "Logit Standardization in Knowledge Distillation", CVPR
+2024, arXiv 2403.01427. It goes on top of a method that compares logits: here KD, DKD and MLKD.
 
-The constants of the pairs on CIFAR-100 are those that the authors' logs name. As in their code since 2024-05-18,
-DKD's temperature is the base temperature of the logs, and their weight multiplies both of its terms.
+The constants of the pairs on CIFAR-100 are those that the authors' logs name. As in their code
+since 2024-05-18, DKD's temperature is the base temperature of the logs, and their weight multiplies
+both of its terms.
 """
 
 from typing import ClassVar
@@ -31,7 +32,8 @@ def ls_loss(
 ) -> torch.Tensor:
     """`kd_loss` of the standardised logits, with its T^2: a scalar, 0 or more. Both logits: (P, K).
 
-    Scaling (by more than 0) and shifting an image's logits, the student's or the teacher's, changes nothing.
+    Scaling (by more than 0) and shifting an image's logits, the student's or the teacher's, changes
+    nothing.
     """
     student, teacher = standardise(student_logits), standardise(teacher_logits)
     return kd_loss(student, teacher, kd_S=temperature, kd_T=temperature)
@@ -98,7 +100,7 @@ class DKDLS(DKD):
 
 @distillers.register("mlkd_ls")
 class MLKDLS(MLKD):
-    """MLKD with T0 = 2. As published, only its predictions are standardised, not its correlations."""
+    """MLKD with T0 = 2. As published, it standardises its predictions, not its correlations."""
 
     T = key(2.0, 0.01, 1000, "the first of the five temperatures")
     default_weight = 9.0

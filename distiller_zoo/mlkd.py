@@ -1,4 +1,4 @@
-"""Multi-level logit distillation: predictions, and their correlations over the batch and over the classes.
+"""Multi-level logit distillation: predictions, and their correlations over batch and classes.
 
 Y. Jin, J. Wang, D. Lin, "Multi-level Logit Distillation", CVPR 2023 (no arXiv version).
 
@@ -7,10 +7,11 @@ The authors train on a weak view x and a strong view x'. With the weight a and T
     0.1 (CE(x) + CE(x')) + a [ sum over T in T0, 3, 5, 2, 6 of (m KD(x) + m B(x) + c C(x))
                                + sum over T in 2, 6 of KD(x) + sum over T in T0, 3, 5 of KD(x') ]
 
-B compares the images' correlations, C the classes'. m is the share of the images, c that of the classes, whose
-confidence is at or below the median: 1/2, but for odd counts and ties. It is a mask of the authors, put on what is a
-mean already. With `--lw_mix [1,0,1] --t_output_as_target_for_input_mix` the total here is theirs; without a second
-view its terms are left out. Their strong view is crop and flip, RandAugment(2, 10), and cutout.
+B compares the images' correlations, C the classes'. m is the share of the images, c that of the
+classes, whose confidence is at or below the median: 1/2, but for odd counts and ties. It is a mask
+of the authors, put on what is a mean already. With `--lw_mix [1,0,1]
+--t_output_as_target_for_input_mix` the total here is theirs; without a second view its terms are
+left out. Their strong view is crop and flip, RandAugment(2, 10), and cutout.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +31,8 @@ def image_correlation_loss(
 ) -> torch.Tensor:
     """|S S' - Q Q'|^2 / P, a scalar, 0 or more: how alike the images' predictions are.
 
-    S and Q (P, K) are the softmax of the student's and of the teacher's logits / T, the norm is Frobenius'.
+    S and Q (P, K) are the softmax of the student's and of the teacher's logits / T, the norm is
+    Frobenius'.
     """
     student = (student_logits / temperature).softmax(1)
     teacher = (teacher_logits / temperature).softmax(1)
@@ -40,16 +42,17 @@ def image_correlation_loss(
 def class_correlation_loss(
     student_logits: torch.Tensor, teacher_logits: torch.Tensor, *, temperature: float
 ) -> torch.Tensor:
-    """|S' S - Q' Q|^2 / K, a scalar, 0 or more: the same between the classes, see `image_correlation_loss`."""
+    """|S' S - Q' Q|^2 / K, a scalar, 0 or more: `image_correlation_loss`, but between classes."""
     student = (student_logits / temperature).softmax(1)
     teacher = (teacher_logits / temperature).softmax(1)
     return (student.T @ student - teacher.T @ teacher).square().sum() / student.shape[1]  # (K, K)
 
 
 def unsure_shares(teacher_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The shares of the images and of the classes whose confidence is at or below the median: two scalars.
+    """The shares of images and of classes with a confidence up to the median: two scalars.
 
-    An image's confidence is its largest probability, a class's the sum of its probabilities. Logits (P, K).
+    An image's confidence is its largest probability, a class's the sum of its probabilities. Logits
+    (P, K).
     """
     probability = teacher_logits.softmax(1)
     of_images, of_classes = probability.amax(1), probability.sum(0)  # (P,), (K,)
@@ -83,7 +86,10 @@ def mlkd_loss(
     temperature: float = 4.0,
     compare: Compare = prediction_loss,
 ) -> torch.Tensor:
-    """The bracket's terms on x: a scalar, 0 or more. Both logits (P, K). `temperature`: T0. `compare`: KD."""
+    """The bracket's terms on x: a scalar, 0 or more. Both logits (P, K). `temperature`: T0.
+
+    `compare`: KD.
+    """
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
     m, c = unsure_shares(teacher)
     levels = (temperature, 3.0, 5.0, 2.0, 6.0)
@@ -113,13 +119,13 @@ STRONG_VIEW = {
     "mix_draw": "sample",
     "mix_mode": "randaugment:magnitude=10,num_ops=2+cutout:size=16",
 }
-"""The authors' strong view, as near as the stages here come to it: their cutout's size is not known here, 16 is that of
-FixMatch, from which their RandAugment is."""
+"""The authors' strong view, as near as the stages here come to it: their cutout's size is not known
+here, 16 is that of FixMatch, from which their RandAugment is."""
 
 
 @distillers.register("mlkd")
 class MLKD(LogitDistiller):
-    """`mlkd_loss` on the first view, `mlkd_view_loss` on the second, and the second view's cross-entropy."""
+    """`mlkd_loss` on the first view; `mlkd_view_loss` and cross-entropy on the second."""
 
     T = key(4.0, 0.01, 1000, "the first of the five temperatures")
     default_weight = 0.9

@@ -27,9 +27,10 @@ def nkd_loss(
 ) -> torch.Tensor:
     """-t log s - gamma T^2 sum_k q_k log p_k of each image: (P,), not reduced, 0 or more.
 
-    s and t are the student's and the teacher's probabilities of the label at temperature 1, p and q their
-    distributions over the other classes at temperature T, which sum to 1. Both are cross-entropies: a perfect
-    student's loss is the teacher's entropy, not 0. Both logits: (P, K), labels: (P,) int64.
+    s and t are the student's and the teacher's probabilities of the label at temperature 1, p and q
+    their distributions over the other classes at temperature T, which sum to 1. Both are
+    cross-entropies: a perfect student's loss is the teacher's entropy, not 0. Both logits: (P, K),
+    labels: (P,) int64.
     """
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
     label = labels[:, None]
@@ -45,8 +46,8 @@ def nkd_loss(
 class NKD(LogitDistiller):
     """`nkd_loss`, with the authors' constants for CIFAR-100 and for ImageNet.
 
-    Deviation: of a mixed image the authors take the label with the larger share; here both labels count by their
-    shares.
+    Deviation: of a mixed image the authors take the label with the larger share; here both labels
+    count by their shares.
     """
 
     gamma = key(3.5, 0, 1e6, "weight of the other classes")

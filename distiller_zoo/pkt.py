@@ -1,7 +1,7 @@
 """Probabilistic knowledge transfer: who is whose neighbour in feature space.
 
-N. Passalis, A. Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018,
-arXiv 1803.10837.
+N. Passalis, A. Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV
+2018, arXiv 1803.10837.
 """
 
 import torch
@@ -14,9 +14,10 @@ EPS = 1e-7
 
 
 def pkt_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean over the B^2 pairs of p_t log(p_t / p_s), p the row-normalised (cosine + 1) / 2 of the images.
+    """Mean of p_t log(p_t / p_s) over B^2 pairs; p: (cosine + 1) / 2, rows normalised.
 
-    Vectors (B, D_s) and (B, D_t). As in CRD's comparison, the mean and not the sum, hence the large weight.
+    Vectors (B, D_s) and (B, D_t). As in CRD's comparison, the mean and not the sum, hence the large
+    weight.
     """
     p_s, p_t = _neighbour_probabilities(student), _neighbour_probabilities(teacher)
     return (p_t * ((p_t + EPS) / (p_s + EPS)).log()).mean()

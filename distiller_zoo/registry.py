@@ -1,4 +1,4 @@
-"""Where distillation methods are filed under their `--distill` names."""
+"""The registry of distillation methods: their `--distill` names."""
 
 from distiller_zoo.base import Distiller
 from helper.errors import UserError

@@ -1,13 +1,16 @@
-"""Knowledge review: each teacher stage teaches the student's stage at its depth and all deeper ones.
+"""Knowledge review: a teacher stage teaches the student's stages at its depth and deeper.
 
-P. Chen, S. Liu, H. Zhao, J. Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021, arXiv 2104.09044.
+P. Chen, S. Liu, H. Zhao, J. Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021, arXiv
+2104.09044.
 
-From deep to shallow, the student's stages are merged one by one by attention based fusion (ABF), and what is
-merged so far predicts the teacher's stage; the hierarchical context loss (HCL) compares the two.
+From deep to shallow, the student's stages are merged one by one by attention based fusion (ABF),
+and what is merged so far predicts the teacher's stage; the hierarchical context loss (HCL) compares
+the two.
 
-As in the authors' code the teacher's maps are those before ReLU; the student's are those after it, but on ImageNet
-before it. Of networks with different numbers of stages the deepest ones are paired. The number of epochs over which
-the weight grows on ImageNet is not known here: 20, as on CIFAR-100, unless it is given.
+As in the authors' code the teacher's maps are those before ReLU; the student's are those after it,
+but on ImageNet before it. Of networks with different numbers of stages the deepest ones are paired.
+The number of epochs over which the weight grows on ImageNet is not known here: 20, as on CIFAR-100,
+unless it is given.
 """
 
 from collections.abc import Sequence
@@ -27,8 +30,8 @@ from helper.registry import Value, key
 def hcl_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Hierarchical context loss of two maps (P, C, H, W): a scalar, 0 or more.
 
-    Mean squared errors of the maps themselves and of their averages on grids of 4x4, 2x2 and 1x1, as far as
-    these are smaller than H, weighted 1, 1/2, 1/4, 1/8 over the weights' sum.
+    Mean squared errors of the maps themselves and of their averages on grids of 4x4, 2x2 and 1x1,
+    as far as these are smaller than H, weighted 1, 1/2, 1/4, 1/8 over the weights' sum.
     """
     student, teacher = at_least_float32(student), at_least_float32(teacher)
     losses = [F.mse_loss(student, teacher)]
@@ -63,7 +66,7 @@ class AttentionBasedFusion(nn.Module):
     def forward(
         self, student: torch.Tensor, deeper: torch.Tensor | None, size: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """student (P, C_in, H, W), what was merged before (P, C, h, w), the teacher's height and width.
+        """Merge the student's (P, C_in, H, W) with the deeper (P, C, h, w), to the teacher's size.
 
         Returns the prediction (P, C_out, *size) and what is merged now (P, C, *size).
         """
@@ -79,13 +82,13 @@ class AttentionBasedFusion(nn.Module):
 
 
 def _maps_from_deep(features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The pooled vector as a map (P, C, 1, 1), then the stages' maps without the stem's, deepest first."""
+    """The pooled vector (P, C, 1, 1), then the stages' maps, deepest first, without the stem's."""
     return [features[-1][:, :, None, None], *reversed(features[1:-1])]
 
 
 @distillers.register("review")
 class Review(FeatureDistiller):
-    """`hcl_loss` summed over the pairs of stages and the pooled vectors, ramping up over the first epochs.
+    """`hcl_loss` summed over stages and the pooled vectors; it ramps up over the first epochs.
 
     Published without a comparison of the logits (alpha 0).
     """

@@ -12,7 +12,7 @@ from distiller_zoo.registry import distillers
 
 
 def similarity_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Sum of (G_t - G_s)^2 / B^2, G the (B, B) products of the images' features, each row of unit length.
+    """Sum of (G_t - G_s)^2 / B^2, G (B, B) the products of features, each row of unit length.
 
     Features (B, ...), of which only the batch must be the same.
     """

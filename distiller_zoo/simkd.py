@@ -1,17 +1,20 @@
 """SimKD: the student learns the teacher's features and then uses the teacher's classifier.
 
-D. Chen, J.-P. Mei, H. Zhang, C. Wang, Y. Feng, C. Chen, "Knowledge Distillation with the Reused Teacher
-Classifier", CVPR 2022, arXiv 2203.14001.
+D. Chen, J.-P. Mei, H. Zhang, C. Wang, Y. Feng, C. Chen, "Knowledge Distillation with the Reused
+Teacher Classifier", CVPR 2022, arXiv 2203.14001.
 
-A projector takes the student's last map to the teacher's channels; at evaluation the teacher's classifier
-reads the average of what it gives, so the student's own classifier, which nothing trains, is replaced.
+A projector takes the student's last map to the teacher's channels; at evaluation the teacher's
+classifier reads the average of what it gives, so the student's own classifier, which nothing
+trains, is replaced.
 
-The loss compares the projected map with the teacher's last map. A larger map is averaged down to the other's size
-first: the student's before the projector, the teacher's before the comparison. The teacher's map is the one whose
+The loss compares the projected map with the teacher's last map. A larger map is averaged down to
+the other's size
+first: the student's before the projector, the teacher's before the comparison. The teacher's map is
+the one whose
 average its classifier reads: in Wide ResNets, that after the last BatchNorm and ReLU.
 
-Deviation: some teachers here (MobileNetV2, ShuffleV2) have a convolution between their last map and the average. For
-them the averages are compared, the vectors that the classifiers read.
+Deviation: some teachers here (MobileNetV2, ShuffleV2) have a convolution between their last map and
+the average. For them the averages are compared, the vectors that the classifiers read.
 """
 
 from dataclasses import replace
@@ -29,7 +32,7 @@ from helper.registry import Value, key
 
 
 def simkd_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of the student's projected and the teacher's maps, or vectors: a scalar, 0 or more.
+    """Mean squared error of projected student and teacher maps, or vectors: a scalar, 0 or more.
 
     Maps (P, C, H, W); the teacher's is averaged down where it is larger. Vectors (P, C).
     """
@@ -38,7 +41,7 @@ def simkd_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 def projector(in_channels: int, out_channels: int, *, reduction: int) -> nn.Sequential:
-    """1x1, 3x3 and 1x1 convolutions, each with BatchNorm and ReLU, `reduction` times narrower in between."""
+    """1x1, 3x3, 1x1 convolutions with BatchNorm and ReLU, `reduction` times narrower in between."""
     narrow = out_channels // reduction
     layers: list[nn.Module] = []
     for before, after, kernel in (
@@ -53,7 +56,10 @@ def projector(in_channels: int, out_channels: int, *, reduction: int) -> nn.Sequ
 
 @distillers.register("simkd")
 class SimKD(FeatureDistiller):
-    """`simkd_loss`; the student's logits are the teacher's classifier's. Published without any other loss."""
+    """`simkd_loss`; the student's logits are the teacher's classifier's.
+
+    Published without any other loss.
+    """
 
     factor = key(
         2, 1, 64, "how many times the projector is narrower in between; the paper has 2, 4 and 8"
@@ -64,7 +70,7 @@ class SimKD(FeatureDistiller):
     default_gamma = 0.0
 
     def __init__(self, setting: Setting, **given: Value) -> None:
-        """The classifier is a copy in buffers: it moves and is saved with this module, and is never trained.
+        """Copy the classifier into buffers: moved and saved with this module, never trained.
 
         Raises UserError for a teacher whose last layer does not read its pooled vector.
         """
@@ -89,7 +95,7 @@ class SimKD(FeatureDistiller):
         return f"compares {compared}, the student uses the teacher's classifier"
 
     def replace_head(self, student: Outputs) -> Outputs:
-        """Logits (P, K) by the teacher's classifier, of the average of the projected last map (P, C_t, h, w)."""
+        """Logits (P, K) of the teacher's classifier, for the mean of projected (P, C_t, h, w)."""
         last = at_least_float32(student.features[-2])  # (P, C, H, W)
         if last.shape[2:] != self.size:
             last = F.adaptive_avg_pool2d(last, self.size)

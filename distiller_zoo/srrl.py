@@ -1,11 +1,14 @@
-"""Softmax regression representation learning: the teacher's classifier should read the student's features alike.
+"""Softmax regression representation learning.
 
-J. Yang, B. Martinez, A. Bulat, G. Tzimiropoulos, "Knowledge Distillation via Softmax Regression Representation
-Learning", ICLR 2021 (no arXiv version).
+The teacher's classifier should read the student's features as it reads its own.
 
-Written from the paper and not compared with the authors' code. The student's pooled vector goes through a linear
-layer, BatchNorm and ReLU to the teacher's size. The student keeps its own classifier, in contrast to simkd. The weights
-of the authors' runs are not settled here: both terms have 1.
+J. Yang, B. Martinez, A. Bulat, G. Tzimiropoulos, "Knowledge Distillation via Softmax Regression
+Representation Learning", ICLR 2021 (no arXiv version).
+
+Written from the paper and not compared with the authors' code. The student's pooled vector goes
+through a linear layer, BatchNorm and ReLU to the teacher's size. The student keeps its own
+classifier, in contrast to simkd. The weights of the authors' runs are not settled here: both terms
+have 1.
 """
 
 import torch
@@ -29,21 +32,28 @@ def srrl_loss(
 ) -> torch.Tensor:
     """features * MSE of the vectors + regression * MSE of the logits: a scalar, 0 or more.
 
-    The student's and the teacher's vectors (P, C), and what the teacher's classifier says of each, (P, K).
+    The student's and the teacher's vectors (P, C), and what the teacher's classifier says of each,
+    (P, K).
     """
     return features * F.mse_loss(*vectors) + regression * F.mse_loss(*logits)
 
 
 @distillers.register("srrl")
 class SRRL(FeatureDistiller):
-    """`srrl_loss` of the pooled vectors; any two networks pair whose teacher classifies its pooled vector."""
+    """`srrl_loss` of the pooled vectors.
+
+    Any two networks pair whose teacher classifies its pooled vector.
+    """
 
     features = key(1.0, 0, 1e6, "weight of the vectors' difference")
     regression = key(1.0, 0, 1e6, "weight of the difference of what the teacher's classifier says")
     default_weight = 1.0
 
     def __init__(self, setting: Setting, **given: Value) -> None:
-        """The classifier is a copy in buffers, as in simkd. UserError if it does not read the pooled vector."""
+        """The classifier is a copy in buffers, as in simkd.
+
+        UserError if it does not read the pooled vector.
+        """
         super().__init__(setting, **given)
         classifier, channels = setting.teacher_classifier, setting.teacher_shapes[-1][1]
         if classifier is None or classifier.in_features != channels:

@@ -3,8 +3,8 @@
 K. Zheng, E.-H. Yang, "Knowledge Distillation Based on Transformed Teacher Matching", ICLR 2024,
 arXiv 2402.11148. The teacher's temperature is 1 / gamma.
 
-Constants for pairs: the authors' code and README have those of vgg13/vgg8 alone. All others are unpublished in code;
-their paper lists some in appendix A.4.
+Constants for pairs: the authors' code and README have those of vgg13/vgg8 alone. All others are
+unpublished in code; their paper lists some in appendix A.4.
 """
 
 from typing import ClassVar
@@ -27,8 +27,9 @@ def ttm_loss(
 ) -> torch.Tensor:
     """Mean over the images of KL(q || p), `weighted` by the power sum U: a scalar, 0 or more.
 
-    p = softmax(student), t = softmax(teacher), U = sum_k t_k^gamma, q = t^gamma / U. U is 1 for a one-hot
-    teacher and K^(1 - gamma) for a uniform one. Both logits: (P, K). No square of a temperature.
+    p = softmax(student), t = softmax(teacher), U = sum_k t_k^gamma, q = t^gamma / U. U is 1 for a
+    one-hot teacher and K^(1 - gamma) for a uniform one. Both logits: (P, K). No square of a
+    temperature.
     """
     log_p = F.log_softmax(at_least_float32(student_logits), dim=1)
     log_t = F.log_softmax(at_least_float32(teacher_logits), dim=1)
@@ -71,7 +72,8 @@ def wttm_loss(
 class WTTM(TTM):
     """`wttm_loss`: images count more where the teacher is less sure.
 
-    The defaults are the one example that the authors' README prints, `--distill crd+wttm -b 0.8 -a 4` for vgg13/vgg8.
+    The defaults are the one example that the authors' README prints, `--distill crd+wttm -b 0.8 -a
+    4` for vgg13/vgg8.
     """
 
     gamma = key(

@@ -1,7 +1,7 @@
 """Variational information distillation: the student's maps should let one predict the teacher's.
 
-S. Ahn, S. X. Hu, A. Damianou, N. D. Lawrence, Z. Dai, "Variational Information Distillation for Knowledge
-Transfer", CVPR 2019, arXiv 1904.05835.
+S. Ahn, S. X. Hu, A. Damianou, N. D. Lawrence, Z. Dai, "Variational Information Distillation for
+Knowledge Transfer", CVPR 2019, arXiv 1904.05835.
 """
 
 import math
@@ -20,9 +20,12 @@ FIRST_VARIANCE = 5.0
 
 
 def vid_loss(mean: torch.Tensor, teacher: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
-    """Mean of ((mean - teacher)^2 / variance + log variance) / 2: -log of a normal density, less a constant.
+    """Mean of ((mean - teacher)^2 / variance + log variance) / 2: -log of a normal density.
 
-    Maps (B, C, H, W); log_scale (C,), of which variance = softplus(log_scale) + 1e-5, one for each channel.
+    A constant is left out.
+
+    Maps (B, C, H, W); log_scale (C,), of which variance = softplus(log_scale) + 1e-5, one for each
+    channel.
     """
     variance = (F.softplus(log_scale) + SMALLEST_VARIANCE)[:, None, None]  # (C, 1, 1)
     return ((mean - teacher).square() / variance + variance.log()).mean() / 2
@@ -53,7 +56,7 @@ class Predictor(nn.Module):
 
 @distillers.register("vid")
 class VID(FeatureDistiller):
-    """Sum of `vid_loss` over the stages after the stem; where one network has more, the last ones."""
+    """Sum of `vid_loss` over the last stages that both networks have after the stem."""
 
     default_weight = 1.0
 

@@ -1,4 +1,4 @@
-"""Names for models, data sets, mix modes and distillers, and the keys that `NAME:key=value,key=value` sets.
+"""Names of models, data sets, mix modes and distillers, and the keys in `NAME:key=value,...`.
 
 A new one is a file with the decorator and an import of that file; the command line's choices,
 `--list` and the tests read the registry.
@@ -23,7 +23,9 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str, entry: T | None = None) -> Callable[[T], T]:
-        """Decorator that files its function or class under `name`; `register(name, entry)` does it at once.
+        """Decorator that files its function or class under `name`.
+
+        `register(name, entry)` does it at once.
 
         Raises ValueError if the name is taken.
         """
@@ -37,7 +39,7 @@ class Registry(Generic[T]):
         return add if entry is None else add(entry)
 
     def __getitem__(self, name: str) -> T:
-        """The entry called `name`; UserError (a ValueError) with the nearest name if there is none."""
+        """The entry called `name`. UserError (a ValueError) names the nearest if there is none."""
         if name not in self._entries:
             raise unknown_name(self.kind, name, self._entries)
         return self._entries[name]
@@ -57,7 +59,10 @@ Value = float | int | str
 
 @dataclass(frozen=True)
 class Key:
-    """A number or a word that `NAME:key=value` sets. `default` None: something else says it; `help` says what."""
+    """A number or a word that `NAME:key=value` sets.
+
+    `default` None: something else says it; `help` says what.
+    """
 
     default: Value | None
     low: float
@@ -96,8 +101,8 @@ def key(
 ) -> Any:  # fmt: skip
     """Declares a key in the body of a class: `sigma = key(0.25, 0, 10, "standard deviation")`.
 
-    An instance has the value in its place. The type is that of the default: int, float, or str among `choices`;
-    a default of None needs `kind`.
+    An instance has the value in its place. The type is that of the default: int, float, or str
+    among `choices`; a default of None needs `kind`.
     """
     if kind is None:
         kind = str if len(choices) else type(default)
@@ -105,7 +110,7 @@ def key(
 
 
 def spell(value: Value) -> str:
-    """A value as the grammar writes it: the shortest text that reads back the same, without a plus sign."""
+    """A value as the grammar writes it: the shortest text that reads back, without a plus sign."""
     if isinstance(value, tuple):
         return "..".join(map(spell, value))
     if isinstance(value, bool):
@@ -126,7 +131,10 @@ def keys_of(cls: type) -> dict[str, Key]:
 
 
 def split_name(text: str, kind: str) -> tuple[str, dict[str, str]]:
-    """ "NAME:key=value,key=value" -> (NAME, {key: value}), all of it text. UserError, with `kind`, if it is malformed."""
+    """ "NAME:key=value,key=value" -> (NAME, {key: value}), all of it text.
+
+    UserError, with `kind`, if it is malformed.
+    """
     name, colon, rest = text.partition(":")
     if not name:
         raise UserError(f"a {kind} has no name: {text!r}")
@@ -142,7 +150,10 @@ def split_name(text: str, kind: str) -> tuple[str, dict[str, str]]:
 
 
 def read_keys(name: str, keys: Mapping[str, Key], given: Mapping[str, Value]) -> dict[str, Value]:
-    """The given values or texts as values. UserError, with `name`, for an unknown key or a wrong value."""
+    """The given values or texts as values.
+
+    UserError, with `name`, for an unknown key or a wrong value.
+    """
     values = {}
     for one, value in given.items():
         if one not in keys:

@@ -1,16 +1,18 @@
-"""Networks of timm and torchvision: `timm.NAME`, `torchvision.NAME`, with `:key=value,...` for how it is built.
+"""Networks of timm and torchvision: `timm.NAME:key=value,...`, `torchvision.NAME`.
 
-    timm.resnet50.a1_in1k    torchvision.resnet18    timm.resnet18:stem=small    timm.vit_tiny_patch16_224:patch_size=4
+    timm.resnet50.a1_in1k  torchvision.resnet18  timm.resnet18:stem=small
+    timm.vit_tiny_patch16_224:patch_size=4
 
-`stem=small`, for images of 32 or 64 pixels: the first convolution does not halve the image, nor does the pooling after
-it. Any other key goes to the library's own constructor. Classes and image size are the data set's.
+`stem=small`, for images of 32 or 64 pixels: the first convolution does not halve the image, nor
+does the pooling after it. Any other key goes to the library's own constructor. Classes and image
+size are the data set's.
 
-Maps are those that timm's `forward_intermediates` gives; of a torchvision network, the last one of each size. The
-first of them stands in the stem's place. There are none before a ReLU. A network's dropout and stochastic depth are off:
-all random draws of a run come from its own generators.
+Maps are those that timm's `forward_intermediates` gives; of a torchvision network, the last one of
+each size. The first of them stands in the stem's place. There are none before a ReLU. A network's
+dropout and stochastic depth are off: all random draws of a run come from its own generators.
 
-It does not offer a distillation token (DeiT, LeViT: Touvron et al., ICML 2021, arXiv 2012.12877): that is a target of
-its own, for a second classifier.
+It does not offer a distillation token (DeiT, LeViT: Touvron et al., ICML 2021, arXiv 2012.12877):
+that is a target of its own, for a second classifier.
 """
 
 import contextlib
@@ -38,7 +40,7 @@ TORCHVISION_ALWAYS = {
 
 
 def is_external(name: str) -> bool:
-    """Whether a model's name is that of a library's network, right or not."""
+    """True if a model's name is that of a library's network, known or not."""
     return name.partition(".")[0] in LIBRARIES and "." in name
 
 
@@ -65,7 +67,10 @@ class External:
         return cls(name, library, architecture, keys_in(name, text))
 
     def __call__(self, *, num_classes: int = 100, img_size: int = 32) -> nn.Module:
-        """The network in training mode. UserError if it cannot be built so, or does not take such images."""
+        """The network in training mode.
+
+        UserError if it cannot be built so, or does not take such images.
+        """
 
         def build() -> nn.Module:
             return self.build(num_classes, img_size)
@@ -100,7 +105,7 @@ class External:
 
 
 class Offers(nn.Module):
-    """What `models` says that every network offers, put on top of a library's network. Keys stay as they were."""
+    """A library's network with the interface of every network in `models`. Keys stay."""
 
     source: External
     build_anew: Callable[[], nn.Module]
@@ -134,7 +139,7 @@ class Offers(nn.Module):
         return "" if self.classifier_layer() is not None else "it has no linear classifier"
 
     def classifier_layer(self) -> nn.Linear | None:
-        """What reads the pooled vector."""
+        """The layer that reads the pooled vector."""
         if self.source.library == "timm":
             layer = self.get_classifier()
             return layer if isinstance(layer, nn.Linear) else None
@@ -142,7 +147,7 @@ class Offers(nn.Module):
         return linear[-1] if linear else None
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """As the library does; its draws, from the global generator, are seeded from `generator`."""
+        """Initialise as the library does; its global draws are seeded from `generator`."""
         with contextlib.ExitStack() as stack:
             if generator is not None:
                 stack.enter_context(torch.random.fork_rng(devices=[]))
@@ -156,7 +161,7 @@ class Offers(nn.Module):
         raise UserError(f"{self.source.name} offers no maps before its ReLUs")
 
     def adapted(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Weights of another image size, or of an older version of the library, as this network has them.
+        """Weights of another image size or library version, in the form of this network.
 
         By the library's own rules: a transformer's table of positions is resampled.
         """
@@ -191,8 +196,8 @@ def maps_by_size(
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """(the last map (B, C, H, W) of each size in the order of the layers, logits).
 
-    Of torchvision's networks, whose stages are the children of `features`, or their own. Maps with the channels last are
-    turned.
+    Of torchvision's networks, whose stages are the children of `features`, or their own. Maps with
+    the channels last are turned.
     """
     seen: dict[torch.Size, torch.Tensor] = {}
     channels_last = type(network).__name__ == "SwinTransformer"

@@ -1,4 +1,4 @@
-"""What is done to a library's network: its keys are read, its stem made small, its random layers switched off."""
+"""Changes to a library's network: its keys, a small stem, no random layers."""
 
 import ast
 import contextlib
@@ -15,7 +15,10 @@ RANDOM_SHARES = ("p", "drop_prob", "drop_rate", "prob")
 
 
 def keys_in(name: str, text: str) -> dict[str, Any]:
-    """ "stem=small,patch_size=4" -> {"stem": "small", "patch_size": 4}. UserError for what is no key=value."""
+    """ "stem=small,patch_size=4" -> {"stem": "small", "patch_size": 4}.
+
+    UserError for what is no key=value.
+    """
     keys = {}
     for part in text.split(",") if text else ():
         key, equals, value = part.partition("=")
@@ -36,7 +39,7 @@ def keys_in(name: str, text: str) -> dict[str, Any]:
 
 
 def make_stem_small(network: nn.Module, name: str) -> None:
-    """The first convolution keeps the image's size, a large kernel becomes 3x3, and the pooling after it is left out."""
+    """Change the stem: the image keeps its size, a large kernel is 3x3, without pooling."""
     path, first = next(
         ((p, m) for p, m in network.named_modules() if isinstance(m, nn.Conv2d)), ("", None)
     )
@@ -56,7 +59,7 @@ def make_stem_small(network: nn.Module, name: str) -> None:
 
 
 def switch_off_random_layers(network: nn.Module) -> None:
-    """Dropout and stochastic depth would draw from the global generator, which no checkpoint holds."""
+    """Switch off dropout and stochastic depth: they draw from the global generator, never saved."""
     for layer in network.modules():
         if isinstance(layer, _DropoutNd) or type(layer).__name__ in RANDOM_LAYERS:
             set_shares(layer, RANDOM_SHARES)

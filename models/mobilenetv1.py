@@ -1,8 +1,9 @@
 """MobileNetV1, as the distillation papers use it on ImageNet.
 
-Howard, Zhu, Chen, Kalenichenko, Wang, Weyand, Andreetto and Adam, "MobileNets: Efficient Convolutional Neural
-Networks for Mobile Vision Applications", 2017, arXiv:1704.04861, table 1, at width 1. The last block has stride
-1, as in later implementations; the table's second stride of 2 there is a misprint. Works at any image size.
+Howard, Zhu, Chen, Kalenichenko, Wang, Weyand, Andreetto and Adam, "MobileNets: Efficient
+Convolutional Neural Networks for Mobile Vision Applications", 2017, arXiv:1704.04861, table 1, at
+width 1. The last block has stride 1, as in later implementations; the table's second stride of 2
+there is a misprint. Works at any image size.
 
 32 px, 100 classes; a multiply-add is two FLOPs (models/model_info.py):
 
@@ -52,7 +53,7 @@ def _block(in_channels: int, channels: int, stride: int) -> nn.Sequential:
 
 @model_dict.register("MobileNetV1")
 class MobileNetV1(nn.Module):
-    """Six features: the stem and blocks 3, 5, 11 and 13 after ReLU, and the pooled vector (B, 1024).
+    """Six features: the stem and blocks 3, 5, 11 and 13 after ReLU, and the vector (B, 1024).
 
     `preact=True` gives the four blocks' maps before their last ReLU.
     """

@@ -47,7 +47,7 @@ def _conv_bn(
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1 -> depthwise 3x3 -> project 1x1, without a last ReLU; + x where the shape stays."""
+    """Expand 1x1 -> depthwise 3x3 -> project 1x1, no last ReLU; + x where the shape stays."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, expansion: int) -> None:
         super().__init__()

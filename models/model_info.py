@@ -1,4 +1,4 @@
-"""How large a model is: its parameters, and the arithmetic of one forward pass."""
+"""The size of a model: its parameters, and the arithmetic of one forward pass."""
 
 from typing import Any
 
@@ -16,10 +16,11 @@ def count_parameters(model: nn.Module) -> int:
 def count_flops(model: nn.Module, img_size: int) -> int:
     """FLOPs of the forward pass of one 3 x img_size x img_size image in eval mode.
 
-    A multiply-add counts as two FLOPs; papers that count it as one report half of this. Convolutions and linear
-    layers count; biases, BatchNorm, activations and pooling do not. (torch.utils.flop_counter finds the same in
-    our models, and takes a second to import.) Attention, which is no layer of its own, is counted in networks of other
-    libraries. The model is run, and left as it is.
+    A multiply-add counts as two FLOPs; papers that count it as one report half of this.
+    Convolutions and linear layers count; biases, BatchNorm, activations and pooling do not.
+    (torch.utils.flop_counter finds the same in our models, and takes a second to import.)
+    Attention, which is no layer of its own, is counted in networks of other libraries. The model is
+    run, and left as it is.
     """
     if isinstance(model, Offers):
         return count_by_operation(model, img_size)
@@ -28,7 +29,7 @@ def count_flops(model: nn.Module, img_size: int) -> int:
 
 
 def count_by_operation(model: nn.Module, img_size: int) -> int:
-    """The same for a network whose products are not all convolutions and linear layers, such as a transformer."""
+    """`count_flops` for a network with other products too, such as a transformer."""
     from torch.utils.flop_counter import FlopCounterMode
 
     was_training = model.training
@@ -42,7 +43,7 @@ def count_by_operation(model: nn.Module, img_size: int) -> int:
 def output_shapes(
     model: nn.Module, img_size: int, kinds: tuple[type[nn.Module], ...]
 ) -> list[tuple[nn.Module, torch.Size]]:
-    """Each call of a layer of these kinds, and the shape of what it gives, for one image in eval mode.
+    """Each call of a layer of these kinds with its output's shape, for one image in eval mode.
 
     Runs the model, and leaves it as it is.
     """

@@ -1,4 +1,7 @@
-"""Where models are filed; apart from `models/__init__` so that the family files can import it."""
+"""The registry of models.
+
+It is apart from `models/__init__` so that the family files can import it.
+"""
 
 from collections.abc import Callable
 
@@ -10,7 +13,7 @@ from models.external import External, is_external
 
 
 class ModelRegistry(Registry[Callable[..., nn.Module]]):
-    """The zoo's models by name, and any network of timm and torchvision, which iterating does not list."""
+    """The zoo's models by name. Networks of timm and torchvision are found, but not listed."""
 
     def __getitem__(self, name: str) -> Callable[..., nn.Module]:
         """UserError, with the nearest name, if there is none, or its library is not installed."""

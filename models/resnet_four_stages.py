@@ -1,4 +1,4 @@
-"""ResNets with four stages: resnet18, 34, 50 for ImageNet, ResNet18, 34, 50, 101, 152 for small images.
+"""ResNets of four stages: resnet18, 34, 50 (ImageNet); ResNet18, 34, 50, 101, 152 (small).
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385,
 section 4.1. A bottleneck's stride is on its 3x3 convolution; in the paper on its first. The lower
@@ -61,7 +61,7 @@ class Bottleneck(nn.Module):
 
 
 class FourStageResNet(nn.Module):
-    """Six features: the stem, before its pooling, and four stages after ReLU, and the pooled vector.
+    """Six features: the stem before pooling, four stages after ReLU, and the pooled vector.
 
     `preact=True` gives the four stages' maps before their last ReLU.
     """

@@ -1,10 +1,10 @@
 """ShuffleNet, three groups, for small images.
 
-Zhang, Zhou, Lin and Sun, "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile
-Devices", CVPR 2018, arXiv:1707.01083. Deviates from it as the distillation benchmarks do (Tian et
-al., ICLR 2020, arXiv:1910.10699): a 1x1 stem of stride 1 without pooling, a ReLU after the depthwise
-convolution too, and in a block of stride 2 a bottleneck of a quarter of the channels that the block
-adds, not of all its outputs. Works at any image size.
+Zhang, Zhou, Lin and Sun, "ShuffleNet: An Extremely Efficient Convolutional Neural Network for
+Mobile Devices", CVPR 2018, arXiv:1707.01083. Deviates from it as the distillation benchmarks do
+(Tian et al., ICLR 2020, arXiv:1910.10699): a 1x1 stem of stride 1 without pooling, a ReLU after the
+depthwise convolution too, and in a block of stride 2 a bottleneck of a quarter of the channels that
+the block adds, not of all its outputs. Works at any image size.
 
 32 px, 100 classes; a multiply-add is two FLOPs (models/model_info.py):
 

@@ -89,7 +89,8 @@ class Stage(nn.Sequential):
         """The last block's output after ReLU and shuffle, and before both."""
         for block in self:
             before_relu = block(x)
-            # Shuffled first, of which the copy is made: then it is all that the backward passes keep.
+            # Shuffled first, of which the copy is made: then it is all that the backward passes
+            # keep.
             x = F.relu(channel_shuffle(before_relu, groups=2), inplace=True)
         return x, before_relu
 

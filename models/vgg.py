@@ -56,7 +56,9 @@ class VGG(nn.Module):
         num_classes: int = 100,
         img_size: int = 32,
     ) -> None:
-        """`convs`: convolutions in each block. `neurons`: what the classifier sees; None: the vector.
+        """`convs`: convolutions in each block.
+
+        `neurons`: what the classifier sees; None: the vector.
 
         `img_size` changes nothing here.
         """

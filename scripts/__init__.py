@@ -1,1 +1,1 @@
-"""What a user types, and the rooms that hold what it is made of: sweep/, results/, bench/."""
+"""Scripts that a user types, and rooms of their parts: sweep/, results/, rank/, bench/."""

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""How fast a step is: steps per second, and how often as many as a classic loop that runs in turns with it.
+"""Steps per second, beside those of a classic loop that takes turns with this one.
 
-    python scripts/benchmark.py                                       # wrn_40_2/wrn_16_2, cutmix, float32 and --amp
-    python scripts/benchmark.py --pairs vgg13/vgg8,resnet56/resnet20 --modes cutmix,cutmix_pick --jobs train,stddev
-    python scripts/benchmark.py --device cuda --variants amp --at_once 1,2,4,8 --json speed.json
+    python scripts/benchmark.py                  # wrn_40_2/wrn_16_2, cutmix, float32 and --amp
+    python scripts/benchmark.py --pairs vgg13/vgg8,resnet56/resnet20 --modes cutmix,cutmix_pick \\
+        --jobs train,stddev
+    python scripts/benchmark.py --device cuda --variants amp \\
+        --at_once 1,2,4,8 --json speed.json
 
-The fast side is train_student.py's own loop with KD and weights [1,0,1]; scripts/bench/classic_loop.py is the other, in a
-process of its own. The networks' weights are random: speed does not depend on them. In each round every loop runs
---steps steps, one after the other; ratios are taken within a round, and the table shows their median. BENCHMARKS.md
-has the JSON's fields.
+The fast side is train_student.py's own loop with KD and weights [1,0,1];
+scripts/bench/classic_loop.py is the other, in a process of its own. The networks' weights are
+random: speed does not depend on them. In each round every loop runs --steps steps, one after the
+other; ratios are taken within a round, and the table shows their median. BENCHMARKS.md has the
+JSON's fields.
 """
 
 import itertools
@@ -41,7 +44,7 @@ MODES = ("identity", "flip", "crop+flip", "cutout", "autoaugment", "mixup", "cut
 
 
 def print_titles() -> None:
-    """Of the table, in Markdown."""
+    """The table's head, in Markdown."""
     titles = "pair|mode|job|variant|runs|steps/s|images/s|ratio|peak MB|data|teacher|student|other|ceiling"
     print(
         "| " + titles.replace("|", " | ") + " |\n" + "|---" * len(titles.split("|")) + "|",

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Results of trainings and T. stddev passes: mean and deviation over trials, beside the published values.
+"""Results of trainings and T. stddev passes over trials, beside the published values.
 
     python scripts/collect_results.py Experiments
-    python scripts/collect_results.py Experiments -o table.md        (.tex, .csv, .json, or --format)
+    python scripts/collect_results.py Experiments -o table.md   # .tex, .csv, .json, or --format
 
-Reads run folders, folders that hold them, and log.txt files, of this program and of the original alike. Pairs distillations
-with T. stddev passes by data set, teacher, student, method and scheme, and prints mean and standard deviation over the trials
-beside the published values. Unfinished runs and damaged logs are named, not counted. The S. values are those of the last
-epoch, as published.
+Reads run folders, folders that hold them, and log.txt files, of this program and of the original
+alike. Pairs distillations with T. stddev passes by data set, teacher, student, method and scheme,
+and prints mean and standard deviation over the trials beside the published values. Unfinished runs
+and damaged logs are named, not counted. The S. values are those of the last epoch, as published.
 """
 
 import sys

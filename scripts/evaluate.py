@@ -3,8 +3,9 @@
     python scripts/evaluate.py Experiments/<run>/weights/vgg8_best.pth
     python scripts/evaluate.py cifar100_resnet56.pt --dataset cifar100 --data_root ~/data --json
 
-FILE is any checkpoint that fits a model: of this project, in the layouts of other repositories, or safetensors. The
-model and the data set are those that the file names; where it names none, its weights tell the model.
+FILE is any checkpoint that fits a model: of this project, in the layouts of other repositories, or
+safetensors. The model and the data set are those that the file names; where it names none, its
+weights tell the model.
 """
 
 import json
@@ -64,7 +65,10 @@ def parse(argv: Sequence[str]) -> Options:
 
 
 def evaluate_file(options: Options) -> dict[str, Any]:
-    """What is known of the file, and what was measured; accuracies and ECE in percent, loss in nats."""
+    """The facts of the file, and the measures.
+
+    Accuracies and ECE in percent, loss in nats.
+    """
     path = options.file
     checkpoint = read_checkpoint("FILE", path)
     says = checkpoint.get("dataset")

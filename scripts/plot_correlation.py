@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""The paper's scatter plot: S. test loss against T. stddev, one point a DA scheme, one panel a pair.
+"""The paper's scatter plot, S. test loss over T. stddev: a point a scheme, a panel a pair.
 
     python scripts/plot_correlation.py Experiments -o scatter.png
-    python scripts/plot_correlation.py scripts/published/scatter.csv          the published coefficients
+    python scripts/plot_correlation.py scripts/published/scatter.csv    # published coefficients
 
-Reads run folders and logs as collect_results.py does, or one CSV file with the columns dataset, teacher, student,
-augmentation, t_stddev, s_test_loss and, if there are, method and s_test_loss_std, as collect_results.py --csv
-writes them. The theory (H. Wang et al., "What Makes a 'Good' Data Augmentation in Knowledge Distillation - A
-Statistical Perspective", NeurIPS 2022, arXiv 2012.02909) says: the lower T. stddev, the better the DA; so the
-points should rise from left to right.
+Reads run folders and logs as collect_results.py does, or one CSV file with the columns dataset,
+teacher, student, augmentation, t_stddev, s_test_loss and, if there are, method and s_test_loss_std,
+as collect_results.py --csv writes them. The theory (H. Wang et al., "What Makes a 'Good' Data
+Augmentation in Knowledge Distillation - A Statistical Perspective", NeurIPS 2022, arXiv 2012.02909)
+says: the lower T. stddev, the better the DA; so the points should rise from left to right.
 """
 
 import argparse

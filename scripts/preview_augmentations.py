@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Pictures of what the networks see: the schemes on the same images, and what picking keeps and drops.
+"""Pictures of what the networks see: schemes on the same images, and what a pick keeps.
 
     python scripts/preview_augmentations.py -o preview.png
-    python scripts/preview_augmentations.py cutout:size=12 randaugment+cutmix mean:k=4 -o preview.png
+    python scripts/preview_augmentations.py cutout:size=12 randaugment+cutmix mean:k=4 -o a.png
     python scripts/preview_augmentations.py all --mix_draw sample -o preview.png
     python scripts/preview_augmentations.py -o preview.png --pick_output pick.png \\
-        --path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth --path_s Experiments/<run>/weights/ckpt.pth
+        --path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth \\
+        --path_s Experiments/<run>/weights/ckpt.pth
 
-The images are the first batch, and the rows its second views, of a T. stddev pass with the same --seed, --mix_draw
-and --batch_size (here --num_images). Schemes are given as to --mix_mode; "all" is every stage alone, each time
-that it can happen. PNG, SVG or PDF, by the file's suffix.
+The images are the first batch, and the rows its second views, of a T. stddev pass with the same
+--seed, --mix_draw and --batch_size (here --num_images). Schemes are given as to --mix_mode; "all"
+is every stage alone, each time that it can happen. PNG, SVG or PDF, by the file's suffix.
 """
 
 import dataclasses
@@ -54,7 +55,8 @@ NO_DATE = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 NOBODY = nn.Flatten()
 """Where there is no teacher: ViewMaker shows it the batch, nothing reads what it says."""
 DPI, CELL, GAP, LABEL, LINE = 200, 144, 24, 310, 30
-"""Pixels: smallest side of an image, space between two, width of the row labels, height of a line of text."""
+"""Pixels: smallest side of an image, space between two, width of the row labels, height of a line
+of text."""
 KEPT, FRAME = "#d55e00", 8
 DRAWS = {
     "batch": "one random draw serves all images of a row, as published; partners to mix with are drawn per image.",
@@ -72,7 +74,7 @@ PICK_CAPTION = (
 
 
 class Scene(NamedTuple):
-    """What all rows share. images: (B, 3, H, W), normalised."""
+    """The inputs that all rows share. images: (B, 3, H, W), normalised."""
 
     options: Namespace
     spec: DatasetSpec
@@ -94,7 +96,10 @@ class Scene(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """The n_run * B views to pick from, lowest score first: the last B are kept. scores, entropies: (n_run * B,)."""
+    """The n_run * B views to pick from, lowest score first: the last B are kept.
+
+    scores, entropies: (n_run * B,).
+    """
 
     view: Augmented
     scores: torch.Tensor
@@ -102,7 +107,9 @@ class Pool(NamedTuple):
 
 
 class Row(NamedTuple):
-    """images: (n, H, W, 3) uint8. texts: below the images, one each or none. kept: framed; dropped ones are dimmed."""
+    """images: (n, H, W, 3) uint8. texts: below the images, one each or none.
+    kept: framed; dropped ones are dimmed.
+    """
 
     label: str
     images: np.ndarray
@@ -136,7 +143,8 @@ def set_scene(options: Namespace) -> Scene:
         for line in plan.warn_of_other_data(teacher.trained_on, spec):
             print(line)
     student = load_student(options, spec, device) if options.path_s else None
-    # A preview downloads nothing: this says so where the files are absent. Decoding them is allowed, it is for once.
+    # A preview downloads nothing: this says so where the files are absent. Decoding them is
+    # allowed, it is for once.
     source.load(dataclasses.replace(request, limit_train=1, limit_test=1, may_write=False))
     batches = make_batches(source.load(request), training, device, generators["data"]).train
     if batches.count < options.num_images:
@@ -226,13 +234,13 @@ def every_stage(scene: Scene) -> list[str]:
 
 
 def can_pick(scene: Scene, scheme: str) -> bool:
-    """Whether the networks are there that a pick of this scheme asks."""
+    """True if the networks are there that a pick of this scheme asks."""
     last = parse_chain(scheme)[-1]
     return not last.picks or scene.can_score(last.values.get("criterion", "kld"))
 
 
 def share(view: Augmented) -> str:
-    """Which share of the image is its own, for a row's label."""
+    """The share of the image that is its own, for a row's label."""
     if view.lam is None:
         return ""
     low, high = float(view.lam.min()), float(view.lam.max())
@@ -253,7 +261,10 @@ def pick_rows(scene: Scene, name: str, pool: Pool) -> list[Row]:
 
 
 def draw(rows: Sequence[Row], caption: str, path: Path) -> None:
-    """A row of images each, labels at the left, numbers above. One unit is a pixel. UserError if it cannot be written."""
+    """A row of images each, labels at the left, numbers above. One unit is a pixel.
+
+    UserError if it cannot be written.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -288,7 +299,7 @@ def draw(rows: Sequence[Row], caption: str, path: Path) -> None:
 
 
 def layout(rows: Sequence[Row]) -> tuple[int, list[int], int]:
-    """(side of a cell: a whole multiple of the image's, upper edge of each row, lower edge of the last)."""
+    """(side of a cell, a multiple of the image's; rows' upper edges; the last's lower edge)."""
     side = rows[0].images.shape[1]
     cell, tops, y = side * -(-CELL // side), [], LINE + GAP
     for row in rows:
@@ -367,7 +378,7 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 
 def check(options: Namespace) -> None:
-    """What can be told before anything is loaded. Raises UserError."""
+    """Check all that can be checked before anything is loaded. Raises UserError."""
     for flag, path in (("--output", options.output), ("--pick_output", options.pick_output)):
         if path is not None and path.suffix.lower() not in NO_DATE:
             raise UserError(

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The whole story on a small scale: a teacher, a ranking from the teacher alone, students, a table and a plot.
+"""The whole story, small: a teacher, a ranking from it alone, students, a table, a plot.
 
     python scripts/quickstart.py [synthetic|cifar100]
 
-Everything lands in quickstart_results/<data set>/. Finished runs are kept, so it can be interrupted and called again. Small
+Everything lands in quickstart_results/<data set>/. Finished runs are kept, so it can be interrupted
+and called again. Small
 networks cannot use many cores: one run per core is faster than one run on all of them.
 """
 
@@ -34,7 +35,7 @@ TRAPS = ("noise:sigma=1", "grey")
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything. Chosen so that two CPU cores need well under ten minutes."""
+    """The size of every part: two CPU cores need well under ten minutes."""
 
     data: str
     teacher: str
@@ -83,7 +84,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def rate_steps(epochs: int) -> list[str]:
-    """Where the learning rate falls, in the paper's proportions: at 5/8, 6/8 and 7/8."""
+    """The epochs where the learning rate falls: 5/8, 6/8 and 7/8, as in the paper."""
     return ["--lr_decay_epochs", ",".join(str(epochs * eighths // 8) for eighths in (5, 6, 7))]
 
 
@@ -115,7 +116,7 @@ def teacher_file(scale: Scale) -> str:
 
 
 def rank(scale: Scale, data: Sequence[str]) -> None:
-    """The ranking from the teacher alone, with two views that say nothing. RunFault if that fails."""
+    """The ranking from the teacher alone, with two empty views. RunFault if that fails."""
     path = f"save/models/{scale.teacher}_vanilla/{teacher_file(scale)}"
     words = [
         *PUBLISHED,

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Rank augmentations from the teacher alone, with error bars, and without being fooled by views that say nothing.
+"""Rank augmentations from the teacher alone, with error bars, and a guard against empty views.
 
     python scripts/rank_augmentations.py --path_t save/models/wrn_16_2_vanilla/ckpt_epoch_240.pth
-    python scripts/rank_augmentations.py cutmix mixup cutout:size=16 --path_t FILE --until order -o order.csv
+    python scripts/rank_augmentations.py cutmix mixup cutout:size=16 --path_t FILE --until order \\
+        -o order.csv
 
-The lower T. stddev, the better the student is expected to be (H. Wang et al., NeurIPS 2022, arXiv 2012.02909). The
-teacher sees each batch once and each scheme's view of it once; it stops when the question is answered. The same
-command goes on where it was interrupted. scripts/rank/README.md says how to read the table.
+The lower T. stddev, the better the student is expected to be (H. Wang et al., NeurIPS 2022, arXiv
+2012.02909). The teacher sees each batch once and each scheme's view of it once; it stops when the
+question is answered. The same command goes on where it was interrupted. scripts/rank/README.md says
+how to read the table.
 """
 
 import sys

@@ -1,8 +1,9 @@
-"""How the authors train with a method on CIFAR-100: the words that distill_cifar100.sh gives to train_student.py.
+"""The authors' settings of a method on CIFAR-100, as distill_cifar100.sh uses them.
 
-    python scripts/recipe.py wrn_40_2 wrn_16_2 dkd crd+kd      one line each: the method, then flags and values
+    python scripts/recipe.py wrn_40_2 wrn_16_2 dkd crd+kd   # a line each: method, flags, values
 
-Everything is from the registry: weights and constants from `published`, rate, epochs, batch and view from `recipe`.
+Everything is from the registry: weights and constants from `published`, rate, epochs, batch and
+view from `recipe`.
 """
 
 import argparse
@@ -24,7 +25,10 @@ FIRST = ["gamma", "alpha", "beta", "learning_rate", "epochs", "batch_size"]
 
 
 def recipe(text: str, setting: Setting) -> dict[str, object]:
-    """Flag -> value for the methods that `text` names, as --distill does. UserError for an unknown one."""
+    """Flag -> value for the methods that `text` names, as --distill does.
+
+    UserError for an unknown one.
+    """
     given = parse_methods(text)
     classes = {name: distillers[name] for name in given}
     flags: dict[str, object] = {

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""All results on one page: what was found, tables beside the published values, scatter plots, learning curves.
+"""All results on one page: findings, tables, scatter plots, learning curves.
 
     python scripts/report.py Experiments -o report.html [--preview batch.png ...]
 
-Reads what collect_results.py reads. The page is one file that opens without network, on a phone too; every run's
-exact command is in it. Names, notes and commands come from logs and are text there, never markup.
+Reads what collect_results.py reads. The page is one file that opens without network, on a phone
+too; every run's exact command is in it. Names, notes and commands come from logs and are text
+there, never markup.
 """
 
 import base64
@@ -53,7 +54,7 @@ def with_arrow(text: str) -> str:
 
 
 def summary(results: Results, points: dict[Group, list[Point]]) -> list[str]:
-    """What was found, stated with its limits: one sentence about the runs, one for each group."""
+    """The findings with their limits: one sentence about the runs, one for each group."""
     complete = [run for run in results.runs if not run.problem]
     passes = sum(run.measures for run in complete)
     counted = f"{plural(len(complete) - passes, 'distillation')} and {plural(passes, 'T. stddev pass', 'es')}"
@@ -80,7 +81,7 @@ def plural(count: int, noun: str, ending: str = "s") -> str:
 
 
 def finding(rows: Sequence[Row], points: Sequence[Point]) -> str:
-    """The correlation of one group and what it allows to say, beside the published one of the same schemes."""
+    """The correlation of one group, what it allows to say, and the published one."""
     found = correlations(points)
     if not found:
         return f"{shown(found, len(points))}."

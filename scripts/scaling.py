@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""What a run on several GPUs sends, and what speed to expect of it: a table from the networks' sizes and a few times.
+"""The traffic and the speed of a run on several GPUs, from network sizes and a few times.
 
-    python scripts/scaling.py                                          # vgg13/vgg8 and others, batch 64 to 4096
-    python scripts/scaling.py --pairs resnet34/resnet18 --classes 1000 --image_us 600 --gigabytes_per_s 20
+    python scripts/scaling.py                      # vgg13/vgg8 and others, batch 64 to 4096
+    python scripts/scaling.py --pairs resnet34/resnet18 --classes 1000 --image_us 600 \\
+        --gigabytes_per_s 20
 
-Per step each process sends and receives its share of the gradient's sum (4 bytes a parameter, a ring: 2 (n-1)/n times) and
-all rows of both networks' logits on both views; a T. stddev pass sends one sum of K + 2 numbers a group of five steps. The
-expected time of a step is
+Per step each process sends and receives its share of the gradient's sum (4 bytes a parameter, a
+ring: 2 (n-1)/n times) and all rows of both networks' logits on both views; a T. stddev pass sends
+one sum of K + 2 numbers a group of five steps. The expected time of a step is
 
     fixed + image * B/n + (bytes sent) / bandwidth + latency * messages
 
-where `fixed` is what a step takes with no images at all, launches above all. Only the third and fourth term are the
-price of the division, but the first does not shrink by it: that is why small batches gain nothing.
+where `fixed` is what a step takes with no images at all, launches above all. Only the third and
+fourth term are the price of the division, but the first does not shrink by it: that is why small
+batches gain nothing.
 """
 
 import argparse
@@ -34,7 +36,7 @@ MESSAGES = 5
 
 
 def bytes_of_step(parameters: int, classes: int, batch: int, gpus: int) -> dict[str, float]:
-    """Bytes that one process sends in a step: of the gradient, of the logits (student and teacher, two views)."""
+    """Bytes that one process sends in a step: of the gradient, of both networks' logits."""
     others = (gpus - 1) / gpus
     return {"gradient": 2 * others * 4 * parameters, "logits": others * 4 * batch * classes * 4}
 
@@ -53,7 +55,7 @@ def seconds_of_step(options: argparse.Namespace, parameters: int, batch: int, gp
 
 
 def parameters_of(pair: str, classes: int) -> int:
-    """Of the student of "teacher/student"."""
+    """The size of the student of "teacher/student"."""
     if pair.count("/") != 1:
         raise UserError(f"--pairs: {pair!r} is not teacher/student, such as vgg13/vgg8")
     for name in pair.split("/"):

@@ -8,16 +8,19 @@
     # done, running, failed, to do
     python scripts/sweep.py --dataset cifar100 --kind both --status
 
-Trial t has --trial t --seed t: the schemes of one trial see the same batches and begin with the same weights. Words after
--- go to every command (-- --limit_train 5000 --epochs 8) and make another job of it.
+Trial t has --trial t --seed t: the schemes of one trial see the same batches and begin with the
+same weights. Words after -- go to every command (-- --limit_train 5000 --epochs 8) and make another
+job of it.
 
-A job's run is found by all its options in Experiments/*/log/args.json, whoever started it. A finished run is skipped, an
-interrupted one goes on in its folder: each command ends in --resume_ExpID same. A pass that picks by student_entropy takes
-the student that was trained with the same words (--epochs apart: the one with the most). It waits for a training in the same
-sweep, and is left out where there is none. While a job runs it holds a lock in Experiments/.sweep/, where its output is too:
-several sweeps may share the work.
+A job's run is found by all its options in Experiments/*/log/args.json, whoever started it. A
+finished run is skipped, an interrupted one goes on in its folder: each command ends in
+--resume_ExpID same. A pass that picks by student_entropy takes the student that was trained with
+the same words (--epochs apart: the one with the most). It waits for a training in the same sweep,
+and is left out where there is none. While a job runs it holds a lock in Experiments/.sweep/, where
+its output is too: several sweeps may share the work.
 
-Exit status: 0 all is finished or run by another sweep, 1 a job failed or lacks its student, 2 bad input, 130 Ctrl-C.
+Exit status: 0 all is finished or run by another sweep, 1 a job failed or lacks its student, 2 bad
+input, 130 Ctrl-C.
 """
 
 import sys

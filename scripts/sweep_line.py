@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""One command that sweep.py printed, wherever it stands: begin it, go on with it, or find it done. For cluster tasks.
+"""One command that sweep.py printed, wherever it stands: begin it, go on with it, or find it done.
+
+For cluster tasks.
 
     python scripts/sweep.py --dataset cifar100 --kind both --print > commands.txt
     python scripts/sweep_line.py commands.txt 7        # the seventh
 
-This process becomes the command, with --resume_ExpID same: signals reach it, the exit status is its own. It holds the job's
-lock, so that neither another task nor a sweep starts it too. Where the job seems to be running already, maybe on another
-host, this waits until its run shows progress, and leaves it alone, or proves dead. Words ahead of train_student.py are kept:
-variables, python, torchrun with its options.
+This process becomes the command, with --resume_ExpID same: signals reach it, the exit status is its
+own. It holds the job's lock, so that neither another task nor a sweep starts it too. Where the job
+seems to be running already, maybe on another host, this waits until its run shows progress, and
+leaves it alone, or proves dead. Words ahead of train_student.py are kept: variables, python,
+torchrun with its options.
 
 Exit status: that of the command; 0 if it is finished, or run by another process; 2 bad input.
 """
@@ -32,11 +35,15 @@ from scripts.sweep.states import JobRuns, make_folder, take_lock
 PROGRAM = "sweep_line.py"
 PAUSE = 5.0
 PATIENCE = SILENT_SECONDS + 100.0
-"""Seconds between two looks at a run that another process may be at, and until it is left alone in any case."""
+"""Seconds between two looks at a run that another process may be at, and until it is left alone in
+any case."""
 
 
 def read_line(path: str, number: int) -> tuple[list[str], Job]:
-    """(the words ahead, up to train_student.py, the job) of a line. UserError if no sweep can have printed it."""
+    """(the words ahead, up to train_student.py, the job) of a line.
+
+    UserError if no sweep can have printed it.
+    """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -82,7 +89,7 @@ def scheme_of(options: Namespace) -> str:
 
 
 def claim(job: Job) -> tuple[State, int | None]:
-    """How far the job is, and its lock: None if another process runs it."""
+    """The job's state and its lock; None if another process runs it."""
     stop, logged = time.monotonic() + PATIENCE, None
     while True:
         runs, lock = JobRuns(), take_lock(job)

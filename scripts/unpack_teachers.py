@@ -2,9 +2,10 @@
 
     python scripts/unpack_teachers.py --save save teachers_cifar100.zip
 
-Each <model>_vanilla/<name>.pth in an archive must be intact, hold nothing but weights, and fit its model of the zoo.
-It goes to save/models/<model>_vanilla/, or to save/<folder>/<model>_vanilla/ where the archive files it under a
-folder whose name begins with "models". What is there already, and the same, stays.
+Each <model>_vanilla/<name>.pth in an archive must be intact, hold nothing but weights, and fit its
+model of the zoo. It goes to save/models/<model>_vanilla/, or to save/<folder>/<model>_vanilla/
+where the archive files it under a folder whose name begins with "models". What is there already,
+and the same, stays.
 """
 
 import argparse
@@ -38,7 +39,10 @@ def main() -> None:
 
 
 def unpack(archive: Path, save: Path) -> list[str]:
-    """Unpack what is right, and say so. Returns what is wrong with the rest. UserError if nothing can be read."""
+    """Unpack what is right, and say so. Returns what is wrong with the rest.
+
+    UserError if nothing can be read.
+    """
     problems, count = [], 0
     try:
         with zipfile.ZipFile(archive) as container:
@@ -67,7 +71,7 @@ def unpack(archive: Path, save: Path) -> list[str]:
 
 
 def target_of(name: str) -> PurePosixPath | None:
-    """Where an archive's file goes, below `save`; None if it is no teacher. Never outside of `save`."""
+    """The place of an archive's file below `save`, never outside; None if it is no teacher."""
     parts = PurePosixPath(name).parts
     if (
         not name.endswith(".pth")
@@ -81,7 +85,10 @@ def target_of(name: str) -> PurePosixPath | None:
 
 
 def place(container: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> str:
-    """Write one file, checked before it gets its name. Returns what to say of it. UserError if it is no teacher."""
+    """Write one file, checked before it gets its name. Returns what to say of it.
+
+    UserError if it is no teacher.
+    """
     if target.exists() and zlib.crc32(target.read_bytes()) == member.CRC:
         return "there already"
     save = target.parents[2]

@@ -1,4 +1,4 @@
-"""One run on several processes, and the end of a process: torchrun, signals, heartbeats, shared BatchNorm.
+"""One run on several processes, and the end of a process: signals, heartbeats, BatchNorm.
 
 Does not belong here: what is computed (helper/step), what is written (helper/run).
 """

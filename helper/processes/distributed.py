@@ -1,11 +1,14 @@
-"""One run on several processes, started by torchrun: the networks' passes are divided, all else is done by everyone.
+"""One run on several processes, started by torchrun: the networks' passes are divided.
 
-Each process draws the same random numbers and makes the same batches and views, those of a run of one process. It
-puts its part of the rows through the networks; then all have all rows of the results (`gathered`), and compute the
-same losses of the whole batch. So whatever looks at a batch as a whole, a pick, a distiller that compares images, a
-memory bank, works as it is, and nothing but rounding depends on the number of processes (and BatchNorm's statistics,
-unless they are shared: sync_batchnorm.py). Gradients are averaged over the processes; `gathered` sees to it that the
-average is the gradient of the whole batch.
+All else is done by every process.
+
+Each process draws the same random numbers and makes the same batches and views, those of a run of
+one process. It puts its part of the rows through the networks; then all have all rows of the
+results (`gathered`), and compute the same losses of the whole batch. So whatever looks at a batch
+as a whole, a pick, a distiller that compares images, a memory bank, works as it is, and nothing but
+rounding depends on the number of processes (and BatchNorm's statistics,
+unless they are shared: sync_batchnorm.py). Gradients are averaged over the processes; `gathered`
+sees to it that the average is the gradient of the whole batch.
 
 The first process alone writes and speaks. Without torchrun everything here does nothing.
 """
@@ -29,7 +32,8 @@ from helper.processes import interruption
 from helper.processes.heartbeat import Heartbeat
 
 CHECKS = 10
-"""A signal may reach one process first. They compare notes at every so many of the places where one is answered."""
+"""A signal may reach one process first. They compare notes at every so many of the places where one
+is answered."""
 
 LAST_SECONDS = 5.0
 """At the end, for the answer who is to say why."""
@@ -40,7 +44,8 @@ def _nothing(_: str) -> None:
 
 
 last_words: Callable[[str], None] = _nothing
-"""What a run that has lost contact logs; its loop cannot say it any more. Set once there is a log."""
+"""What a run that has lost contact logs; its loop cannot say it any more. Set once there is a
+log."""
 _heartbeat: Heartbeat | None = None
 
 
@@ -49,7 +54,7 @@ def rank() -> int:
 
 
 def size() -> int:
-    """How many processes share the run."""
+    """The number of processes that share the run."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -59,7 +64,7 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def session() -> Iterator[None]:
-    """A script's whole life: only one process speaks, and one that fails or vanishes ends the others."""
+    """The frame of a script: one process speaks, and one that fails or vanishes ends the others."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -124,7 +129,7 @@ def own_connection() -> dist.Store:
 
 
 def _end_here(fault: str) -> NoReturn:
-    """End this process at once: the main thread waits inside an operation that a signal cannot interrupt."""
+    """End this process at once, though the main thread may wait where no signal reaches it."""
 
     def end(may_speak: Callable[[], bool]) -> NoReturn:
         errors.may_speak = may_speak
@@ -159,7 +164,10 @@ class _Agreement:
         self.group = dist.new_group(backend="gloo")
 
     def __call__(self, received: int) -> int:
-        """`received`: a signal's number, or 0. Returns any that some process received, the same everywhere; or 0."""
+        """`received`: a signal's number, or 0.
+
+        Returns any that some process received, the same everywhere; or 0.
+        """
         self.calls += 1
         if self.calls % CHECKS:
             return 0
@@ -178,8 +186,8 @@ def part(count: int) -> slice:
 def divided(run: Callable[[torch.Tensor], Any], images: torch.Tensor, network: nn.Module) -> Any:
     """`run(images)`, which calls the network, each process having run its part of the rows.
 
-    run: images (B, ...) -> a tensor (B, ...), or tuples, lists and dicts of them. A batch with fewer rows than there
-    are processes is run whole by each.
+    run: images (B, ...) -> a tensor (B, ...), or tuples, lists and dicts of them. A batch with
+    fewer rows than there are processes is run whole by each.
     """
     count = len(images)
     if size() == 1:
@@ -204,8 +212,8 @@ def _each_tensor(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> 
 def gathered(rows: torch.Tensor, count: int) -> torch.Tensor:
     """Our rows `part(count)` of a tensor (count, ...) -> the whole tensor.
 
-    Its gradient goes to our rows, times the number of processes: each computes the same loss of all rows, and when
-    their parameters' gradients are averaged, each row must have counted once.
+    Its gradient goes to our rows, times the number of processes: each computes the same loss of all
+    rows, and when their parameters' gradients are averaged, each row must have counted once.
     """
     return rows if size() == 1 else _Gather.apply(rows, count)
 
@@ -261,7 +269,10 @@ def parallel(network: nn.Module, *, uses_all: bool = True) -> nn.Module:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Of what every process trains on all rows, as a distiller's layers: equal already, up to rounding."""
+    """Make equal what every process trains on all rows, such as a distiller's layers.
+
+    It is equal already, up to rounding.
+    """
     if size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -1,7 +1,8 @@
-"""Of several processes of a run, noticing that one is silent: its machine is off, the network is cut, it hangs.
+"""Notice a silent process of a run: its machine is off, the network is cut, it hangs.
 
-A process that ends closes its connections, which the others notice at once. One that falls silent does not: the
-others would wait for it inside an operation of PyTorch's, by default for half an hour.
+A process that ends closes its connections, which the others notice at once. One that falls silent
+does not: the others would wait for it inside an operation of PyTorch's, by default for half an
+hour.
 """
 
 import threading
@@ -11,8 +12,8 @@ import torch.distributed as dist
 
 BEAT_SECONDS = 3.0
 SILENT_BEATS = 8
-"""So many of our own beats without one of another's, and it counts as lost. (Beats, not seconds: a suspended machine
-suspends all.) Torchrun gives what is left of a run another half minute to end."""
+"""So many of our own beats without one of another's, and it counts as lost. (Beats, not seconds: a
+suspended machine suspends all.) Torchrun gives what is left of a run another half minute to end."""
 STORE_SECONDS = 20.0
 """For the answer of the store that carries the beats."""
 SILENT_STORE = "the store that torchrun keeps for the run does not answer"
@@ -21,8 +22,10 @@ SILENT_STORE = "the store that torchrun keeps for the run does not answer"
 class Heartbeat(threading.Thread):
     """Shows the others that we live, and looks whether they do, until `stop`.
 
-    To be started when all processes have made theirs: the store waits for those that it does not know yet.
-    store: a connection of its own, since one that waits keeps others waiting. `on_loss` is told in a sentence if
+    To be started when all processes have made theirs: the store waits for those that it does not
+    know yet.
+    store: a connection of its own, since one that waits keeps others waiting. `on_loss` is told in
+    a sentence if
     contact is lost, in this thread: the main one may be waiting for what never comes.
     """
 

@@ -1,8 +1,9 @@
 """Ending a run on a signal without losing its work.
 
-SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal is gone) and SIGUSR1 (Slurm can send it some time before the end) end
-a run. While it starts, they do so where it stands. In its loops they are only noted: `check`, called between two
-steps, raises `Interrupted`, and the loop saves its state. A second signal ends the process at once.
+SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal is gone) and SIGUSR1 (Slurm can send it some time
+before the end) end a run. While it starts, they do so where it stands. In its loops they are only
+noted: `check`, called between two steps, raises `Interrupted`, and the loop saves its state. A
+second signal ends the process at once.
 """
 
 import contextlib
@@ -51,7 +52,8 @@ def _alone(received: int) -> int:
 
 
 agree: Callable[[int], int] = _alone
-"""Of the signal that this process received, or 0, makes the one that all processes of the run are to answer now."""
+"""Of the signal that this process received, or 0, makes the one that all processes of the run are
+to answer now."""
 _watch = _Watch()
 
 
@@ -81,7 +83,10 @@ def between_steps_only() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise Interrupted if a signal has come. To be called where the state can be saved, by all processes of a run."""
+    """Raise Interrupted if a signal has come.
+
+    To be called where the state can be saved, by all processes of a run.
+    """
     if number := agree(_watch.received or 0):
         raise Interrupted(number)
 

@@ -1,6 +1,7 @@
 """BatchNorm whose statistics are those of the whole batch, though each process sees a part of it.
 
-PyTorch has one for GPUs; this one runs on CPUs as well, in any precision, and takes two sums a layer.
+PyTorch has one for GPUs; this one runs on CPUs as well, in any precision, and takes two sums a
+layer.
 """
 
 from typing import Any

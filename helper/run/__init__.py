@@ -1,4 +1,5 @@
-"""What a run leaves on the disk, and how it is read back: folder, log, checkpoints, lock, provenance, resuming.
+"""A run on the disk: folder, log, checkpoints, lock, provenance, resuming.
 
-Files are written atomically; what is read is data only and never executed. Does not belong here: loops, losses, networks.
+Files are written atomically; what is read is data only and never executed. Does not belong here:
+loops, losses, networks.
 """

@@ -18,7 +18,10 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def written_beside(path: Path, content: bytes | memoryview) -> Iterator[str]:
-    """A file beside `path` with this content, flushed to disk; removed at the end, if it has not been renamed."""
+    """A file beside `path` with this content, flushed to disk.
+
+    It is removed at the end, if it has not been renamed.
+    """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         try:
@@ -45,7 +48,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def write_result(path: Path, content: str | bytes) -> None:
-    """The same for a file that the user has named: its folder is made, and what the disk refuses is a UserError."""
+    """Write a file that the user has named; make its folder. UserError if the disk refuses."""
     data = content if isinstance(content, bytes) else content.encode("utf-8", errors="replace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """Write checkpoint files: whole or not at all. read.py and load.py read them.
 
-Public layout: a dict with "model" (the state_dict) and usually "epoch", "accuracy", "optimizer". Ours add what
-the network is ("arch", "num_classes", "img_size", "dataset"), so that any of them can serve as a teacher.
+Public layout: a dict with "model" (the state_dict) and usually "epoch", "accuracy", "optimizer".
+Ours add what the network is ("arch", "num_classes", "img_size", "dataset"), so that any of them can
+serve as a teacher.
 """
 
 import copy
@@ -29,14 +30,17 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 
 
 def serialized(checkpoint: dict[str, Any]) -> memoryview:
-    """The bytes of a checkpoint file. Made in memory: PyTorch reports a full disk as an internal error of its own."""
+    """The bytes of a checkpoint file.
+
+    Made in memory: PyTorch reports a full disk as an internal error of its own.
+    """
     buffer = io.BytesIO()
     torch.save(on_cpu(checkpoint), buffer)
     return buffer.getbuffer()
 
 
 def on_cpu(value: Any) -> Any:
-    """The same with every tensor on the CPU: a file of CUDA tensors cannot be loaded where there is no GPU."""
+    """A copy with every tensor on the CPU: CUDA tensors cannot be loaded without a GPU."""
     if torch.is_tensor(value):
         return value.cpu()
     if isinstance(value, dict):
@@ -51,7 +55,10 @@ def on_cpu(value: Any) -> Any:
 def describe_model(
     name: str, num_classes: int, img_size: int, dataset: str, class_names: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What a checkpoint says of its network. `class_names`: where they are not those of a public data set."""
+    """The facts of a network for its checkpoint.
+
+    `class_names`: where they are not those of a public data set.
+    """
     facts = {"arch": name, "num_classes": num_classes, "img_size": img_size, "dataset": dataset}
     return facts | ({"class_names": list(class_names)} if class_names else {})
 
@@ -59,7 +66,7 @@ def describe_model(
 def check_class_names(
     checkpoint: dict[str, Any], class_names: Sequence[str], *, flag: str, path: str | Path
 ) -> None:
-    """UserError if a checkpoint names its classes, and they or their order are not `class_names`, of the data set."""
+    """UserError if a checkpoint names other classes than `class_names`, or in another order."""
     there, here = list(checkpoint.get("class_names", ())), list(class_names)
     if not there or not here or there == here:
         return
@@ -80,7 +87,10 @@ def check_class_names(
 
 
 def save_keeping_old(path: Path, checkpoint: dict[str, Any]) -> Path | None:
-    """Write a checkpoint; a copy of what was at `path` before, if it was another, stays. Returns the copy's name."""
+    """Write a checkpoint; a copy of what was at `path` before, if it was another, stays.
+
+    Returns the copy's name.
+    """
     kept, content = None, serialized(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.read_bytes() != content:

@@ -1,4 +1,4 @@
-"""Which kind of file a file is, from its first bytes: for what was meant to be a checkpoint and is none."""
+"""The kind of a file, from its first bytes: for one that should be a checkpoint and is none."""
 
 import re
 import zipfile
@@ -26,7 +26,7 @@ BEGINNINGS = (
 
 
 def kind_of(path: Path) -> str:
-    """What the file is, as words that follow "FILE is"; empty where its bytes do not tell.
+    """The kind in words that follow "FILE is"; empty where the bytes do not tell.
 
     Raises OSError if it cannot be read.
     """
@@ -45,7 +45,7 @@ def kind_of(path: Path) -> str:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether the file begins as the safetensors format does: the header's length, then a JSON object."""
+    """True if the file begins as safetensors does: the header's length, then a JSON object."""
     with open(path, "rb") as file:
         start = file.read(16)
     if len(start) < 10 or not re.match(rb"\{\s*[\"}]", start[8:]):

@@ -1,4 +1,4 @@
-"""Files of a run folder: text that grows whole line by whole line, and the lock that keeps a second process out."""
+"""Files of a run folder: text that grows by whole lines, and the lock of its process."""
 
 import contextlib
 import errno
@@ -15,7 +15,10 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class AppendedText:
-    """A text file that grows. What is appended is there at once, and whole: on a full disk nothing of it is."""
+    """A text file that grows.
+
+    What is appended is there at once, and whole: on a full disk nothing of it is.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,7 +38,10 @@ class AppendedText:
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def cut(self, length: int | None) -> str:
-        """Shorten the file to `length` bytes, or (None) to whole lines. Returns what was cut off, whole lines of it."""
+        """Shorten the file to `length` bytes, or (None) to whole lines.
+
+        Returns what was cut off, whole lines of it.
+        """
         content = self.path.read_bytes()
         length = content.rfind(b"\n") + 1 if length is None else length
         cut = content[length:]
@@ -55,7 +61,8 @@ class AppendedText:
 def take_lock(file: IO[str], *, byte: int | None = None) -> bool:
     """Lock a file, or one byte of it, until it is closed. False if another process has it.
 
-    Not flock, and so not the library filelock: child processes, which decode images, would hold that too.
+    Not flock, and so not the library filelock: child processes, which decode images, would hold
+    that too.
     """
     span = (0, 0) if byte is None else (1, byte)  # length (0: all of it) and start
     try:
@@ -69,7 +76,9 @@ def take_lock(file: IO[str], *, byte: int | None = None) -> bool:
 
 
 class Lock:
-    """One process writes to a run folder. The system takes the lock back when the process ends, however it ends.
+    """One process writes to a run folder.
+
+    The system takes the lock back when the process ends, however it ends.
 
     `create`: whether to make the lock's file. Without it a folder that has none is only looked at.
     """

@@ -66,7 +66,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, root: Path, project_name: str, options: dict[str, Any]) -> "RunFolder":
-        """A folder of our own, whoever else starts in this second. UserError if the disk refuses."""
+        """A new folder, whoever else starts in this second. UserError if the disk refuses."""
         server = zlib.crc32(socket.gethostname().encode()) % 1000
         moment = datetime.datetime.now()
         try:
@@ -94,8 +94,9 @@ class RunFolder:
     def reopen(cls, path: Path, lock: Lock, logged: Mapping[str, int], step: int) -> "RunFolder":
         """An existing run's folder, held by `lock`, as it was at its checkpoint.
 
-        `logged`: the lengths of log.txt and metrics.jsonl then. What was written after it will be done again; it is
-        moved to log/undone.txt and log/undone.jsonl. `step`: of the run, from which TensorBoard's curves go on.
+        `logged`: the lengths of log.txt and metrics.jsonl then. What was written after it will be
+        done again; it is moved to log/undone.txt and log/undone.jsonl. `step`: of the run, from
+        which TensorBoard's curves go on.
         """
         run = cls(path, lock)
         for leftover in run.weights.glob(".*"):  # of a process that was killed while it wrote
@@ -124,7 +125,7 @@ class RunFolder:
         write_atomically(self.path / "log" / "args.json", content.encode())
 
     def log(self, text: str) -> None:
-        """One line, time-stamped, in log.txt and on the terminal (above a progress bar, if there is one)."""
+        """One line with a time stamp, in log.txt and on the terminal, above any progress bar."""
         stamp = datetime.datetime.now().strftime("%Y/%m/%d-%H:%M:%S")
         line = STAMP.format(clock=self.clock, process=os.getpid(), moment=stamp) + text
         self._texts["log.txt"].append(line + "\n")
@@ -143,7 +144,9 @@ class RunFolder:
         self._texts["metrics.jsonl"].append(json.dumps({"kind": kind, **clean}) + "\n")
 
     def note_start(self, facts: Mapping[str, Any]) -> str:
-        """One JSON object in provenance.jsonl: what this start of the run runs on. Returns it as a line for log.txt.
+        """One JSON object in provenance.jsonl: what this start of the run runs on.
+
+        Returns it as a line for log.txt.
 
         A resumed run has several.
         """
@@ -213,7 +216,7 @@ class RunFolder:
 
 
 class SilentRunFolder(RunFolder):
-    """Of those processes of a run that do not write: does nothing."""
+    """The folder for processes that do not write: it does nothing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

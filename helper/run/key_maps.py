@@ -1,9 +1,12 @@
-"""How much used repositories name the weights of networks that are in the zoo too. Data alone: to add one, add a row.
+"""Names that widely used repositories give to the weights of the zoo's networks.
 
-A map is a list of (pattern, replacement) for the beginning of a weight's name; the first that matches counts. It is
-tried on a file whose names fit no model as they are. Repositories whose networks have the zoo's names need no row:
-kuangliu/pytorch-cifar (ResNet18, ResNet50, ShuffleV2 and others, under "net", with "module." in front),
-chenyaofo/pytorch-cifar-models (resnet20 to resnet56) and bearpaw/pytorch-classification (its ResNets).
+Data alone: to add one, add a row.
+
+A map is a list of (pattern, replacement) for the beginning of a weight's name; the first that
+matches counts. It is tried on a file whose names fit no model as they are. Repositories whose
+networks have the zoo's names need no row: kuangliu/pytorch-cifar (ResNet18, ResNet50, ShuffleV2 and
+others, under "net", with "module." in front), chenyaofo/pytorch-cifar-models (resnet20 to resnet56)
+and bearpaw/pytorch-classification (its ResNets).
 """
 
 _RESIDUAL = {0: "conv1", 1: "bn1", 3: "conv2", 4: "bn2", 6: "conv3", 7: "bn3"}

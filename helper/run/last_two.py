@@ -2,8 +2,9 @@
 
     weights/ckpt.pth  weights/ckpt.previous.pth
 
-A checkpoint is a zip archive, as PyTorch writes it, and the CRC of each member tells whether it is damaged; `read_checkpoint`
-looks at them. One more member, which PyTorch passes over, holds the lengths of the run's logs at that moment.
+A checkpoint is a zip archive, as PyTorch writes it, and the CRC of each member tells whether it is
+damaged; `read_checkpoint` looks at them. One more member, which PyTorch passes over, holds the
+lengths of the run's logs at that moment.
 """
 
 import contextlib
@@ -26,7 +27,9 @@ OLD_SUMS = "checksums.json"
 
 
 def save_latest(weights: Path, checkpoint: dict[str, Any], lengths: Mapping[str, int]) -> None:
-    """Make `checkpoint` the latest in the folder `weights`; the one that was the latest becomes the previous one.
+    """Make `checkpoint` the latest in the folder `weights`.
+
+    The one that was the latest becomes the previous one.
 
     lengths: bytes of each log. Whenever the process dies, one of the two files is whole.
     """
@@ -45,7 +48,10 @@ def save_latest(weights: Path, checkpoint: dict[str, Any], lengths: Mapping[str,
 
 
 def read_with_lengths(flag: str, path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """(the checkpoint at `path`, the lengths of the logs then, empty where none are noted). UserError if it is damaged."""
+    """(the checkpoint at `path`, the lengths of the logs then, empty where none are noted).
+
+    UserError if it is damaged.
+    """
     checkpoint, noted = read_checkpoint(flag, path), None
     with (
         contextlib.suppress(
@@ -73,7 +79,7 @@ def candidates(path: Path) -> list[Path]:
 
 
 def newest_in(weights: Path) -> Path | None:
-    """The latest checkpoint, or where it is gone the previous one; None if the folder has neither."""
+    """The latest checkpoint; the previous one if that is gone; None if there is neither."""
     return next((weights / name for name in (LATEST, PREVIOUS) if (weights / name).is_file()), None)
 
 

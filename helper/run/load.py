@@ -35,13 +35,16 @@ def load_weights(
     class_ids: Sequence[str] = (),
     starts: bool = False,
 ) -> list[str]:
-    """Fill the model from a checkpoint; every name and shape must fit. UserError says what does not.
+    """Fill the model from a checkpoint; every name and shape must fit.
 
-    `average`: take the running average of the weights (EMA), not the weights beside it. `class_ids`: the data set's
-    classes by wnid, as far as they have one; of a network for ImageNet's 1,000 classes, theirs are taken. `starts`:
-    training goes on from the weights, so a classifier of other classes may stay the model's own, and a library's network
-    adapts weights of another image size. Returns what is to be told: which weights were taken where there is a choice,
-    whose names they had, and what was left out.
+    UserError says what does not.
+
+    `average`: take the running average of the weights (EMA), not the weights beside it.
+    `class_ids`: the data set's classes by wnid, as far as they have one; of a network for
+    ImageNet's 1,000 classes, theirs are taken. `starts`: training goes on from the weights, so a
+    classifier of other classes may stay the model's own, and a library's network adapts weights of
+    another image size. Returns what is to be told: which weights were taken where there is a
+    choice, whose names they had, and what was left out.
     """
     found = parts(checkpoint)
     if "head" in checkpoint and not allow_head:
@@ -89,7 +92,7 @@ def load_weights(
 
 
 def _as_wanted(part: Part, layout: Layout) -> tuple[Part, str, Weights] | None:
-    """(the part, whose names it has, its weights under the zoo's names); None if it does not fit."""
+    """(the part, whose names it has, weights under the zoo's names); None if it does not fit."""
     for repository, weights in renamings(part.weights):
         if fits(weights, layout):
             return part, repository, weights

@@ -1,4 +1,4 @@
-"""The lines of log.txt that programs read again: each stands here once, to be written with `format` and found by `pattern`.
+"""The lines of log.txt that other programs look for: how to write and to find each.
 
 Nothing here needs PyTorch, so that reading logs is fast.
 """
@@ -9,7 +9,8 @@ import string
 DONE = "done, see "
 INTERRUPTED = "interrupted in "
 STOPPED = "stopped: "
-"""How the last line of a run begins: all is done; a signal ended it, and it saved itself; a fault ended it."""
+"""How the last line of a run begins: all is done; a signal ended it, and it saved itself; a fault
+ended it."""
 RESUMED = "resumed: "
 """The first line of a resumed run; its command follows."""
 
@@ -27,7 +28,10 @@ SUMMARY_VALUE = "T. stddev {t_stddev:.6g}"
 
 
 def pattern(template: str) -> str:
-    """The regular expression of a line that was made from `template`; a group for each field, by its name."""
+    """The regular expression of a line that was made from `template`.
+
+    A group for each field, by its name.
+    """
     parts = []
     for literal, name, kind, _ in string.Formatter().parse(template):
         parts.append(re.escape(literal))

@@ -1,4 +1,7 @@
-"""What a run ran on: code, packages, device. Beside the options and the seed, what it takes to repeat a number."""
+"""The code, packages and device of a run.
+
+With the options and the seed, this is what it takes to repeat a number.
+"""
 
 import datetime
 import importlib.metadata
@@ -31,7 +34,10 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def commit(root: Path) -> str | None:
-    """The git commit of the code at `root`, "-dirty" behind it if files were changed since; None without git."""
+    """The git commit of the code at `root`, "-dirty" behind it if files were changed since.
+
+    None without git.
+    """
     try:
         if Path(git(root, "rev-parse", "--show-toplevel")) != root:
             return None  # a copy without its history, within someone else's
@@ -42,7 +48,7 @@ def commit(root: Path) -> str | None:
 
 
 def git(root: Path, *words: str) -> str:
-    """What git says."""
+    """The output of git."""
     command = ["git", "-C", str(root), *words]
     return subprocess.run(
         command, check=True, capture_output=True, text=True, timeout=10

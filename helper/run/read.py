@@ -26,8 +26,8 @@ HARMLESS = [
     (_RECONSTRUCT, "numpy._core.multiarray._reconstruct"),
     *{type(np.dtype(letter)) for letter in "?bBhHiIlLqQefdU"},
 ]
-"""What public checkpoints hold beside tensors, numbers and text: their options, and values from NumPy. Plain values,
-whose reading calls nothing else."""
+"""What public checkpoints hold beside tensors, numbers and text: their options, and values from
+NumPy. Plain values, whose reading calls nothing else."""
 
 CONVERT = (
     "import torch; c = torch.load({source!r}, map_location='cpu', weights_only=False); "
@@ -36,11 +36,14 @@ CONVERT = (
     "torch.save({{k: v for k, v in c.items() if plain(v) or isinstance(v, dict) and all(map(plain, v.values()))}}, "
     "{target!r})"
 )
-"""A program that keeps the weights and the numbers of a checkpoint, and leaves other objects out."""
+"""A program that keeps the weights and the numbers of a checkpoint, and leaves other objects
+out."""
 
 
 def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
-    """The dict in a checkpoint file, on the CPU. UserError naming `flag` if it is absent, damaged or no data.
+    """The dict in a checkpoint file, on the CPU.
+
+    UserError naming `flag` if it is absent, damaged or no data.
 
     A safetensors file is a dict of its tensors.
     """
@@ -82,7 +85,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _why_not_data(path: Path, message: str) -> str:
-    """Words that follow "FILE": which object it holds beside weights, or which kind of file it is."""
+    """Words that follow "FILE": which object it holds beside weights, or its kind of file."""
     if kind := kind_of(path):
         return f"is {kind}"
     # "Unsupported global: GLOBAL pathlib.PosixPath was not an allowed global by default."

@@ -1,4 +1,4 @@
-"""Which zoo model a file's weights are: by their names and shapes, as they are or by a map of names."""
+"""The zoo's model for a file's weights: by names and shapes, as they are or by a map of names."""
 
 import functools
 import re
@@ -35,7 +35,7 @@ def layout_of(weights: Weights) -> Layout:
 
 
 class _WithoutDraws(TorchFunctionMode):
-    """Leaves out the initial draws: on the meta device they do nothing, but import PyTorch's compiler."""
+    """Skips the initial draws: on the meta device they only import PyTorch's compiler."""
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -58,7 +58,7 @@ def classifier_of(layout: Layout) -> list[str]:
 
 
 def fits(weights: Weights, layout: Layout) -> bool:
-    """Whether names and shapes agree, the classifier's number of classes apart."""
+    """True if names and shapes agree; the classifier's number of classes may differ."""
     shapes, classifier = layout_of(weights), classifier_of(layout)
 
     def agree(name: str) -> bool:
@@ -69,7 +69,7 @@ def fits(weights: Weights, layout: Layout) -> bool:
 
 
 def renamings(weights: Weights) -> Iterator[tuple[str, Weights]]:
-    """The weights under their own names, "", and as each map has them, with the repository's name."""
+    """The weights under their own names (""), and under those of each map (its repository)."""
     yield "", weights
     for repository, rows in KEY_MAPS.items():
         renamed = {_renamed(name, rows): value for name, value in weights.items()}
@@ -86,7 +86,10 @@ def _renamed(name: str, rows: tuple[tuple[str, str], ...]) -> str:
 
 
 def fitting_models(weights: Weights) -> list[str]:
-    """The zoo's models whose names and shapes, the number of classes apart, are those of `weights` in some naming."""
+    """The zoo's models with the names and shapes of `weights` in some naming.
+
+    The number of classes may differ.
+    """
     namings = [renamed for _, renamed in renamings(weights)]
     return [
         name for name in model_dict if any(fits(naming, _zoo_layout(name)) for naming in namings)
@@ -102,7 +105,7 @@ def fitting_part(found: list[Part]) -> tuple[Part | None, list[str]]:
 
 
 def recognize(flag: str, path: str | Path, checkpoint: dict[str, Any]) -> Recognized:
-    """The model of a checkpoint: as the file says, else as its folder is called, else as its weights fit.
+    """The model of a checkpoint: named in the file, else by its folder, else by its weights.
 
     UserError if nothing tells, with the models that fit.
     """

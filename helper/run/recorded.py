@@ -8,7 +8,8 @@ NAMES = (
     "valacc", "valacc1", "valaccuracy", "validacc", "evalacc", "precision1", "bestacc", "bestacc1", "bestaccuracy",
     "besttestacc", "bestvalacc", "bestprec1", "besttop1", "bestmetric", "metric",
 )  # fmt: skip
-"""In small letters, without other signs. The ones of the saved epoch come before the best of the run."""
+"""In small letters, without other signs. The ones of the saved epoch come before the best of the
+run."""
 PLACES = ("metrics", "results", "test", "val", "stats", "info")
 """Dicts in which a file may have it."""
 
@@ -16,8 +17,8 @@ PLACES = ("metrics", "results", "test", "val", "stats", "info")
 def recorded_accuracy(checkpoint: dict[str, Any]) -> float | None:
     """Top-1 in percent; None if the checkpoint has none.
 
-    A value below 1 is a share (0.7261), as many repositories write it; in a checkpoint of this project
-    (one with "arch") every value is in percent.
+    A value below 1 is a share (0.7261), as many repositories write it; in a checkpoint of this
+    project (one with "arch") every value is in percent.
     """
     is_percent = "arch" in checkpoint
     places = [checkpoint, *(checkpoint[name] for name in PLACES if name in checkpoint)]

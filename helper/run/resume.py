@@ -17,7 +17,7 @@ from helper.run.same import MAY_CHANGE, SAME, Runs, State, identity, read_option
 
 
 class Resumable(Protocol):
-    """How far a run is."""
+    """The progress of a run."""
 
     epoch: int
     """The last complete one."""
@@ -29,7 +29,10 @@ class Resumable(Protocol):
 
 
 class Claim(NamedTuple):
-    """What `--resume_ExpID same` has found. To be kept until the run ends: it keeps other processes out."""
+    """The run that `--resume_ExpID same` has found.
+
+    Keep it until the run ends: it keeps other processes out.
+    """
 
     is_done: bool
     file: IO[str] | None = None
@@ -42,11 +45,12 @@ def claim_same(
     *,
     product: Path | None = None,
 ) -> Claim:
-    """Carry out `--resume_ExpID same`, as the start of a process after torchrun's restart does by itself.
+    """Carry out `--resume_ExpID same`; a process that torchrun started again does so by itself.
 
-    If the run of this very command was interrupted, `options` are changed to resume it, with its seed. Where there is none,
-    a new run is to begin. It is not done while `product`, a file that it writes, is absent. `defaults`: the program's
-    options where none are given. UserError if another process runs the command.
+    If the run of this very command was interrupted, `options` are changed to resume it, with its
+    seed. Where there is none, a new run is to begin. It is not done while `product`, a file that it
+    writes, is absent. `defaults`: the program's options where none are given. UserError if another
+    process runs the command.
     """
     is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     names_a_run = any(getattr(options, name, "") for name in ("resume", "resume_student"))
@@ -104,7 +108,8 @@ class Resumed(NamedTuple):
     path: Path
     lock: Lock | None
     logged: dict[str, int]
-    """How long its logs were when the checkpoint was written; empty if nothing of them is to be done again."""
+    """How long its logs were when the checkpoint was written; empty if nothing of them is to be
+    done again."""
     step: int
     """Steps of all its epochs so far."""
     warnings: list[str]
@@ -121,9 +126,12 @@ def resume(
     steps_per_epoch: int,
     **found_out: str,
 ) -> Resumed | None:
-    """Continue `state` from the run that `flag` or --resume_ExpID names. Returns that run, if any, locked.
+    """Continue `state` from the run that `flag` or --resume_ExpID names.
 
-    UserError if there is no such run, if it is another job, in use, or past the epochs asked for. A run that has
+    Returns that run, if any, locked.
+
+    UserError if there is no such run, if it is another job, in use, or past the epochs asked for. A
+    run that has
     just those is left as it is: nothing remains to be done.
     """
     path = getattr(options, flag.removeprefix("--"))
@@ -166,7 +174,8 @@ def restore_newest(
 ) -> tuple[Path, dict[str, int], list[str]]:
     """Fill `state` from `path` or, if that is damaged, from the checkpoint before it.
 
-    Returns the file, the lengths of the logs then, and what to say of it. UserError if neither will do.
+    Returns the file, the lengths of the logs then, and what to say of it. UserError if neither will
+    do.
     """
     problems: list[UserError] = []
     for candidate in last_two.candidates(path):
@@ -184,7 +193,7 @@ def restore_newest(
 def check_same_job(
     options: argparse.Namespace, program: str, flag: str, run: Path, found_out: dict[str, str]
 ) -> None:
-    """UserError unless `run` is a run folder of `program` with these options, those of MAY_CHANGE apart.
+    """UserError unless `run` is a run of `program` with these options; MAY_CHANGE may differ.
 
     What the run `found_out` itself, as the teacher's model and checksum, must be the same too.
     """
@@ -202,7 +211,10 @@ def check_same_job(
 
 
 def find_checkpoint(exp_id: str, root: Path, program: str) -> Path:
-    """The checkpoint of the run whose name holds `exp_id`; "latest": of the newest run of `program`."""
+    """The checkpoint of the run whose name holds `exp_id`.
+
+    "latest": of the newest run of `program`.
+    """
     newest = [last_two.newest_in(run / "weights") for run in root.glob("*")]
     found = sorted(filter(None, newest), key=lambda path: path.stat().st_mtime)
     if exp_id == "latest":
@@ -257,7 +269,7 @@ def run_root(options: argparse.Namespace) -> Path:
 
 
 def teacher_path(options: argparse.Namespace) -> Path:
-    """Where train_teacher.py puts the weights: the public layout, which --path_t reads.
+    """The path of the weights that train_teacher.py writes, in the layout that --path_t reads.
 
     UserError if that folder can be neither written nor made: better now than after the training.
     """

@@ -1,7 +1,7 @@
 """`--resume_ExpID same`: the run of a command, found among the run folders by its options.
 
-Two commands are the same if all options agree that decide a run's numbers, and --epochs. A command without --seed is the same
-as another without it, whatever seed was drawn.
+Two commands are the same if all options agree that decide a run's numbers, and --epochs. A command
+without --seed is the same as another without it, whatever seed was drawn.
 """
 
 import contextlib
@@ -30,11 +30,12 @@ UNIMPORTANT = MAY_CHANGE - set(
 ) | {"model_t"}
 """Options that do not tell two jobs apart. The seed and the epochs do, in a way of their own."""
 SILENT_SECONDS, ENDING_SECONDS = 900, 60
-"""A run on another host counts as alive for so long after its last log line, or after the line that it ends."""
+"""A run on another host counts as alive for so long after its last log line, or after the line that
+it ends."""
 
 
 class State(NamedTuple):
-    """How far a job is: "done", "running", "interrupted" or "to do"."""
+    """The state of a job: "done", "running", "interrupted" or "to do"."""
 
     name: str
     run: Path | None = None
@@ -43,10 +44,12 @@ class State(NamedTuple):
 
 
 def identity(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """The options that make a job what it is, as text; --epochs apart. Equal for two runs of the same job.
+    """The options that make a job what it is, as text; --epochs apart.
 
-    options: of a run's args.json, or of a command; one that the run did not know yet had its default. `defaults` names all
-    options of the program.
+    Equal for two runs of the same job.
+
+    options: of a run's args.json, or of a command; one that the run did not know yet had its
+    default. `defaults` names all options of the program.
     """
     options = json.loads(json.dumps(dict(options), default=str))
     defaults = json.loads(json.dumps(dict(defaults), default=str))
@@ -74,7 +77,10 @@ class Runs:
         self._keys: dict[Path, str | None] = {}
 
     def of(self, key: str, epochs: int | None = None) -> list[Path]:
-        """The runs of a job, the oldest first; only those that were asked for so many epochs, if they are given."""
+        """The runs of a job, the oldest first.
+
+        Only those that were asked for so many epochs, if they are given.
+        """
         heads = sorted(
             self.root.glob("*/log/args.json"), key=lambda head: head.parent.parent.name[-15:]
         )
@@ -91,7 +97,10 @@ class Runs:
         return self.key(options) if is_known else None
 
     def look(self, key: str, epochs: int) -> State:
-        """How far the job is. It is done if any of its runs is; of interrupted runs the one that came furthest counts."""
+        """How far the job is.
+
+        It is done if any of its runs is; of interrupted runs the one that came furthest counts.
+        """
         runs = self.of(key, epochs)
         for run in runs:
             if is_done(run):
@@ -135,7 +144,7 @@ def last_epoch(run: Path) -> int:
 
 
 def epochs_of(run: Path) -> int:
-    """How many a run was last asked for: a resumed one may have been given more than it began with."""
+    """The epochs that a run was last asked for; a resumed run may be given more."""
     records = last_records(run)
     if "job" in records:
         return records["job"].get("epochs", 0)
@@ -143,12 +152,12 @@ def epochs_of(run: Path) -> int:
 
 
 def is_done(run: Path) -> bool:
-    """Whether a run has come to its end: its last line says so, which it logs when all is saved."""
+    """True if a run has come to its end: its last line says so, logged when all is saved."""
     return any(f"] {DONE}" in line for line in tail(run / "log" / "log.txt")[-1:])
 
 
 def is_alive(run: Path) -> bool:
-    """Whether a process is at work in a run: its lock tells, and if it is on another host the log's age as well."""
+    """True if a process is at work in a run: its lock tells, on another host also the log's age."""
     if is_locked(run):
         return True
     log = run / "log" / "log.txt"
@@ -171,7 +180,7 @@ def is_locked(run: Path) -> bool:
 
 
 def host_of(run: Path) -> str:
-    """Where it ran last: who held its lock ("process 1 on host"), or who began it ("hostname: host ..."); "" if unknown."""
+    """The host that a run was last on, from its lock or its log; "" if unknown."""
     for name, index in (("lock", -1), ("log.txt", 1)):
         with (
             contextlib.suppress(OSError, IndexError),

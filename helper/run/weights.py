@@ -1,4 +1,4 @@
-"""Where a checkpoint holds a network's weights, in any of the public layouts, and which names they have there."""
+"""The weights in a checkpoint of any public layout, and their names there."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ PREFERRED = (
     "model", "state_dict", "net", "model_state_dict", "model_state", "network", "weights", "params",
     "module", "student",
 )  # fmt: skip
-"""Names under which a file has its network, the most usual first. Any other name will do too, after these."""
+"""Names under which a file has its network, the most usual first. Any other name will do too, after
+these."""
 NOT_A_NETWORK = re.compile(
     r"optim|sched|scaler|criterion|loss|memory|generator|random|rng|distiller|initial|probe|history",
     re.I,
@@ -20,7 +21,8 @@ NOT_A_NETWORK = re.compile(
 AVERAGE = re.compile(r"(^|[._-])(\w*ema\w*|swa|averaged?|shadow)([._-]|$)", re.I)
 """Names of a running average of the weights (EMA, SWA)."""
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
-"""What torch.compile and others put into names, anywhere in them. DataParallel's `module` stands at the beginning."""
+"""What torch.compile and others put into names, anywhere in them. DataParallel's `module` stands at
+the beginning."""
 BOOKKEEPING = ("total_ops", "total_params", "n_averaged", "num_updates")
 """Buffers of profilers (thop) and averages, which are no weights."""
 DEEPEST, FEWEST = 4, 2
@@ -76,7 +78,7 @@ def _parts_in(entry: dict[Any, Any], place: str, depth: int) -> Iterator[Part]:
 
 
 def _networks_in(weights: Weights, place: str) -> Iterator[Part]:
-    """The weights as one network; then, where names begin with different words, each word's as one."""
+    """The weights as one network; then, where first words differ, each word's as one."""
     weights, wrapper = without_prefixes(weights)
     if AVERAGE.search(wrapper):
         place = f"{place}.{wrapper}" if place else wrapper
@@ -98,7 +100,9 @@ def without_bookkeeping(weights: Weights) -> Weights:
 
 
 def without_prefixes(weights: Weights) -> tuple[Weights, str]:
-    """The weights without wrappers' words, and without words that all names begin with; and those words.
+    """The weights without wrappers' words, and without words that all names begin with.
+
+    And those words.
 
     "module._orig_mod.model.conv1.weight" beside other names of that kind becomes "conv1.weight".
     """

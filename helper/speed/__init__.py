@@ -1,8 +1,10 @@
-"""All that exists only to make a run faster or smaller, behind one seam: `start`, `place`, `prepare`, `warn_if_slow`.
+"""Everything that only makes a run faster or smaller, behind `start`, `place`, `prepare`.
 
-Nothing outside names a module of this room (benchmarks and this room's tests apart), and everything works, slower and
-up to rounding, without it: DATA_AUG_KD_PLAIN=1 in the environment switches it off. A mechanism may stay here if it gives
-a whole step of one of the paper's pairs 5 % or more, or keeps a run in memory.
+Nothing outside names a module of this room (benchmarks and this room's tests apart), and everything
+works, slower and
+up to rounding, without it: DATA_AUG_KD_PLAIN=1 in the environment switches it off. A mechanism may
+stay here if it gives a whole step of one of the paper's pairs 5 % or more, or keeps a run in
+memory.
 """
 
 import os
@@ -42,7 +44,7 @@ def place(network: nn.Module, device: torch.device, img_size: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run does with its networks."""
+    """The use that a run makes of its networks."""
 
     img_size: int
     amp: bool

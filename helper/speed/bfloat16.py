@@ -11,10 +11,12 @@ ROUNDS = 5
 
 
 def warn_if_slow(device: torch.device, *, amp: bool) -> list[str]:
-    """A warning if `amp` makes the convolutions of this CPU slower; measured in some hundredths of a second.
+    """A warning if `amp` makes the convolutions of this CPU slower.
 
-    The processor's list of instructions does not tell: avx512_bf16 is twice as fast as float32 on some processors
-    and half as fast on others.
+    Measured in some hundredths of a second.
+
+    The processor's list of instructions does not tell: avx512_bf16 is twice as fast as float32 on
+    some processors and half as fast on others.
     """
     if not amp or device.type != "cpu":
         return []
@@ -33,7 +35,7 @@ def warn_if_slow(device: torch.device, *, amp: bool) -> list[str]:
 
 
 def seconds_of_convolution(dtype: torch.dtype) -> float:
-    """Of 3x3 on 16 images of 16x16 pixels, 64 channels in and out: the shortest of a few."""
+    """Seconds of a 3x3 convolution of 16 images of 16x16, 64 channels: the shortest of a few."""
     images = torch.ones(16, 64, 16, 16, dtype=dtype).to(memory_format=torch.channels_last)
     weight = torch.ones(64, 64, 3, 3, dtype=dtype)
     seconds = []

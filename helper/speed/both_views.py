@@ -1,7 +1,8 @@
-"""The student's passes over both views at the same time, each on half of a CPU's cores: the same losses, sooner.
+"""The student's passes over both views at the same time, each on half of a CPU's cores.
 
-Both passes, forward and backward, are independent of each other until the losses are summed; only BatchNorm's running
-statistics are passed on from one to the other, and are merged here. On a GPU the passes overlap as they are.
+Both passes, forward and backward, are independent of each other until the losses are summed; only
+BatchNorm's running statistics are passed on from one to the other, and are merged here. On a GPU
+the passes overlap as they are.
 """
 
 import copy
@@ -16,9 +17,12 @@ from helper.step.networks import is_compiled, logits_of
 
 
 class BothViews:
-    """Calls a network in training mode on two batches. Gradients and statistics are those of two calls in turn.
+    """Calls a network in training mode on two batches.
 
-    A twin shares the network's parameters, and has BatchNorm statistics of its own, which start from 0 in each pass.
+    Gradients and statistics are those of two calls in turn.
+
+    A twin shares the network's parameters, and has BatchNorm statistics of its own, which start
+    from 0 in each pass.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -35,14 +39,16 @@ class BothViews:
 
     @staticmethod
     def suits(network: nn.Module) -> bool:
-        """Whether the cores can be halved, and the network carries nothing from call to call but what is merged."""
+        """True if the cores can be halved, and the network keeps nothing but what is merged."""
         is_even = torch.get_num_threads() % 2 == 0
         return is_even and not is_compiled(network) and all(map(is_understood, network.modules()))
 
     def __call__(
         self, images: torch.Tensor, view: torch.Tensor, *, amp: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """images: (B, 3, H, W), view: (P, 3, H, W). Returns their logits, (B, K) and (P, K), as `logits_of` does."""
+        """images: (B, 3, H, W), view: (P, 3, H, W).
+        Returns their logits, (B, K) and (P, K), as `logits_of` does.
+        """
         assert all(ours.training for ours, _ in self.norms)
         some = next(self.network.parameters())
         logits = _Both.apply(some, [self.network, self.twin], [images, view], amp)
@@ -50,7 +56,7 @@ class BothViews:
         return logits
 
     def _merge_statistics(self) -> None:
-        """What a pass leaves is (1 - momentum) * before + momentum * batch; the twin's `before` was 0.
+        """A pass leaves (1 - momentum) * before + momentum * batch; the twin's `before` was 0.
 
         Through .data: the backward passes have them saved, though they do not read them.
         """
@@ -63,7 +69,7 @@ class BothViews:
 
 
 def is_understood(layer: nn.Module) -> bool:
-    """Whether one of the network's layers gives the same when two threads call it and its twin."""
+    """True if a layer gives the same when two threads call it and its twin."""
     if type(layer) is nn.BatchNorm2d:
         return layer.track_running_stats and layer.momentum is not None
     return not isinstance(layer, _DropoutNd) and not list(layer.buffers(recurse=False))
@@ -72,8 +78,8 @@ def is_understood(layer: nn.Module) -> bool:
 class _Both(torch.autograd.Function):
     """Runs each network's pass, forward and later backward, in a thread of its own.
 
-    The engine would take the two backward passes in turn. The parameters get their gradients from within; the one
-    that is an argument only says that the result has some.
+    The engine would take the two backward passes in turn. The parameters get their gradients from
+    within; the one that is an argument only says that the result has some.
     """
 
     @staticmethod

@@ -8,14 +8,18 @@ from torch import nn
 from helper.speed.frozen import FrozenCopy
 
 RECOMPILE_LIMIT = 32
-"""Programs for one network: training and evaluation, whole and last batches, with and without gradient."""
+"""Programs for one network: training and evaluation, whole and last batches, with and without
+gradient."""
 
 
 def compile_networks(networks: Sequence[nn.Module | None], device: torch.device) -> list[str]:
-    """Compile them in place: names, state dicts and modes stay. Returns a line that says what came of it.
+    """Compile them in place: names, state dicts and modes stay.
 
-    On a GPU the programs are CUDA graphs. Every batch shape has a program of its own, made when it first comes.
-    Where the compiler does not work the networks stay as they are; what it cannot compile later runs uncompiled.
+    Returns a line that says what came of it.
+
+    On a GPU the programs are CUDA graphs. Every batch shape has a program of its own, made when it
+    first comes. Where the compiler does not work the networks stay as they are; what it cannot
+    compile later runs uncompiled.
     """
     config = torch._dynamo.config
     # It is recompile_limit since torch 2.7; the older name still works.
@@ -32,7 +36,10 @@ def compile_networks(networks: Sequence[nn.Module | None], device: torch.device)
 
 
 def why_not(device: torch.device) -> str:
-    """Empty if a small function and its gradient can be compiled here; else what went wrong, in one line."""
+    """Empty if a small function and its gradient can be compiled here.
+
+    Else what went wrong, in one line.
+    """
 
     def small(x: torch.Tensor) -> torch.Tensor:
         return (x.sin() + 1).square().sum()

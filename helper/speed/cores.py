@@ -1,6 +1,7 @@
 """Threads that share a CPU's cores among them, a few cores each.
 
-Cores that share every operation wait for each other at the end of each; threads that have work of their own do not.
+Cores that share every operation wait for each other at the end of each; threads that have work of
+their own do not.
 """
 
 import functools
@@ -12,7 +13,7 @@ import torch
 
 
 def workers(count: int) -> ThreadPoolExecutor:
-    """`count` threads, in each of which PyTorch uses an equal share of the cores that it uses here, at least one."""
+    """`count` threads that have an equal share each of PyTorch's cores here, at least one."""
     return _workers(os.getpid(), torch.get_num_threads(), count)
 
 
@@ -22,7 +23,8 @@ def _workers(process: int, cores: int, count: int) -> ThreadPoolExecutor:
     started = threading.Barrier(count)
 
     def start() -> None:
-        torch.get_num_threads()  # the first use sets a thread's default, over what it was told before
+        # the first use sets a thread's default, over what it was told before
+        torch.get_num_threads()
         torch.set_num_threads(max(1, cores // count))
         started.wait()
 

@@ -1,12 +1,13 @@
-"""A frozen network made faster: the same logits up to rounding, for the teacher, who is most of the work.
+"""A frozen network made faster, for the teacher: the same logits up to rounding.
 
 The network is traced (torch.fx), and then
-- each BatchNorm that follows a convolution, and nothing else reads, goes into its weights; one that stands before
-  its convolution, as in the wide ResNets' blocks, cannot and stays,
+- each BatchNorm that follows a convolution, and nothing else reads, goes into its weights; one that
+  stands before its convolution, as in the wide ResNets' blocks, cannot and stays,
 - a ReLU or a sum overwrites what it reads where nothing else does,
-- with `amp` the weights of convolutions and linear layers are bfloat16 once and for all; autocast would cast them
-  in every pass,
-- on a CPU the images go through in parts, whose activations stay in the cache, and each part on a core of its own.
+- with `amp` the weights of convolutions and linear layers are bfloat16 once and for all; autocast
+  would cast them in every pass,
+- on a CPU the images go through in parts, whose activations stay in the cache, and each part on a
+  core of its own.
 
 Features are not offered: a network that a distiller looks into is left as it is.
 """
@@ -27,9 +28,11 @@ from helper.step.networks import is_compiled
 PIXELS_AT_ONCE = 64 * 32 * 32
 """On a CPU, of the images that go through together at the most: 64 of 32x32 pixels."""
 VALUES_AT_ONCE = PIXELS_AT_ONCE * 128
-"""Likewise, of the widest layer's output: wider networks, as ResNet50, are slower with more, and fill the memory."""
+"""Likewise, of the widest layer's output: wider networks, as ResNet50, are slower with more, and
+fill the memory."""
 TOLERANCE = 1e-4
-"""How far the logits may be from the network's, relative to the largest; beyond it something was not understood."""
+"""How far the logits may be from the network's, relative to the largest; beyond it something was
+not understood."""
 
 
 class FrozenCopy(nn.Module):
@@ -50,9 +53,10 @@ class FrozenCopy(nn.Module):
         return torch.cat(list(passes(self._pass, parts)))
 
     def _pass(self, images: torch.Tensor) -> torch.Tensor:
-        """What it returns may be of inference mode, or a CUDA graph's own: a loss that keeps it needs a copy.
+        """The result may be of inference mode, or a CUDA graph's own: to keep it, copy it.
 
-        Compiled, there is no inference mode: the student's CUDA graphs could not write to what was made in it.
+        Compiled, there is no inference mode: the student's CUDA graphs could not write to what was
+        made in it.
         """
         without_gradient = torch.no_grad if is_compiled(self.network) else torch.inference_mode
         with (
@@ -63,13 +67,13 @@ class FrozenCopy(nn.Module):
 
 
 def part_size(batch: int, *, most: int, cores: int) -> int:
-    """Images of a part, so that every core has as many as any other, and none more than `most` at once."""
+    """Images of a part: every core has as many as any other, none more than `most` at once."""
     rounds = max(1, math.ceil(batch / (cores * most)))
     return max(1, math.ceil(batch / (cores * rounds)))
 
 
 def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.Module:
-    """A faster copy of a network in eval mode; the network itself where its code cannot be traced."""
+    """A faster copy of a network in eval mode, or the network itself if it cannot be traced."""
     parameter = next(network.parameters(), None)
     if parameter is None:
         return network
@@ -144,7 +148,10 @@ def trace(network: nn.Module, example: torch.Tensor) -> fx.GraphModule:
 
 
 def fold_batchnorms(traced: fx.GraphModule) -> fx.GraphModule:
-    """BatchNorms into the layers before them, where these have no other reader; ReLUs and sums in place, likewise."""
+    """BatchNorms into the layers before them, where these have no other reader.
+
+    ReLUs and sums in place, likewise.
+    """
     modules = dict(traced.named_modules())
     for node in traced.graph.nodes:
         before = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
@@ -182,5 +189,5 @@ FOLDS = {
 
 
 def is_new(node: fx.Node, layer: nn.Module | None) -> bool:
-    """Whether what the node returns is memory of its own, no part of what others read."""
+    """True if the node returns memory of its own, no part of what others read."""
     return isinstance(layer, (nn.Conv2d, nn.BatchNorm2d)) or node.target is operator.iadd

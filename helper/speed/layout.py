@@ -1,4 +1,4 @@
-"""How a network's weights and activations lie in memory: as its convolutions are fast."""
+"""The memory layout of a network's weights and activations that its convolutions like best."""
 
 import torch
 from torch import nn
@@ -6,14 +6,17 @@ from torch import nn
 from models.model_info import output_shapes
 
 WIDE, NARROW = 256, 7
-"""Channels in and out, at least, and pixels in a row of the output, at most, of what channels_last slows on a CPU."""
+"""Channels in and out, at least, and pixels in a row of the output, at most, of what channels_last
+slows on a CPU."""
 
 
 def in_fast_layout(network: nn.Module, device: torch.device, img_size: int) -> nn.Module:
-    """In channels_last memory, but for a CPU's wide convolutions on few pixels. All give the same, up to rounding.
+    """In channels_last memory, but for a CPU's wide convolutions on few pixels.
 
-    In channels_last oneDNN takes each row of the output by itself; where it has four pixels (512 channels), this takes
-    1.6 times as long as in the plain layout, and 1.3 times backward.
+    All give the same, up to rounding.
+
+    In channels_last oneDNN takes each row of the output by itself; where it has four pixels (512
+    channels), this takes 1.6 times as long as in the plain layout, and 1.3 times backward.
     """
     network = network.to(device=device, memory_format=torch.channels_last)
     if device.type == "cpu":

@@ -1,9 +1,10 @@
 """The loop that the fast one is measured against, as code in the line of CRD writes it.
 
-A DataLoader whose workers transform PIL images, float32 tensors in NCHW memory, the teacher and the student once
-per view, the teacher once more on the views that were picked, `.item()` on every loss and accuracy in every step.
-The random views are made by our augmentations, so that both loops can be given the same ones. The T. stddev pass
-runs the teacher alone, which the original's, training at a rate of 0, did not: it is no straw man.
+A DataLoader whose workers transform PIL images, float32 tensors in NCHW memory, the teacher and the
+student once per view, the teacher once more on the views that were picked, `.item()` on every loss
+and accuracy in every step. The random views are made by our augmentations, so that both loops can
+be given the same ones. The T. stddev pass runs the teacher alone, which the original's, training at
+a rate of 0, did not: it is no straw man.
 """
 
 import contextlib
@@ -57,7 +58,7 @@ class PilImages(TorchDataset):
 
 
 def classic_batches(split: ImageSet, spec: DatasetSpec, batch_size: int) -> DataLoader:
-    """Eight workers, as published, but no more than there are processors: that many would be slower."""
+    """Eight workers, as published, but no more than processors, which would be slower."""
     workers = min(8, os.cpu_count() or 1)
     return DataLoader(
         PilImages(split, spec), batch_size=batch_size, shuffle=True, num_workers=workers
@@ -66,7 +67,7 @@ def classic_batches(split: ImageSet, spec: DatasetSpec, batch_size: int) -> Data
 
 @dataclass
 class ClassicLoop:
-    """KD with lw_mix [1,0,1] and the teacher's output on the view as its target, and the T. stddev pass."""
+    """KD with lw_mix [1,0,1], the teacher's view output its target, and the T. stddev pass."""
 
     teacher: nn.Module
     student: nn.Module
@@ -153,7 +154,7 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor
 
 
 class ClassicProcess:
-    """The loop on its own batches, in a process of its own, which has the system's memory settings, as its users' has."""
+    """The loop on its own batches, in a process with the system's memory settings."""
 
     def __init__(self, options: Namespace, case: Case) -> None:
         context = multiprocessing.get_context("spawn")

@@ -33,7 +33,7 @@ PICK_RUNS = 2
 
 
 class Case(NamedTuple):
-    """What one classic loop stands against."""
+    """The counterpart of one classic loop."""
 
     pair: str
     mode: str
@@ -144,7 +144,10 @@ class FastLoop:
         synchronize(self.device)
 
     def shares(self, steps: int) -> dict[str, float]:
-        """The share of each part in the time of `steps` steps; "student" is its forward passes alone."""
+        """The share of each part in the time of `steps` steps.
+
+        "student" is its forward passes alone.
+        """
         clock, views, teacher = Clock(self.device), self.views, self.views.teacher
         views.teacher = Timed(teacher, clock, "teacher")
         step = self.task.step if isinstance(self.task, Distilling) else None
@@ -173,7 +176,10 @@ def make_fast_loop(
     device: torch.device,
     path_t: Path,
 ) -> FastLoop:
-    """What train_student.py builds for this case, without a run folder. `common`: options of the data."""
+    """The task of train_student.py for this case, without a run folder.
+
+    `common`: options of the data.
+    """
     words = f"{JOBS[case.job]} {VARIANTS[variant]} --model_s {case.pair.split('/')[1]} --mix_mode {case.mode} "
     words += (
         "--lw_mix [1,0,1] --distill kd -r 0.1 -a 0.9 --t_output_as_target_for_input_mix --seed 0 "

@@ -1,4 +1,7 @@
-"""The machine that benchmark.py runs on: what it is, its ceiling, and the time and memory that something takes."""
+"""The machine that benchmark.py runs on: its name, its ceiling, and the cost of something.
+
+The cost is time and memory.
+"""
 
 import os
 import platform

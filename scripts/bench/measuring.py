@@ -47,12 +47,15 @@ class Row:
     images_per_second: float
     """Training images; each is seen in two views."""
     ratio: float | None
-    """How often as many steps as one classic loop: the median over the rounds. None with --no_classic."""
+    """How often as many steps as one classic loop: the median over the rounds. None with
+    --no_classic."""
     ratios: tuple[float, ...]
     peak_memory_mb: float | None
-    """Resident set of the process, all variants' networks included, or, on a GPU, allocated by PyTorch."""
+    """Resident set of the process, all variants' networks included, or, on a GPU, allocated by
+    PyTorch."""
     shares: dict[str, float] | None
-    """Of the time: data, teacher, student (forward and backward), other (augmentation, losses, optimizer)."""
+    """Of the time: data, teacher, student (forward and backward), other (augmentation, losses,
+    optimizer)."""
     gflops: float
     """10^9 a second; convolutions and matrix products alone count."""
     ceiling_fraction: float
@@ -77,7 +80,7 @@ class Bench:
         )
 
     def flops_per_step(self, case: Case) -> float:
-        """Of a whole batch: the teacher's forward on every view it sees; the student's, and twice that backward."""
+        """FLOPs of a batch: the teacher forward on each view; the student, twice that backward."""
         teacher, student = (
             count_flops(new_network(name, self.spec, seed=0), self.spec.img_size)
             for name in case.pair.split("/")
@@ -87,7 +90,10 @@ class Bench:
         return self.options.batch_size * (views * teacher + trained)
 
     def measure(self, case: Case, ceilings: dict[str, float]) -> list[Row]:
-        """The case's classic loop and the variants, in turns; then several runs at once, where that is asked for."""
+        """The case's classic loop and the variants, in turns.
+
+        Then several runs at once, where that is asked for.
+        """
         loops = {variant: self.fast_loop(case, variant) for variant in self.options.variants}
         seconds, peaks = self.time_in_turns(case, loops)
         rows, steps = [], self.options.steps
@@ -111,7 +117,9 @@ class Bench:
     def time_in_turns(
         self, case: Case, loops: dict[str, FastLoop]
     ) -> tuple[dict[str, list[float]], dict[str, float]]:
-        """(seconds of each round, the most memory in MB) of every loop, "classic" among them unless it is left out."""
+        """(seconds of each round, the most memory in MB) of every loop, "classic" among them unless
+        it is left out.
+        """
         with contextlib.ExitStack() as stack:
             runners: dict[str, Any] = dict(loops)
             if not self.options.no_classic:
@@ -139,7 +147,7 @@ class Bench:
         *,
         runs_at_once: int = 1,
     ) -> Row:
-        """What follows from the steps per second."""
+        """A row of the table, from the steps per second."""
         gflops = rate * self.flops_per_step(case) / 1e9
         precision = "bfloat16" if "amp" in variant else "float32"
         return Row(
@@ -183,7 +191,9 @@ def run_one_of_several(
 
 
 def write_trace(loop: FastLoop, folder: Path, name: str) -> None:
-    """<folder>/<name>.json, for chrome://tracing or Perfetto, and <name>.txt with the operations that take longest."""
+    """<folder>/<name>.json, for chrome://tracing or Perfetto, and <name>.txt with the operations
+    that take longest.
+    """
     activities = [torch.profiler.ProfilerActivity.CPU]
     if loop.device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)

@@ -35,7 +35,7 @@ class Guard(NamedTuple):
     gap: float
 
     def suits(self, among: Sequence[Point]) -> bool:
-        """Whether the points have the measures that the guard reads."""
+        """True if the points have the measures that the guard reads."""
         return not any(math.isnan(p.measures[name]) for p in among for name, _ in self.borders)
 
     def keeps(self, point: Point) -> bool:
@@ -50,7 +50,7 @@ class Guard(NamedTuple):
 
 
 def choose(among: Sequence[Point], names: Sequence[str]) -> Guard:
-    """The borders of these measures with the fewest errors; of equals the one with the widest gap."""
+    """The borders of these measures with fewest errors; among equals, the widest gap."""
     labelled = [p for p in among if p.is_trap or p.verdict == "good"]
     best = None
     for borders in itertools.product(*(list(possible(labelled, name)) for name in names)):
@@ -62,7 +62,7 @@ def choose(among: Sequence[Point], names: Sequence[str]) -> Guard:
 
 
 def possible(among: Sequence[Point], name: str) -> Iterable[tuple[float, float]]:
-    """(middle of a gap between two neighbours, the gap as a share of the measure's range), or what keeps all."""
+    """(middle of a gap of neighbours, its share of the measure's range), or what keeps all."""
     values = sorted({p.measures[name] for p in among})
     extent = values[-1] - values[0]
     yield (values[0] if name in FLOORS else values[-1]), 0.0
@@ -139,7 +139,7 @@ def print_test(guards: Sequence[tuple[str, Guard]], among: Sequence[Point]) -> N
 
 
 def print_batchnorm(setup: str) -> None:
-    """Finished students, with the mean BatchNorm statistics of both views and of the first alone."""
+    """Finished students with mean BatchNorm statistics of both views, and of the first alone."""
     rows: dict[str, list[dict[str, str]]] = {}
     for row in read(HERE / "batchnorm.csv"):
         if row["setup"] == setup:

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""S. test loss with BatchNorm's running statistics from the first view alone, for every finished student.
+"""S. test loss of finished students, BatchNorm's statistics from the first view alone.
 
     python scripts/measured/batchnorm.py --work runs
 
-Running statistics take no part in training: the weights are the same whichever views they come from. So a finished
-student is enough. Its statistics are taken anew, as the mean over two epochs of batches, once of both views and once
-of the first. (The moving average of a run has a memory of ten updates: its noise alone moves S. test loss by
-half a percent. The mean has no such noise.) The rows go to batchnorm.csv. Picks are left out: they need the teacher.
+Running statistics take no part in training: the weights are the same whichever views they come
+from. So a finished student is enough. Its statistics are taken anew, as the mean over two epochs of
+batches, once of both views and once of the first. (The moving average of a run has a memory of ten
+updates: its noise alone moves S. test loss by half a percent. The mean has no such noise.) The rows
+go to batchnorm.csv. Picks are left out: they need the teacher.
 """
 
 import argparse
@@ -36,7 +37,7 @@ EPOCHS = 2
 
 @torch.no_grad()
 def compare(run: Run, folder: Path, data_root: Path) -> dict[str, object]:
-    """The student's losses as trained, and with the mean statistics of both views and of the first."""
+    """The student's losses as trained, with mean statistics of both views, and of the first."""
     options, device = (
         parse_student([*run.words, "--data_root", str(data_root)]),
         torch.device("cpu"),

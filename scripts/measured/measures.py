@@ -3,8 +3,9 @@
 
     python scripts/measured/measures.py --work runs --setup embedded_wrn_16_1
 
-All schemes of a setup see the same batches. T, R, MI and B are those of helper/step/view_stats.py, with 95 %
-intervals; V, A and S stand here. The rows go to measures.csv; a scheme that has its row is skipped.
+All schemes of a setup see the same batches. T, R, MI and B are those of helper/step/view_stats.py,
+with 95 % intervals; V, A and S stand here. The rows go to measures.csv; a scheme that has its row
+is skipped.
 """
 
 import argparse
@@ -34,7 +35,7 @@ NAMES = {"T": "t_stddev", "T_share": "t_share", "R": "consistency", "MI": "infor
 
 
 class Shift:
-    """S: mean over BatchNorm layers and channels of KL(normal(batch statistics) to normal(running statistics))."""
+    """S: mean KL(normal(batch statistics) to normal(running statistics)) of BatchNorm channels."""
 
     def __init__(self, network: nn.Module) -> None:
         self.values: list[float] = []

@@ -1,4 +1,4 @@
-"""What is trained for the evidence: teachers, schemes, seeds, and in which order."""
+"""The trainings for the evidence: teachers, schemes, seeds, and their order."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ SETUPS = {setup.name: setup for setup in (A, B, SHARED, OWN)}
 
 
 def schemes(img_size: int) -> list[Scheme]:
-    """All second views for images of this side. Which half a family belongs to: see PREDICTIONS.md."""
+    """All second views for images of this side. PREDICTIONS.md says which half has a family."""
     paper = "identity flip crop+flip cutout autoaugment mixup cutmix".split()
     return [
         *(Scheme(name, "paper") for name in paper),
@@ -111,7 +111,8 @@ CORE = (
     "identity cutmix cutmix_pick:teacher noise:sigma=0.25 resizedcrop:scale_min=0.08 patches:grid=4 invert mean:k=2 "
     "noise:sigma=1 cutout:stronger mean:k=4 patches:grid=2 grayscale cutout:strong"
 ).split()
-"""The schemes that come first in a pass: computing time is short, and part of a pass must be of use."""
+"""The schemes that come first in a pass: computing time is short, and part of a pass must be of
+use."""
 
 
 def queue() -> Iterator[Run]:

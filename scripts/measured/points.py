@@ -1,4 +1,4 @@
-"""The rows of students.csv and measures.csv as points: a scheme of one setup, its measures and its students."""
+"""Rows of students.csv and measures.csv as points: a setup's scheme, measures, students."""
 
 import csv
 import math
@@ -39,7 +39,10 @@ class Point:
 
     @property
     def error(self) -> float:
-        """Standard error of the difference; with one seed, 3 % of identity's loss stands for two of them."""
+        """Standard error of the difference.
+
+        With one seed, 3 % of identity's loss stands for two of them.
+        """
         n = len(self.differences)
         if n < 2:
             return 0.015 * self.identity
@@ -68,7 +71,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def points(setup: str) -> list[Point]:
-    """The schemes of a setup that have students and measures, each with the seeds that identity has too."""
+    """The schemes of a setup with students and measures, on the seeds that identity has too."""
     losses: dict[str, dict[int, float]] = {}
     facts: dict[str, tuple[str, float]] = {}
     for row in read(HERE / "students.csv"):

@@ -156,7 +156,10 @@ def read_records(path: Path) -> list[dict]:
 
 
 def collect(work: Path) -> None:
-    """Finished runs' rows join those that students.csv has; a run that is there already is replaced."""
+    """Finished runs' rows join those that students.csv has.
+
+    A run that is there already is replaced.
+    """
     rows: dict[tuple, dict] = {}
     if STUDENTS.exists():
         with open(STUDENTS, newline="") as file:

@@ -1,1 +1,1 @@
-"""What scripts/rank_augmentations.py is made of; README.md says how to read its table."""
+"""The parts of scripts/rank_augmentations.py; README.md says how to read its table."""

@@ -1,8 +1,9 @@
-"""The stages of a ranking or a search, one after the other, on batches that go on from one to the next.
+"""The stages of a ranking or a search, one after the other; each continues the batches.
 
-A plain ranking is a race and its finals: what is lowest of many looks better than it is, so the first few are
-measured again on fresh batches. A search begins with short stages that most candidates do not survive. What is
-known so far goes to a file now and then, whole or not at all; the same command goes on from there.
+A plain ranking is a race and its finals: what is lowest of many looks better than it is, so the
+first few are measured again on fresh batches. A search begins with short stages that most
+candidates do not survive. What is known so far goes to a file now and then, whole or not at all;
+the same command goes on from there.
 """
 
 import time
@@ -68,7 +69,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Measured:
-    """What all stages share: networks, data, and how verdicts are made."""
+    """The things that all stages share: networks, data, and how verdicts are made."""
 
     networks: Networks
     batches: AnyBatches
@@ -81,7 +82,8 @@ class Measured:
 
 
 Planner = Callable[[Sequence[Stage]], Plan | None]
-"""The stages behind us -> the next one, or None at the end. A pure function: a resumed campaign asks again."""
+"""The stages behind us -> the next one, or None at the end. A pure function: a resumed campaign
+asks again."""
 
 
 class Campaign:
@@ -96,7 +98,10 @@ class Campaign:
         file: Path,
         say: Callable[["Campaign"], None],
     ) -> None:
-        """`settings`: what the file's must be equal to; `file` is read if it exists. UserError if they differ."""
+        """`settings`: what the file's must be equal to; `file` is read if it exists.
+
+        UserError if they differ.
+        """
         self.measured, self.planner, self.say = measured, planner, say
         self.settings, self.file = settings, file
         self.stages: list[Stage] = []

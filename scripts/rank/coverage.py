@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""How often the 95 % intervals hold the truth, on synthetic probabilities whose T. stddev is known.
+"""The share of 95 % intervals that hold the truth, on synthetic data of known T. stddev.
 
     python scripts/rank/coverage.py --seeds 200
 
-Classes are correlated, images differ in how sure the teacher is, and with `--policies` each batch draws one of
-several policies, as an augmentation with one draw a batch does. Prints, for each number of steps, how many of the
-intervals hold the truth: T. stddev, its paired difference to identity, balance, information, consistency.
+Classes are correlated, images differ in how sure the teacher is, and with `--policies` each batch
+draws one of several policies, as an augmentation with one draw a batch does. Prints, for each
+number of steps, how many of the
+intervals hold the truth: T. stddev, its paired difference to identity, balance, information,
+consistency.
 """
 
 import argparse
@@ -24,7 +26,7 @@ BATCH = 64
 
 
 class SyntheticTeacher:
-    """A pool of images, and the teacher's probabilities of each and of its views under each policy."""
+    """A pool of images: the teacher's probabilities of each, and of its views under each policy."""
 
     def __init__(self, num_classes: int, policies: int, images: int = 20_000) -> None:
         generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,7 @@
-"""The figure of a ranking: T. stddev against the guard, with intervals; what says nothing is shaded."""
+"""The figure of a ranking: T. stddev against the guard, with intervals.
+
+What says nothing is shaded.
+"""
 
 import io
 from pathlib import Path

@@ -54,7 +54,8 @@ class Costs:
 def generators_of(schemes: Iterable[Scheme], seed: int, stage: int) -> dict[str, torch.Generator]:
     """A generator for each pool, all in the same state.
 
-    In stage 0 that of a `train_student.py` pass with this seed, so that the draws are those of the pass.
+    In stage 0 that of a `train_student.py` pass with this seed, so that the draws are those of the
+    pass.
     """
     if stage:
         seed = int(np.random.SeedSequence((seed, stage)).generate_state(1)[0])
@@ -62,7 +63,7 @@ def generators_of(schemes: Iterable[Scheme], seed: int, stage: int) -> dict[str,
 
 
 class Viewing:
-    """Shows each batch, and the schemes' views of it, to the networks, and tells a ranking what they say."""
+    """Shows batches and their views to the networks, and tells a ranking their outputs."""
 
     def __init__(
         self,
@@ -87,7 +88,9 @@ class Viewing:
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor, labels: torch.Tensor, ranking: Ranking) -> None:
-        """images: (B, 3, H, W), labels: (B,). Every scheme that `ranking` still measures is updated."""
+        """images: (B, 3, H, W), labels: (B,).
+        Every scheme that `ranking` still measures is updated.
+        """
         clean = logits_of(self.networks.teacher, images, amp=self.networks.amp)
         probabilities = clean.softmax(dim=1)
         for pool, schemes in self.pools.items():
@@ -137,7 +140,10 @@ def wait_for(device: torch.device) -> None:
 
 
 def hits_of(view: Augmented, labels: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
-    """(P,): the share of each view's images that are of the class that the teacher says; said: (P, K)."""
+    """(P,): the share of each view's images that are of the class that the teacher says.
+
+    said: (P, K).
+    """
     of_image = F.one_hot(labels, said.shape[1]).to(said.dtype)  # (B, K)
     return view.mix(of_image).gather(1, said.argmax(dim=1, keepdim=True))[:, 0]
 
@@ -145,7 +151,8 @@ def hits_of(view: Augmented, labels: torch.Tensor, said: torch.Tensor) -> torch.
 def endless(state: RunState, batches: AnyBatches) -> Iterator[tuple[int, Batch]]:
     """(epoch, counted from 1, batch), for ever, from where `state` stands.
 
-    When a batch is handed out, `state` says that it is still to come: save then, before anything is done with it.
+    When a batch is handed out, `state` says that it is still to come: save then, before anything is
+    done with it.
     """
     while True:
         for _, batch in state.batches(batches):

@@ -1,4 +1,4 @@
-"""What a ranking prints and writes: table, CSV, JSON, the command that trains under the winner."""
+"""The results of a ranking: table, CSV, JSON, the command that trains under the winner."""
 
 import csv
 import io
@@ -59,7 +59,7 @@ def finite(value: Any) -> Any:
 
 
 def as_dict(report: Report) -> dict[str, Any]:
-    """What the JSON file holds, and what the figure and report.html are made of."""
+    """The content of the JSON file; the figure and report.html are made of it."""
     schemes = [
         {name: finite(value) for name, value in values_of(report, row).items()}
         for row in report.result.rows

@@ -1,4 +1,4 @@
-"""Which stages a ranking has, and what its rows say in the end."""
+"""The stages of a ranking, and the last word on its rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,10 @@ def plan_race(
 
 
 def plan_finals(stages: Sequence[Stage], limits: Limits) -> Plan | None:
-    """The first few of the race on fresh batches, as many as it took; None if nothing is left to measure or to spend."""
+    """The first few of the race on fresh batches, as many as it took.
+
+    None if nothing is left to measure or to spend.
+    """
     race = stages[-1]
     finalists = race.ranking.by_t_stddev(
         name for name, verdict in race.ranking.verdicts().items() if verdict.name == "ranked"
@@ -60,7 +63,7 @@ def ranking_planner(schemes: Sequence[str], until: Question, limits: Limits) -> 
 
 @dataclass(frozen=True)
 class Result:
-    """What a campaign found."""
+    """The result of a campaign."""
 
     rows: list[Row]
     """Ranked, then unproven, then without signal; lowest T. stddev first in each group."""
@@ -83,14 +86,14 @@ def conclude(race: Stage, finals: Stage | None, pools: dict[str, str]) -> Result
 
 
 def is_contradicted(best: str, finals: Stage) -> bool:
-    """Whether another finalist is lower for certain on the fresh batches."""
+    """True if another finalist is lower for certain on the fresh batches."""
     statistics = finals.ranking.statistics
     others = [name for name in statistics if name != best]
     return any(difference(statistics[best], statistics[name]).low > 0 for name in others)
 
 
 def with_fresh(row: Row, fresh: Row | None) -> Row:
-    """The race's verdict, group and published value, the rest from fresh batches where there are any."""
+    """The race's verdict, group and published value; the rest from fresh batches, if any."""
     if fresh is None:
         return row
     return replace(

@@ -1,4 +1,4 @@
-"""From a command line to a ranking: opens the scene, carries the campaign out, writes what was found."""
+"""From a command line to a ranking: opens the scene, runs the campaign, writes results."""
 
 import math
 from pathlib import Path
@@ -52,7 +52,7 @@ class RankingJob:
     """A command's scene and campaign."""
 
     def __init__(self, options: Options) -> None:
-        """Everything is built and checked; nothing is written. UserError where something is amiss."""
+        """Build and check everything; write nothing. UserError where something is amiss."""
         self.options, self.guard = options, guard_of(options)
         if options.path_s and not options.model_s:
             options.model_s = model_of_student(options.path_s)
@@ -93,7 +93,7 @@ class RankingJob:
         return planner, {"space": f"{space.name}: {' '.join(first.schemes)}"}
 
     def _suits(self, name: str) -> bool:
-        """Whether the data set has what the scheme needs."""
+        """True if the data set has what the scheme needs."""
         try:
             self.scheme(name)
         except UserError:
@@ -140,7 +140,7 @@ class RankingJob:
         return Limits(steps, math.inf if minutes is None else 60 * minutes)
 
     def _settings(self, what: dict[str, Any]) -> dict[str, Any]:
-        """What must not change between a command and the one that goes on."""
+        """The options that a command and the one that goes on must share."""
         options, training = self.options, self.scene.options
         student = {"student": checksum_of(options.path_s)} if options.path_s else {}
         plugins = {"plugins": " ".join(training.plugin_sha256)} if training.plugin_sha256 else {}
@@ -223,7 +223,7 @@ class RankingJob:
 
 
 def result_of(stages: list[Stage], pools: dict[str, str]) -> Result:
-    """Of the race, which is the last stage but the finals."""
+    """The result of the race, the last stage before the finals."""
     finals = stages[-1] if stages[-1].plan.name == "finals" else None
     race = stages[-2] if finals else stages[-1]
     return conclude(race, finals, pools)

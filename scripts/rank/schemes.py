@@ -21,12 +21,16 @@ BEYOND = (
     "randaugment", "trivialaugment", "resizedcrop", "patches", "noise", "noise:sigma=1", "invert", "grayscale",
     "channels", "mean", "crop+flip+cutmix", "autoaugment+cutmix", "cutmix_pick:criterion=teacher_entropy,n_run=4",
 )  # fmt: skip
-"""Strengths, chains and stages that the paper does not have, and a control, noise, which says next to nothing."""
+"""Strengths, chains and stages that the paper does not have, and a control, noise, which says next
+to nothing."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """name: the chain in its canonical spelling. pool: the chain that makes the views, without what picks from them."""
+    """name: the chain in its canonical spelling.
+
+    pool: the chain that makes the views, without what picks from them.
+    """
 
     name: str
     pool: str
@@ -35,7 +39,10 @@ class Scheme:
 
 
 def canonical(text: str) -> str:
-    """The spelling that names the scheme everywhere. Also takes the tables' "cutmix_pick_teacher_entropy"."""
+    """The spelling that names the scheme everywhere.
+
+    Also takes the tables' "cutmix_pick_teacher_entropy".
+    """
     name, joint, criterion = text.partition("_pick_")
     if joint and criterion in pick_criteria:
         text = f"{name}_pick:criterion={criterion}"
@@ -43,7 +50,10 @@ def canonical(text: str) -> str:
 
 
 def make_scheme(text: str, words: Sequence[str], spec: DatasetSpec, *, has_student: bool) -> Scheme:
-    """`words`: the rest of the command line that would train under it. UserError if it is no scheme of this data set."""
+    """`words`: the rest of the command line that would train under it.
+
+    UserError if it is no scheme of this data set.
+    """
     name = canonical(text)
     *before, last = parse(name)
     if last.picks:

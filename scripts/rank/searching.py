@@ -1,7 +1,8 @@
-"""A search: short stages that most candidates do not survive, new ones near those that do, then a race.
+"""A search: short stages that few candidates survive, new ones near those, then a race.
 
-Successive halving (K. Jamieson and A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter
-Optimization", AISTATS 2016, arXiv 1502.07943) on the candidates' T. stddev, with the guard in front.
+Successive halving (K. Jamieson and A. Talwalkar, "Non-stochastic Best Arm Identification and
+Hyperparameter Optimization", AISTATS 2016, arXiv 1502.07943) on the candidates' T. stddev, with the
+guard in front.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,7 +60,7 @@ def search_planner(
 
 
 def best_of(stage: Stage) -> list[str]:
-    """What a round leaves: of those that the guard lets pass, a third, lowest T. stddev first."""
+    """The survivors of a round: a third of those that pass the guard, lowest T. stddev first."""
     verdicts = stage.ranking.verdicts()
     passed = stage.ranking.by_t_stddev(n for n, v in verdicts.items() if v.name == "ranked")
     passed = [name for name in passed if name != "identity"]

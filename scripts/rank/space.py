@@ -36,7 +36,10 @@ NEARBY = 0.25
 
 @dataclass(frozen=True)
 class Range:
-    """Values from low to high, uniform on a linear or a logarithmic scale; whole numbers if both ends are."""
+    """Values from low to high, uniform on a linear or a logarithmic scale.
+
+    Whole numbers if both ends are.
+    """
 
     low: float
     high: float
@@ -93,7 +96,7 @@ class ChainSpace:
 
 @dataclass(frozen=True)
 class Space:
-    """What a search may choose from."""
+    """The choices of a search."""
 
     name: str
     chains: tuple[ChainSpace, ...]
@@ -103,7 +106,10 @@ class Space:
     """Training images at the most, unless the command line says otherwise."""
 
     def candidates(self, seed: int) -> list[Candidate]:
-        """The first ones: each combination of the lists; with ranges, `samples` of them with drawn values."""
+        """The first ones: each combination of the lists.
+
+        With ranges, `samples` of them with drawn values.
+        """
         draw, found = random.Random(f"{seed} {self.name}"), []
         for number, chain in enumerate(self.chains):
             grid = list(chain.grid())
@@ -138,7 +144,7 @@ class Space:
         return [c for c in {c.scheme: c for c in found}.values() if c.scheme not in known]
 
     def _listed(self, candidate: Candidate) -> dict[str, Any]:
-        """Which of the lists' combinations a candidate has."""
+        """The combination of the lists' values that a candidate has."""
         chain, drawn = self.chains[candidate.chain], dict(candidate.values)
         for listed in chain.grid():
             if chain.candidate(candidate.chain, listed, drawn).scheme == candidate.scheme:

@@ -1,4 +1,4 @@
-"""Students under the winner of a ranking or search, and under the schemes that it has to beat: did the promise hold?"""
+"""Students under the winner and the schemes that it has to beat: did the promise hold?"""
 
 import os
 import statistics
@@ -22,7 +22,7 @@ RIVALS = ("identity", "cutmix", "cutmix_pick:criterion=teacher_entropy")
 
 @dataclass(frozen=True)
 class Validation:
-    """What is to be trained. method, model: of --validate; seeds: students of each scheme."""
+    """The students to train. method, model: of --validate; seeds: students of each scheme."""
 
     method: str
     model: str
@@ -79,7 +79,10 @@ def make_job(validation: Validation, report: Report, scheme: str, seed: int) -> 
 
 
 def validate(validation: Validation, report: Report, winner: str) -> list[str]:
-    """Train what is not trained yet, in ./Experiments. Returns what was found, in words. RunFault if a run failed."""
+    """Train what is not trained yet, in ./Experiments. Returns what was found, in words.
+
+    RunFault if a run failed.
+    """
     jobs = jobs_of(validation, report, winner)
     count = sum(map(len, jobs.values()))
     print(f"validation: {count} students {validation.model} by {validation.method}", flush=True)

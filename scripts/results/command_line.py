@@ -1,4 +1,4 @@
-"""What the command lines of the scripts that show results have in common."""
+"""The common part of the command lines of scripts that show results."""
 
 import sys
 from collections.abc import Iterable

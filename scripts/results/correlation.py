@@ -18,7 +18,8 @@ FEWEST_POINTS = 3
 SIGNIFICANT = 0.05
 
 Correlations = Mapping[str, Mapping[str, float]]
-"""{"pearson": {"r": .., "p": ..}, "spearman": .., "kendall": ..}; p is two-sided. Empty: there are none."""
+"""{"pearson": {"r": .., "p": ..}, "spearman": .., "kendall": ..}; p is two-sided. Empty: there are
+none."""
 
 
 class Point(NamedTuple):
@@ -88,7 +89,7 @@ def _number(text: str, column: str, where: str) -> float | None:
 
 
 def correlations(points: Sequence[Point]) -> Correlations:
-    """None where there is nothing to correlate: fewer than three points, or all alike in one coordinate."""
+    """None if there is nothing to correlate: under three points, or all alike in a coordinate."""
     x, y = [point.t_stddev for point in points], [point.s_test_loss for point in points]
     if len(points) < FEWEST_POINTS or len(set(x)) < 2 or len(set(y)) < 2:
         return {}
@@ -97,7 +98,7 @@ def correlations(points: Sequence[Point]) -> Correlations:
 
 
 def is_significant(found: Correlations) -> bool:
-    """Whether the points lie along a line: the p-value of Pearson's coefficient is below 0.05."""
+    """True if the points lie along a line: the p-value of Pearson's r is below 0.05."""
     return bool(found) and found["pearson"]["p"] < SIGNIFICANT
 
 

@@ -1,4 +1,7 @@
-"""The figures: scatter plots of S. test loss against T. stddev, learning curves. Drawn with matplotlib."""
+"""The figures: scatter plots of S. test loss against T. stddev, learning curves.
+
+Drawn with matplotlib.
+"""
 
 import io
 import itertools
@@ -166,7 +169,8 @@ def caption(found: Mapping[str, Mapping[str, float]], points: int) -> str:
 def curves(rows: Sequence[Row]) -> Any:
     """A figure of test accuracy above test loss over the epochs, or None where there is no epoch.
 
-    Line: mean over the complete trials; band: one standard deviation; dotted: a run that is not complete.
+    Line: mean over the complete trials; band: one standard deviation; dotted: a run that is not
+    complete.
     """
     drawn = [row for row in rows if any(run.curve for run in (*row.distilled, *row.incomplete))]
     if not drawn:
@@ -211,7 +215,7 @@ def curves(rows: Sequence[Row]) -> Any:
 
 
 def mean_curve(runs: Sequence[Run], field: str) -> tuple[list[int], list[float], list[float]]:
-    """(epochs, means, standard deviations over trials, 0 for one), over the epochs that all runs have."""
+    """(epochs that all runs have, means, standard deviations over trials, 0 for one)."""
     epochs = sorted(set.intersection(*(set(run.curve) for run in runs)))
     values = [[getattr(run.curve[epoch], field) for run in runs] for epoch in epochs]
     spreads = [statistics.stdev(trials) if len(trials) > 1 else 0.0 for trials in values]
@@ -237,7 +241,8 @@ def render(figure: Any, kind: str, *, transparent: bool = False) -> bytes:
 def inline_svg(figure: Any, *, prefix: str, label: str) -> str:
     """For an HTML page: black is the text's colour there, so that it can be read in the dark.
 
-    prefix: keeps the ids of several figures on a page apart. label: what the picture shows, already escaped.
+    prefix: keeps the ids of several figures on a page apart. label: what the picture shows, already
+    escaped.
     """
     text = render(figure, "svg", transparent=True).decode()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)

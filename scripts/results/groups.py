@@ -1,4 +1,7 @@
-"""Runs grouped into a table's rows, beside the published values. Shared by the scripts that show results."""
+"""Runs grouped into a table's rows, beside the published values.
+
+Shared by the scripts that show results.
+"""
 
 import csv
 import math
@@ -42,7 +45,7 @@ KINDS = {"distilled": "distillation runs", "measured": "T. stddev passes"}
 
 
 class Group(NamedTuple):
-    """What one table, one scatter plot is about: a `Key` without its scheme."""
+    """The subject of one table and scatter plot: a `Key` without its scheme."""
 
     dataset: str
     teacher: str
@@ -60,7 +63,7 @@ class Group(NamedTuple):
 
 @dataclass
 class Row:
-    """What is known of one scheme: its complete runs, and those not to be counted."""
+    """The facts of one scheme: its complete runs, and those not to be counted."""
 
     key: Key
     distilled: list[Run] = field(default_factory=list)
@@ -114,7 +117,7 @@ class Results:
         return [run for run in self.runs if run.problem]
 
     def remarks(self) -> list[str]:
-        """What a reader has to know about the table: runs left out, settings that differ. One line each."""
+        """Remarks about the table: runs left out, settings that differ. One line each."""
         left_out = [
             f"not counted: {printable(run.path)} ({run.problem})" for run in self.incomplete
         ]
@@ -166,7 +169,7 @@ def make_rows(runs: Iterable[Run]) -> list[Row]:
 
 
 def groups_of_pass(key: Key, groups: Iterable[Group]) -> list[Group]:
-    """Where a T. stddev pass belongs: to every method of its pair, for the teacher alone is measured.
+    """The groups of a T. stddev pass: every method of its pair, as only the teacher is measured.
 
     So the student that stands in its command matters only where the scheme picks by it.
     """
@@ -190,7 +193,10 @@ def published_values() -> dict[Key, dict[str, float]]:
 
 
 def published_around(group: Group) -> str:
-    """What else was published of a pair, in a line: the networks alone, longer training. Empty if nothing was."""
+    """Other published results of a pair, in a line: the networks alone, longer training.
+
+    Empty if there are none.
+    """
     parts = []
     for line in read_table("accuracy.csv"):
         networks = (line["dataset"], line["teacher"], line["student"])
@@ -214,7 +220,7 @@ def read_table(name: str) -> list[dict[str, str]]:
 
 
 def warnings_of(results: Results) -> list[str]:
-    """Settings that differ between runs in one table, repetitions that are none, epochs unlike the published."""
+    """Runs of one table that differ in settings, repeat each other, or have unusual epochs."""
     found = []
     for group, rows in results.groups.items():
         for kind, settings in (("distilled", TRAINING_SETTINGS), ("measured", DATA_SETTINGS)):
@@ -246,7 +252,10 @@ def repeated_seeds(runs: Iterable[Run]) -> str:
 
 
 def disagreements(runs: Sequence[Run], settings: Iterable[str]) -> str:
-    """The options with more than one value, and the values. An option that a log does not list is no value."""
+    """The options with more than one value, and the values.
+
+    An option that a log does not list is no value.
+    """
     parts = []
     for name in ("epochs", *settings):
         listed = [run.options | {"epochs": run.epochs} for run in runs]

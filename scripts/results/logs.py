@@ -1,8 +1,9 @@
 """One run's files, of this program or of the original, read into one small object.
 
-A run folder has log/args.json and log/metrics.jsonl. The original left log.txt alone, people keep such files, and a log of
-this program can be read the same way when the other two are lost. Logs are foreign text: nothing in them is evaluated, a
-line that is cut off or garbled is passed over, and a log that cannot be understood is a UserError, so that it can be named.
+A run folder has log/args.json and log/metrics.jsonl. The original left log.txt alone, people keep
+such files, and a log of this program can be read the same way when the other two are lost. Logs are
+foreign text: nothing in them is evaluated, a line that is cut off or garbled is passed over, and a
+log that cannot be understood is a UserError, so that it can be named.
 """
 
 import json
@@ -34,7 +35,7 @@ SUMMARY = re.compile("Summary: .{0,300}?: " + pattern(SUMMARY_VALUE))
 
 
 class Key(NamedTuple):
-    """What makes two runs comparable."""
+    """The settings that make two runs comparable."""
 
     dataset: str
     teacher: str
@@ -77,7 +78,7 @@ class Run:
 
 @dataclass
 class Log:
-    """What the files of a run say."""
+    """The content of a run's files."""
 
     options: dict[str, Any] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
@@ -87,7 +88,8 @@ class Log:
     last_epoch: int = 0
     stddev: float = math.nan
     check: dict[str, int] = field(default_factory=dict)
-    """epoch, step and total_step of the last T. stddev; group: how many steps it takes to the next."""
+    """epoch, step and total_step of the last T. stddev; group: how many steps it takes to the
+    next."""
     summary: bool = False
     """The pass says that it is done."""
     writers: list[str] = field(default_factory=list)
@@ -101,7 +103,7 @@ class Log:
 
 
 def find_logs(paths: Iterable[Path]) -> list[Path]:
-    """Run folders (those with log/args.json or log/log.txt) and log files among and below `paths`, each once.
+    """Run folders (with log/args.json or log/log.txt) and log files among and below `paths`.
 
     UserError for a path that holds none.
     """
@@ -133,7 +135,10 @@ def run_of(head: Path) -> Path:
 
 
 def read_run(path: Path) -> Run | None:
-    """A run folder or a log file. None if it is not train_student.py's. UserError if it cannot be read."""
+    """A run folder or a log file. None if it is not train_student.py's.
+
+    UserError if it cannot be read.
+    """
     try:
         folder = path / "log"
         log = read_text_log(path if path.is_file() else folder / "log.txt")
@@ -154,7 +159,10 @@ def read_run(path: Path) -> Run | None:
 
 
 def measured(log: Log, epochs: int) -> tuple[dict[str, float], str]:
-    """(values, problem) of a T. stddev pass. It is complete if it says so, or if no further group fits in."""
+    """(values, problem) of a T. stddev pass.
+
+    It is complete if it says so, or if no further group fits in.
+    """
     complete, check = log.summary or log.last_epoch >= epochs, log.check
     if not complete and check:
         epoch, total = check["epoch"], check["total_step"]
@@ -198,7 +206,10 @@ def data_set_of(options: dict[str, Any]) -> str:
 
 
 def method_of(options: dict[str, Any]) -> str:
-    """The distillation method; a method that compares features is joined by kd if there is an --alpha: kd+crd."""
+    """The distillation method.
+
+    A method that compares features is joined by kd if there is an --alpha: kd+crd.
+    """
     name, alpha = str(options.get("distill") or "kd"), options.get("alpha")
     if name == "kd" or not alpha or alpha == [0]:
         return name
@@ -209,7 +220,10 @@ def method_of(options: dict[str, Any]) -> str:
 
 
 def epochs_of(log: Log) -> int:
-    """How many were asked for. The original's list may show --epochs before --epoch_factor has multiplied it."""
+    """The epochs asked for.
+
+    The original's list may show --epochs before --epoch_factor has multiplied it.
+    """
     listed, factor = (
         log.job.get("epochs", log.options.get("epochs")),
         log.options.get("epoch_factor"),
@@ -224,7 +238,10 @@ def epochs_of(log: Log) -> int:
 
 
 def read_records(folder: Path, log: Log) -> None:
-    """Replace by what args.json and metrics.jsonl say, where both can be read; a garbled record is passed over."""
+    """Replace by what args.json and metrics.jsonl say, where both can be read.
+
+    A garbled record is passed over.
+    """
     try:
         options = json.loads((folder / "args.json").read_text(encoding="utf-8"))
         lines = list(lines_of(folder / "metrics.jsonl"))
@@ -297,7 +314,10 @@ def add_line(log: Log, line: str, process: str) -> None:
 
 
 def lines_of(path: Path) -> Iterator[str]:
-    """The lines of a text file; what goes beyond LONGEST_LINE is dropped, what is no UTF-8 replaced."""
+    """The lines of a text file.
+
+    What goes beyond LONGEST_LINE is dropped, what is no UTF-8 replaced.
+    """
     with open(path, "rb") as file:
         is_rest = False
         while piece := file.readline(LONGEST_LINE):

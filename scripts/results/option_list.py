@@ -1,4 +1,4 @@
-"""The list of options at the head of a log, "('alpha': 0.9) ('amp': False) ...", read without evaluating it."""
+"""The options at the head of a log, "('alpha': 0.9) ...", read without evaluating it."""
 
 import ast
 import re
@@ -14,7 +14,10 @@ OPTION_END = re.compile(r"\)(?=\s+\('[^']{1,100}': |\s*$)\s*")
 
 
 def parse_options(line: str) -> dict[str, Any]:
-    """The options of a line; strings may stand with quotes or without. UserError if the list is malformed."""
+    """The options of a line; strings may stand with quotes or without.
+
+    UserError if the list is malformed.
+    """
     options, position = {}, 0
     while position < len(line):
         start = OPTION.match(line, position)
@@ -29,7 +32,7 @@ def parse_options(line: str) -> dict[str, Any]:
 
 
 def literal(text: str) -> Any:
-    """None, a truth value, a number, a string in quotes or a flat list; any other text is itself."""
+    """None, a truth value, a number, a quoted string or a flat list; else the text itself."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -30,7 +30,10 @@ LATEX = str.maketrans(
 
 @dataclass(frozen=True)
 class Table:
-    """One group as text cells; a value's published counterpart stands right of it where there is any."""
+    """One group as text cells.
+
+    A value's published counterpart stands right of it where there is any.
+    """
 
     group: Group
     header: list[str]

@@ -25,7 +25,10 @@ PROGRAM = "sweep.py"
 
 
 def parse(argv: Sequence[str], text: str = "") -> Namespace:
-    """The options ahead of `--`. text: the script's description. UserError, or exit with status 2, on bad input."""
+    """The options ahead of `--`. text: the script's description.
+
+    UserError, or exit with status 2, on bad input.
+    """
     description, _, details = text.partition("\n")
     parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
     # fmt: off
@@ -81,7 +84,7 @@ def names(text: str) -> list[str]:
 
 
 def default_teachers(dataset: str) -> str:
-    """The public teachers of Tiny ImageNet have a folder of their own, or they would mix with CIFAR-100's."""
+    """The folder of public teachers; those of Tiny ImageNet lie apart from those of CIFAR-100."""
     if dataset != "tinyimagenet":
         return "./save/models"
     found = sorted(glob.glob("./save/models_tinyimagenet*"))
@@ -89,7 +92,7 @@ def default_teachers(dataset: str) -> str:
 
 
 def print_commands(jobs: Sequence[Job], python: str) -> None:
-    """What is still to be started, for a shell. What cannot be started is a comment on stderr."""
+    """Print the commands still to start, for a shell; those that cannot start go to stderr."""
     trainer = TRAINER if Path.cwd() == ROOT else str(ROOT / TRAINER)
     runs = JobRuns()
     for job, state in states_of(jobs, runs):
@@ -112,7 +115,7 @@ def print_status(jobs: Sequence[Job]) -> None:
 
 
 def states_of(jobs: Sequence[Job], runs: JobRuns) -> Iterator[tuple[Job, State]]:
-    """How far each job is, without touching anything."""
+    """Show the state of each job without touching anything."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # | head
     for job in jobs:
         yield job, State("running", note="by a sweep") if is_locked(job) else runs.state_of(job)

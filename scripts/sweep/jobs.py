@@ -1,4 +1,4 @@
-"""The jobs of a sweep and their commands: pairs of networks x DA schemes x trials, trainings and T. stddev passes."""
+"""The jobs of a sweep (pairs of networks x schemes x trials) and their commands."""
 
 import glob
 import os
@@ -45,7 +45,8 @@ class Job:
     key: str = field(repr=False)
     """Equal for two runs of the same job, see `key_of`."""
     students: tuple[str, ...] = field(repr=False, default=())
-    """Keys of the trainings, by trial, one of which a T. stddev pass needs; empty if it needs none."""
+    """Keys of the trainings, by trial, one of which a T. stddev pass needs; empty if it needs
+    none."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pair} {self.scheme} trial {self.trial}"
@@ -57,19 +58,28 @@ class Job:
         return EXPERIMENTS / ".sweep" / f"{name}__{checksum:08x}{suffix}"
 
     def command(self, python: str, trainer: str, student: Path | None = None) -> list[str]:
-        """The whole command, which may be repeated at any time. student: the checkpoint that a pass needs."""
+        """The whole command, which may be repeated at any time.
+
+        student: the checkpoint that a pass needs.
+        """
         chosen = [] if student is None else ["--finetune_student", str(student)]
         return [python, trainer, *self.words, *chosen, "--resume_ExpID", SAME]
 
 
 def key_of(options: Mapping[str, Any]) -> str:
-    """What a job is known by: its options as text, see helper/run/same.py. Any trial's student will do for a pass."""
+    """The job's identity: its options as text, see helper/run/same.py.
+
+    Any trial's student will do for a pass.
+    """
     student = {"finetune_student": ""} if options.get("fix_student") else {}
     return identity({**options, **student}, DEFAULTS)
 
 
 def make_jobs(options: Namespace, extra: Sequence[str]) -> list[Job]:
-    """Trainings first; trial by trial, so that the first results are a whole table. UserError on bad words."""
+    """Trainings first; trial by trial, so that the first results are a whole table.
+
+    UserError on bad words.
+    """
     kinds = ("train", "stddev") if options.kind == "both" else (options.kind,)
     return [
         make_job(options, extra, kind=kind, pair=pair, scheme=scheme, trial=str(trial))
@@ -83,7 +93,10 @@ def make_jobs(options: Namespace, extra: Sequence[str]) -> list[Job]:
 def make_job(
     options: Namespace, extra: Sequence[str], *, kind: str, pair: str, scheme: str, trial: str
 ) -> Job:
-    """The command as the paper has it, checked. UserError where `extra` changes what the sweep decides."""
+    """The command as the paper has it, checked.
+
+    UserError where `extra` changes what the sweep decides.
+    """
     teacher, student = pair.split("/")
     path_t = teacher_file(options, teacher)
     picks = scheme.startswith(PICK)

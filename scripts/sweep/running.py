@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FAILED = "sweep: failed"
 """How the log of a failed job ends."""
 OBEY_SECONDS = {signal.SIGINT: 10, signal.SIGTERM: 1}
-"""A signal may have reached the jobs too, from the terminal or from Slurm. They get so long to obey it, since a second one
-would end them at once."""
+"""A signal may have reached the jobs too, from the terminal or from Slurm. They get so long to obey
+it, since a second one would end them at once."""
 
 
 @dataclass
@@ -38,7 +38,8 @@ class Child:
 class Sweep:
     """The jobs, those under way, and the clock.
 
-    slots: how many jobs at a time. gpus: numbers that the slots share, in turn; empty: what a job finds.
+    slots: how many jobs at a time. gpus: numbers that the slots share, in turn; empty: what a job
+    finds.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Sweep:
         self.signal = number
 
     def fill(self) -> int:
-        """Start jobs in the free slots. Returns how many wait for a training that is still to come."""
+        """Start jobs in the free slots. Returns how many wait for a training."""
         held = 0
         for name, job in list(self.pending.items()):
             if None not in self.slots or self.signal:
@@ -101,7 +102,7 @@ class Sweep:
         return held
 
     def is_held(self, job: Job) -> bool:
-        """Whether a training that this job needs is still to come."""
+        """True if a training that this job needs is still to come."""
         others = [*self.pending.values(), *(child.job for child in self.children)]
         needed = ("train", job.pair, job.scheme)
         return bool(job.students) and any((o.kind, o.pair, o.scheme) == needed for o in others)
@@ -134,7 +135,7 @@ class Sweep:
         return state
 
     def environment(self, slot: int) -> dict[str, str]:
-        """The variables of a job: its GPU, and its share of the processors unless the user has given one."""
+        """The variables of a job: its GPU, and its share of processors unless the user sets one."""
         environment = dict(os.environ)
         if len(self.slots) > 1:
             share = max(1, (os.cpu_count() or 1) // len(self.slots))

@@ -1,4 +1,4 @@
-"""How far the jobs of a sweep are, and the locks by which several sweeps share the work."""
+"""The states of a sweep's jobs, and the locks by which several sweeps share the work."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ class JobRuns(Runs):
         super().__init__(EXPERIMENTS, TRAINER, key_of)
 
     def student(self, job: Job) -> Path | None:
-        """The checkpoint of a finished training: of those with the most epochs, the lowest trial's."""
+        """The checkpoint of a finished training: the most epochs, then the lowest trial."""
         found = [
             (epochs_of(run), -trial, run / "weights" / LATEST)
             for trial, key in enumerate(job.students, 1)
@@ -27,7 +27,7 @@ class JobRuns(Runs):
         return max(found)[2] if found else None
 
     def state_of(self, job: Job) -> State:
-        """How far a job is, its lock apart; "waiting" if it needs a student that is not there yet."""
+        """The job's state, its lock apart; "waiting" if it needs a student not there yet."""
         state = self.look(job.key, job.epochs)
         is_open = state.name in ("to do", "interrupted")
         if is_open and job.students and self.student(job) is None:
@@ -45,7 +45,10 @@ def make_folder() -> None:
 
 
 def take_lock(job: Job) -> int | None:
-    """A descriptor that holds the job until it and its copies in child processes are closed; None if it is held."""
+    """A descriptor that holds the job until it and its copies in child processes are closed.
+
+    None if it is held.
+    """
     lock = os.open(job.file(".lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
