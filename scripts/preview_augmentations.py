@@ -19,7 +19,7 @@ import textwrap
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,18 +46,13 @@ from helper.setup.views import make_views
 from helper.step.views import TwoViews
 from helper.step.networks import freeze, logits_of
 from models import model_dict
+from scripts.results.image_rows import NO_DATE, Row, draw
 
 PROGRAM = "preview_augmentations.py"
 WITHOUT_PICK = [mode for mode in PUBLISHED if mode != "crop"]
 ENTROPIES = ("student_entropy", "teacher_entropy")
-NO_DATE = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-"""By the suffixes we write: the metadata that would make two equal pictures differ."""
 NOBODY = nn.Flatten()
 """Where there is no teacher: ViewMaker shows it the batch, nothing reads what it says."""
-DPI, CELL, GAP, LABEL, LINE = 200, 144, 24, 310, 30
-"""Pixels: smallest side of an image, space between two, width of the row labels, height of a line
-of text."""
-KEPT, FRAME = "#d55e00", 8
 DRAWS = {
     "batch": "one random draw serves all images of a row, as published; partners to mix with are drawn per image.",
     "sample": "every image has its own random draw.",
@@ -104,17 +99,6 @@ class Pool(NamedTuple):
     view: Augmented
     scores: torch.Tensor
     entropies: torch.Tensor
-
-
-class Row(NamedTuple):
-    """images: (n, H, W, 3) uint8. texts: below the images, one each or none.
-    kept: framed; dropped ones are dimmed.
-    """
-
-    label: str
-    images: np.ndarray
-    texts: Sequence[str] = ()
-    kept: bool | None = None
 
 
 def training_options(options: Namespace, *flags: str) -> Namespace:
@@ -258,79 +242,6 @@ def pick_rows(scene: Scene, name: str, pool: Pool) -> list[Row]:
         for start in range(0, len(images), count)
         for part in [slice(start, start + count)]
     ]
-
-
-def draw(rows: Sequence[Row], caption: str, path: Path) -> None:
-    """A row of images each, labels at the left, numbers above. One unit is a pixel.
-
-    UserError if it cannot be written.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    cell, tops, bottom = layout(rows)
-    width = LABEL + len(rows[0].images) * (cell + GAP)
-    lines = textwrap.wrap(caption, (width - 2 * GAP) // 11)
-    height = bottom + LINE * (len(lines) + 1)
-    with plt.rc_context(
-        {"font.size": 7.5, "image.composite_image": False, "svg.hashsalt": PROGRAM}
-    ):
-        figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-        axes = figure.add_axes((0, 0, 1, 1))
-        for row, top in zip(rows, tops):
-            axes.text(GAP, top + cell / 2, row.label, va="center", fontsize=8.5)
-            for column, image in enumerate(row.images):
-                _draw_cell(axes, row, column, image, cell=cell, top=top)
-        for column in range(len(rows[0].images) if rows[0].kept is None else 0):
-            middle = left_of(column, cell) + cell / 2
-            axes.text(middle, tops[0] - GAP / 2, str(column + 1), ha="center", color="0.4")
-        axes.text(GAP, bottom, "\n".join(lines), va="top", linespacing=1.3)
-        axes.set(xlim=(0, width), ylim=(height, 0))
-        axes.set_axis_off()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=DPI, metadata=NO_DATE[path.suffix.lower()])
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from None
-        finally:
-            plt.close(figure)
-
-
-def layout(rows: Sequence[Row]) -> tuple[int, list[int], int]:
-    """(side of a cell, a multiple of the image's; rows' upper edges; the last's lower edge)."""
-    side = rows[0].images.shape[1]
-    cell, tops, y = side * -(-CELL // side), [], LINE + GAP
-    for row in rows:
-        tops.append(y)
-        y += cell + GAP + LINE * (1 + row.texts[0].count("\n") if row.texts else 0)
-    return cell, tops, y
-
-
-def left_of(column: int, cell: int) -> int:
-    return LABEL + column * (cell + GAP)
-
-
-def _draw_cell(axes: Any, row: Row, column: int, image: np.ndarray, *, cell: int, top: int) -> None:
-    left = left_of(column, cell)
-    shown = image // 3 + 170 if row.kept is False else image
-    axes.imshow(
-        shown, extent=(left, left + cell, top + cell, top), interpolation="nearest", aspect="auto"
-    )
-    if row.kept:
-        near, far = (
-            -FRAME / 2 - 2,
-            cell + FRAME / 2 + 2,
-        )  # beside the image, so that it shows on any image
-        x, y = np.array([[near, far, far, near, near], [near, near, far, far, near]])
-        axes.plot(
-            left + x, top + y, color=KEPT, linewidth=FRAME * 72 / DPI, solid_joinstyle="miter"
-        )
-    if row.texts:
-        colour = "0.4" if row.kept is False else "black"
-        middle, below = left + cell / 2, top + cell + 0.7 * GAP
-        axes.text(middle, below, row.texts[column], ha="center", va="top", color=colour)
 
 
 # One flag, two lines: a table to read, so the formatter stays out.

@@ -15,6 +15,7 @@ from helper.errors import one_line_errors
 from helper.run.checkpoint import describe_model, save_checkpoint
 from helper.step.networks import logits_of
 from models import build_model
+from scripts.results import image_rows
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "preview_augmentations.py"
 loaded = importlib.util.spec_from_file_location("preview_augmentations", SCRIPT)
@@ -94,10 +95,10 @@ def test_same_seed_same_picture_and_the_cells_are_the_views_to_the_pixel(tmp_pat
     rows = preview.scheme_rows(scene_of(TINY, "--seed 3"), {})
     labels = [row.label.split("\n")[0] for row in rows[1:]]
     assert labels == "identity flip crop+flip cutout autoaugment mixup cutmix".split()
-    cell, tops, _ = preview.layout(rows)
+    cell, tops, _ = image_rows.layout(rows)
     for row, top in zip(rows, tops):
         for column, image in enumerate(row.images):
-            left = preview.left_of(column, cell)
+            left = image_rows.left_of(column, cell)
             shown = first[top : top + cell, left : left + cell]
             assert np.array_equal(shown, image.repeat(cell // 16, 0).repeat(cell // 16, 1)), (
                 row.label

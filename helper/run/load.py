@@ -68,27 +68,45 @@ def load_weights(
         raise UserError(f"{flag} {path} is not a {name}: {_differences(found[0].weights, wanted)}")
     part, repository, weights = fitting[0]
     notes = _notes(part, [other for other, *_ in fitting[1:]], repository, f"{flag} {path}")
+    weights, told = _of_classes(
+        weights, wanted, layout, f"{flag} {path}", class_ids=class_ids, starts=starts
+    )
+    notes += told
+    complete = {key: weights.get(key, torch.tensor(0)) for key in wanted}
+    check_values(complete, wanted, flag, path)
+    model.load_state_dict(complete)
+    return notes
+
+
+def _of_classes(
+    weights: Weights,
+    wanted: Weights,
+    layout: Layout,
+    source: str,
+    *,
+    class_ids: Sequence[str],
+    starts: bool,
+) -> tuple[Weights, list[str]]:
+    """The weights with a classifier of as many classes as `wanted` has, and what is to be told of it."""
+    notes = []
     classifier = classifier_of(layout)
     there, here = (len(each[classifier[-1]]) for each in (weights, wanted))
     rows = rows_of_imagenet(class_ids) if there == 1000 else []
     if rows and len(rows) == here < there:
         weights = weights | {key: weights[key][rows] for key in classifier}
-        notes.append(f"{here} of the {there} classes in {flag} {path} are taken, by wnid")
+        notes.append(f"{here} of the {there} classes in {source} are taken, by wnid")
         there = here
     if there != here and not starts:
         raise UserError(
-            f"{flag} {path} has {there} classes, the data set has {here}: give a network of these classes. All but its "
+            f"{source} has {there} classes, the data set has {here}: give a network of these classes. All but its "
             f"classifier is a start for training: train_teacher.py --pretrained FILE, or --model_s_pretrained FILE"
         )
     if there != here:
         weights = weights | {key: wanted[key] for key in classifier}
         notes.append(
-            f"the classifier of {flag} {path}, of {there} classes, is left out: a new one of {here} is trained"
+            f"the classifier of {source}, of {there} classes, is left out: a new one of {here} is trained"
         )
-    complete = {key: weights.get(key, torch.tensor(0)) for key in wanted}
-    check_values(complete, wanted, flag, path)
-    model.load_state_dict(complete)
-    return notes
+    return weights, notes
 
 
 def _as_wanted(part: Part, layout: Layout) -> tuple[Part, str, Weights] | None:
