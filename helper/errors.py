@@ -10,11 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 
 
 class UserError(ValueError):
-    """What a user can get wrong. The message is one line: the flag or file, the value, the choices."""
+    """What a user can get wrong.
+
+    The message is one line: the flag or file, the value, the choices.
+    """
 
 
 class RunFault(RuntimeError):
-    """What stops a run that was right to start: a full disk, a loss that is not finite. One line, like UserError."""
+    """What stops a run that was right to start: a full disk, a loss that is not finite.
+
+    One line, like UserError.
+    """
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
@@ -56,8 +62,9 @@ def memory_advice(batch_size: int) -> Iterator[None]:
 def one_line_errors(program: str) -> Iterator[None]:
     """Turn errors into one line on stderr, `program: error: ...`, without a traceback.
 
-    The exit status is 2 for a UserError, 1 for a RunFault or an OSError (what the machine refused), and 130, or what
-    else the signal asks for, after an interruption. Any other exception is a defect of ours and shows its traceback.
+    The exit status is 2 for a UserError, 1 for a RunFault or an OSError (what the machine refused),
+    and 130, or what else the signal asks for, after an interruption. Any other exception is a
+    defect of ours and shows its traceback.
     """
     global running_program
     running_program = program

@@ -1,4 +1,5 @@
-"""Runs the entry scripts in this process, the way their `__main__` does, and reads what they wrote."""
+"""Runs the entry scripts in this process, the way their `__main__` does, and reads what they
+wrote."""
 
 import json
 import re

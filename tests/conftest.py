@@ -1,6 +1,7 @@
 """Before anything imports PyTorch: a thread for each process of the tests.
 
-More would only get into each other's way, and a fork would wait forever for those that its parent had.
+More would only get into each other's way, and a fork would wait forever for those that its parent
+had.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""Run folders and logs as training leaves them, made in no time: two pairs, nine schemes, several trials."""
+"""Run folders and logs as training leaves them, made in no time: two pairs, nine schemes, several
+trials."""
 
 import json
 import math
@@ -94,7 +95,10 @@ def learning_curve(epochs: int, loss: float, draw: random.Random) -> list[dict]:
 
 
 def write_experiments(root: Path, epochs: int = 40, trials: int = 2, note: str = "a note") -> None:
-    """Two pairs x nine schemes: `trials` distillations and one T. stddev pass each; the last one is cut off."""
+    """Two pairs x nine schemes:
+
+    `trials` distillations and one T. stddev pass each; the last one is cut off.
+    """
     draw = random.Random(0)
     pairs = (("vgg13", "vgg8", 0.0), ("resnet56", "resnet20", 0.02))
     for teacher, student, shift in pairs:

@@ -10,7 +10,8 @@ from helper.setup import plan
 
 @pytest.fixture(scope="module", autouse=True)
 def draw_once():
-    """For speed: the same tiny images, and the same networks' FLOPs, are asked for in each of some 80 runs."""
+    """For speed: the same tiny images, and the same networks' FLOPs, are asked for in each of some
+    80 runs."""
     images, flops = functools.cache(synthetic.synthetic_images), {}
 
     def count(model, img_size, real=plan.count_flops):

@@ -1,4 +1,5 @@
-"""Runs an entry script in a child process that has imported everything already: half a second instead of five."""
+"""Runs an entry script in a child process that has imported everything already: half a second
+instead of five."""
 
 import contextlib
 import faulthandler
@@ -29,7 +30,10 @@ class Child:
             os.kill(self.pid, number)
 
     def wait(self, seconds: float = 120) -> int:
-        """The exit status; minus the signal's number if one ended it. A child that hangs is ended: TimeoutError."""
+        """The exit status; minus the signal's number if one ended it.
+
+        A child that hangs is ended: TimeoutError.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -56,7 +60,10 @@ class Child:
 
 
 def start(program, words, folder, *, output, prepare=lambda: None):
-    """`python program words` in `folder`. `program` may be a function of the words, too. `output`: path without suffix."""
+    """`python program words` in `folder`.
+
+    `program` may be a function of the words, too. `output`: path without suffix.
+    """
     main = program if callable(program) else PROGRAMS[program].main
     name = getattr(program, "__name__", program)
     sys.stdout.flush()

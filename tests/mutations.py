@@ -1,4 +1,5 @@
-"""Malformed inputs without end: files with bytes turned, cut, doubled or exchanged, and senseless options."""
+"""Malformed inputs without end: files with bytes turned, cut, doubled or exchanged, and senseless
+options."""
 
 import importlib
 import json
@@ -93,7 +94,8 @@ def script(name):
 
 
 def mutated_inputs(folder, teacher, draw, count):
-    """(what it is, program, words), `count` times; what was refused must not have run: there is no canary after it."""
+    """(what it is, program, words), `count` times; what was refused must not have run: there is no
+    canary after it."""
     canary = folder / "canary"
     kinds = {
         "checkpoint": checkpoints(folder, teacher, draw, canary),
@@ -196,7 +198,10 @@ def finished_run(folder, teacher, name):
 
 
 def resumed_runs(folder, teacher, draw):
-    """Each file of a run folder, and the values in its checkpoint. It has two epochs, and gets a third."""
+    """Each file of a run folder, and the values in its checkpoint.
+
+    It has two epochs, and gets a third.
+    """
     whole, words = finished_run(folder, teacher, "resumed")
     home = folder / "mutated"
     while True:

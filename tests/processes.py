@@ -1,4 +1,5 @@
-"""Several processes of one run on this machine, without torchrun: each a fork that has imported everything already."""
+"""Several processes of one run on this machine, without torchrun: each a fork that has imported
+everything already."""
 
 import functools
 import os
@@ -17,7 +18,10 @@ STORES = []
 
 
 def keep_store(folder):
-    """As torchrun does, in a process of its own, which finds a free port for it. Returns the port."""
+    """As torchrun does, in a process of its own, which finds a free port for it.
+
+    Returns the port.
+    """
     told = folder / f"port{len(STORES)}"
 
     def keep(_):
@@ -76,7 +80,8 @@ def finish_all(program, words, folder, size, output):
 
 
 def said(children):
-    """What our own code said on stderr, or Python; PyTorch's C++ code has a log of its own there."""
+    """What our own code said on stderr, or Python; PyTorch's C++ code has a log of its own
+    there."""
     lines = [line for child in children for line in child.stderr.splitlines()]
     return [line for line in lines if line.startswith(("train_", "Traceback")) or "Error: " in line]
 

@@ -8,7 +8,8 @@ from helper.setup.scene import Scene
 
 
 def scene_of(options, *, teacher, student, spec, labels, generator, names=("", "")):
-    """labels: (N,) of the training set. generator: for the methods. names: teacher's and student's model."""
+    """labels: (N,) of the training set. generator: for the methods. names: teacher's and student's
+    model."""
     return Scene(
         options,
         torch.device("cpu"),

@@ -1,4 +1,7 @@
-"""Long trials of what must never lose a run: see soak.sh. Prints a table of figures; the exit status is 1 on any failure."""
+"""Long trials of what must never lose a run: see soak.sh.
+
+Prints a table of figures; the exit status is 1 on any failure.
+"""
 
 import argparse
 import contextlib
@@ -84,7 +87,8 @@ class Soak:
     # --- Kills -------------------------------------------------------------------------------------------------------
 
     def kills(self, count: int) -> None:
-        """Kill runs at random moments until `count` kills are used up; each job ends as if nothing had happened."""
+        """Kill runs at random moments until `count` kills are used up; each job ends as if nothing
+        had happened."""
         whole = {job: self.whole(job) for job in JOBS}
         used = 0
         while used < count:
@@ -154,7 +158,8 @@ class Soak:
     # --- Full disks --------------------------------------------------------------------------------------------------
 
     def full_disk(self, step: int) -> None:
-        """A disk of every size that is too small, in steps of so many KiB; then it is enlarged, and the run goes on."""
+        """A disk of every size that is too small, in steps of so many KiB; then it is enlarged, and
+        the run goes on."""
         disk = self.folder("disk")
         for job in ("cutmix", "T. stddev", "teacher"):
             whole, size = self.whole(job), 8

@@ -1,4 +1,5 @@
-"""The mix modes: golden boxes, mixes, holes, crops and policies; and what must hold for each of them."""
+"""The mix modes: golden boxes, mixes, holes, crops and policies; and what must hold for each of
+them."""
 
 import json
 from pathlib import Path
@@ -158,7 +159,10 @@ def test_cutout_image():
 
 
 def lowered(dataset, pixels):
-    """The original's way through uint8 lowers some bytes by one. Ours does not, so the tests start there."""
+    """The original's way through uint8 lowers some bytes by one.
+
+    Ours does not, so the tests start there.
+    """
     return ARRAYS[f"uint8_roundtrip/{dataset}"][np.arange(3)[None, :, None, None], pixels]
 
 
@@ -365,7 +369,8 @@ def test_lam_schedule_bounds_the_box():
     schedule = EpochSchedule(1.0, ((0, 0.75), (150, 1.0)))
     cutmix = make("cutmix", ceiling=schedule.at, floor=lambda epoch: 0.5)
     cutmix.start_epoch(149)
-    # lam in 0.5..0.75: a box side of at least 32 * sqrt(0.25) = 16 (15 or more after halving) unless clipped
+    # lam in 0.5..0.75: a box side of at least 32 * sqrt(0.25) = 16 (15 or more after halving)
+    # unless clipped
     boxes = torch.cat([cutmix.sample(2, generator(seed)).boxes for seed in range(300)])
     assert (boxes[:, 2:] - boxes[:, :2]).max() <= 22
     cutmix.start_epoch(150)

@@ -97,7 +97,8 @@ def test_where_it_suits():
 
 @pytest.mark.parametrize(("here", "count", "each"), [(2, 2, 1), (4, 2, 2), (3, 3, 1), (2, 3, 1)])
 def test_workers_share_the_cores(here, count, each):
-    """A thread takes the process's default when it first computes: here in `sum`, after it was told its share."""
+    """A thread takes the process's default when it first computes: here in `sum`, after it was told
+    its share."""
     torch.set_num_threads(here)
     images = torch.ones(2**16)
     for _ in range(3):

@@ -1,4 +1,5 @@
-"""The grammar of --mix_mode: what is written, what it means, and the one line for what is neither."""
+"""The grammar of --mix_mode: what is written, what it means, and the one line for what is
+neither."""
 
 import dataclasses
 import random
@@ -69,7 +70,8 @@ def random_chain(seed):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_random_chains(seed):
-    """Every chain is spelled one way, repeats, declares its sources, and goes with any batch and size."""
+    """Every chain is spelled one way, repeats, declares its sources, and goes with any batch and
+    size."""
     text = random_chain(seed)
     canonical = spell_chain(parse(text))
     assert spell_chain(parse(canonical)) == canonical

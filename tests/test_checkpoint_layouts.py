@@ -1,4 +1,5 @@
-"""Checkpoints of other people: where weights lie, what surrounds their names, what else a file may be."""
+"""Checkpoints of other people: where weights lie, what surrounds their names, what else a file may
+be."""
 
 import argparse
 import gzip

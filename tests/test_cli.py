@@ -249,7 +249,8 @@ def test_t_stddev_is_measured(teacher, trained, monkeypatch, scheme):
 
 
 def test_t_stddev_is_what_its_definition_says(teacher):
-    """Identity from the files alone: the same batches, the teacher's probabilities, groups of five steps."""
+    """Identity from the files alone: the same batches, the teacher's probabilities, groups of five
+    steps."""
     folder = distil(teacher, SCHEMES["identity"], PASS)
     data, model = tiny_data(), model_dict["resnet14"](num_classes=5, img_size=16)
     model.load_state_dict(load(teacher[0])["model"])
@@ -650,7 +651,8 @@ def test_list_names_everything(capsys):
 
 
 def test_a_real_process_on_a_pipe(teacher):
-    """Plain lines on stdout, no bar and no warning on stderr, the command in the head of the log."""
+    """Plain lines on stdout, no bar and no warning on stderr, the command in the head of the
+    log."""
     words = [str(ROOT / STUDENT), *TINY.split(), *PAPER.split(), *SCHEMES["cutmix"].split()]
     words += ["--path_t", str(teacher[0]), "--epochs", "1", "--project", "kd"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "1"}

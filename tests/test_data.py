@@ -86,7 +86,8 @@ def test_the_real_cifar100_test_set():
     split = read_batch(path if path.exists() else Path(REAL) / "test", "fine_labels", 100)
     assert split.images.shape == (10000, 32, 32, 3)
     assert split.labels.bincount().tolist() == [100] * 100
-    # Natural images: neighbouring pixels are alike along rows and columns, the colour channels are not mixed up.
+    # Natural images: neighbouring pixels are alike along rows and columns, the colour channels are
+    # not mixed up.
     pixels = split.images.float() / 255
     assert (pixels[:, 1:] - pixels[:, :-1]).abs().mean() < 0.06
     assert (pixels[:, :, 1:] - pixels[:, :, :-1]).abs().mean() < 0.06
@@ -284,7 +285,10 @@ def test_undo_clips_what_no_byte_can_be():
 
 
 def padded_crop(image, top, left, mirror, padding, fill):
-    """The textbook way: (H, W, C) padded on all sides, cut out at (padding + top, padding + left), mirrored."""
+    """The textbook way:
+
+    (H, W, C) padded on all sides, cut out at (padding + top, padding + left), mirrored.
+    """
     height, width = image.shape[:2]
     sides = ((padding, padding), (padding, padding))
     planes = [np.pad(image[:, :, c], sides, constant_values=fill[c]) for c in range(image.shape[2])]

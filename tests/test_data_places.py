@@ -1,4 +1,5 @@
-"""Public data sets where people have them: sorted by scripts, as an archive, or named by their own folder."""
+"""Public data sets where people have them: sorted by scripts, as an archive, or named by their own
+folder."""
 
 import hashlib
 import shutil

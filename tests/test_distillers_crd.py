@@ -1,4 +1,5 @@
-"""The methods of CRD's comparison: recorded losses, the features they read, CRD's sampling and memory.
+"""The methods of CRD's comparison: recorded losses, the features they read, CRD's sampling and
+memory.
 
 Recorded values come from the original's float64 and float32 runs (tests/golden/losses.*).
 """
@@ -303,7 +304,8 @@ DEGENERATE = {
 @pytest.mark.parametrize("features", DEGENERATE)
 @pytest.mark.parametrize("name", METHODS)
 def test_gradient_is_finite_at_degenerate_features(name, features):
-    """Dead channels, equal images, and a student that equals its teacher: square roots and norms of 0."""
+    """Dead channels, equal images, and a student that equals its teacher: square roots and norms of
+    0."""
     setting = setting_of("resnet8", "resnet8")
     values = [
         value.expand(shape).clone()
@@ -385,7 +387,8 @@ def test_the_paraphraser_stays_after_its_stage():
 
 
 def test_connectors_of_activation_boundaries():
-    """Nothing where the shapes agree, else a biased convolution and a BatchNorm, by the two sides."""
+    """Nothing where the shapes agree, else a biased convolution and a BatchNorm, by the two
+    sides."""
 
     def kinds(student, teacher):
         connectors = distillers["abound"](setting_of(student, teacher)).connectors
@@ -496,7 +499,8 @@ def draw(rows, negatives, mode="exact", seed=0):
 
 
 def chi_square(draws, choices):
-    """Of draws that are all among the choices, against the uniform; its mean is len(choices) - 1."""
+    """Of draws that are all among the choices, against the uniform; its mean is len(choices) -
+    1."""
     counts = np.array([int((draws == choice).sum()) for choice in choices])
     assert counts.sum() == draws.numel()
     expected = draws.numel() / len(choices)

@@ -1,4 +1,5 @@
-"""The methods after CRD: loops in NumPy, known identities, mixed labels, extreme logits, network pairs."""
+"""The methods after CRD: loops in NumPy, known identities, mixed labels, extreme logits, network
+pairs."""
 
 import dataclasses
 import math
@@ -393,7 +394,8 @@ BATCH = Batch(Target(torch.tensor([1, 2, 3, 4])), torch.arange(4))
 
 
 def pooled_by_hand(maps, side):
-    """(P, C, H, W) -> (P, C, side, side): means over cells from floor to ceil, as in adaptive pooling."""
+    """(P, C, H, W) -> (P, C, side, side): means over cells from floor to ceil, as in adaptive
+    pooling."""
     height, width = maps.shape[2:]
     out = np.zeros((*maps.shape[:2], side, side))
     for i in range(side):

@@ -1,4 +1,5 @@
-"""Whole runs on two and three processes of one machine: the run of one process, whoever is told to stop, dies or falls silent."""
+"""Whole runs on two and three processes of one machine: the run of one process, whoever is told to
+stop, dies or falls silent."""
 
 import os
 import signal
@@ -180,7 +181,10 @@ def test_a_lost_process_ends_the_others(tmp_path, teacher, victim):
 
 @pytest.mark.parametrize("victim", ["process 0", "process 2", "store"])
 def test_silence_ends_a_run(tmp_path, teacher, monkeypatch, victim):
-    """Nothing tells of a machine that is off, or of a cut cable. Here it is stopped, which closes no connection."""
+    """Nothing tells of a machine that is off, or of a cut cable.
+
+    Here it is stopped, which closes no connection.
+    """
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.2)
     monkeypatch.setattr(heartbeat, "SILENT_BEATS", 10)
     monkeypatch.setattr(heartbeat, "STORE_SECONDS", 2.0)

@@ -1,4 +1,5 @@
-"""Steps, evaluation and T. stddev on two and three processes, in float64: what they compute together is what one computes alone."""
+"""Steps, evaluation and T. stddev on two and three processes, in float64: what they compute
+together is what one computes alone."""
 
 import functools
 
@@ -142,7 +143,8 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def trained_by_three(tmp_path_factory):
-    """What each of three processes, whose parts of a batch are unequal, has after each of the cases."""
+    """What each of three processes, whose parts of a batch are unequal, has after each of the
+    cases."""
     folder = tmp_path_factory.mktemp("three")
     return together(lambda: [train(distill, **options) for distill, options in CASES], 3, folder)
 
@@ -235,7 +237,8 @@ def test_evaluation_is_exact(tmp_path, size):
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_t_stddev_is_that_of_one_process(tmp_path, size):
-    """Fourteen steps: two groups, and a part of a third, over which a checkpoint is written and read."""
+    """Fourteen steps: two groups, and a part of a third, over which a checkpoint is written and
+    read."""
 
     def work():
         teacher = freeze(network("resnet8", 0))

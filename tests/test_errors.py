@@ -1,4 +1,5 @@
-"""Bad command lines: exit status 2, one line on stderr that names the culprit, nothing left on disk."""
+"""Bad command lines: exit status 2, one line on stderr that names the culprit, nothing left on
+disk."""
 
 import os
 import pickle

@@ -1,4 +1,5 @@
-"""Networks of timm and torchvision: what every model offers, and what is told of names that cannot be had."""
+"""Networks of timm and torchvision: what every model offers, and what is told of names that cannot
+be had."""
 
 import importlib.util
 
@@ -143,7 +144,8 @@ def test_flops_of_a_network_of_layers_are_those_of_the_zoo():
     ],
 )
 def test_methods_that_compare_maps(method, student, expected):
-    """They have those of timm and torchvision, and are refused where a network lacks what they need."""
+    """They have those of timm and torchvision, and are refused where a network lacks what they
+    need."""
     networks = (("student", build(student)), ("teacher", build("torchvision.mobilenet_v3_small")))
     if not expected:
         for role, network in networks:
@@ -164,7 +166,8 @@ NET = "torchvision.mobilenet_v3_small"
 
 
 def test_from_a_file_of_other_classes_to_teacher_and_student(tmp_path, monkeypatch, capsys):
-    """Own weights of a library's network: the classifier is replaced for training, refused as it is for a teacher."""
+    """Own weights of a library's network: the classifier is replaced for training, refused as it is
+    for a teacher."""
     monkeypatch.chdir(tmp_path)
     with torch.random.fork_rng():
         file = build(NET).state_dict()  # 7 classes

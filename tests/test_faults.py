@@ -1,4 +1,5 @@
-"""What a machine or a loss can do to a run: one clear line, and a run folder from which it goes on."""
+"""What a machine or a loss can do to a run: one clear line, and a run folder from which it goes
+on."""
 
 import os
 import re
@@ -124,7 +125,8 @@ def test_a_teacher_without_finite_outputs_stops_a_pass(capsys):
 
 @pytest.mark.parametrize("size", [400, 1000, 1500, 3000, 20_000, 200_000, 340_000, 700_000])
 def test_a_write_that_fails_is_one_line_and_the_run_goes_on(tmp_path, size):
-    """No file may grow beyond `size`: the log, the head, the curves, a checkpoint ... whatever comes first."""
+    """No file may grow beyond `size`: the log, the head, the curves, a checkpoint ... whatever
+    comes first."""
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))

@@ -1,4 +1,5 @@
-"""`--dataset folder`: layouts, order, sizes, mean and deviation, damaged images, and what is told of bad folders."""
+"""`--dataset folder`: layouts, order, sizes, mean and deviation, damaged images, and what is told
+of bad folders."""
 
 import io
 import json
@@ -56,7 +57,8 @@ def test_class_folders_take_the_first_of_every_class_first(tmp_path):
 
 
 def test_layouts_agree_bit_for_bit(tmp_path):
-    """Folders, nested folders, a CSV beside the folders, a labels file within, and shards: the same images and labels."""
+    """Folders, nested folders, a CSV beside the folders, a labels file within, and shards: the same
+    images and labels."""
     folders = load(write_folder(tmp_path / "a" / "data"))
     root = tmp_path / "b" / "data"
     for split, base in (("train", 0), ("val", 100)):
@@ -259,7 +261,8 @@ SMALL = "--dataset folder --epochs 1 --batch_size 4 --device cpu --num_workers 0
 
 
 def test_class_names_go_with_the_networks(tmp_path, monkeypatch, capsys):
-    """Own folder -> teacher -> student, held out where there is no test set; another folder's classes are refused."""
+    """Own folder -> teacher -> student, held out where there is no test set; another folder's
+    classes are refused."""
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "data", per_class=5, splits=("train",))
     run("train_teacher.py", f"{SMALL} --data_root data --model resnet8 --dev_split 0.2")

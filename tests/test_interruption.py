@@ -1,4 +1,5 @@
-"""Signals to a real process: the step is finished, the state is saved, the status tells which signal it was."""
+"""Signals to a real process: the step is finished, the state is saved, the status tells which
+signal it was."""
 
 import os
 import signal

@@ -1,4 +1,5 @@
-"""The last two checkpoints: the logs' lengths are in the file, damage is seen, and files of version 0.1 are read."""
+"""The last two checkpoints: the logs' lengths are in the file, damage is seen, and files of version
+0.1 are read."""
 
 import hashlib
 import json

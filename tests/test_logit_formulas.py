@@ -1,7 +1,8 @@
 """Every method that compares logits against its formula: value and gradient in float64.
 
-The formulas are written from the papers, from log-probabilities up, without a line of distiller_zoo. Logits are
-normal, large, shifted, equal or opposite to the teacher's; K is 10, 100, 200; batches hold 1, 2 or 64 images.
+The formulas are written from the papers, from log-probabilities up, without a line of
+distiller_zoo. Logits are normal, large, shifted, equal or opposite to the teacher's; K is 10, 100,
+200; batches hold 1, 2 or 64 images.
 """
 
 import math

@@ -1,4 +1,5 @@
-"""Every distiller in the step and in runs: pairs of families, mix modes, weights, initial stages, resuming."""
+"""Every distiller in the step and in runs: pairs of families, mix modes, weights, initial stages,
+resuming."""
 
 import copy
 import dataclasses
@@ -100,7 +101,10 @@ def make_step(teacher, student, methods, mix_mode=None, *, both=False, draw="bat
 
 
 def train(step, student, methods, steps, *, lr=0.01, only=None):
-    """Steps on one batch. Returns the losses of each; `only`: the names of those that are minimised."""
+    """Steps on one batch.
+
+    Returns the losses of each; `only`: the names of those that are minimised.
+    """
     parameters = [*student.parameters(), *methods.modules.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=lr, momentum=0.9)
     student.train()
@@ -296,7 +300,8 @@ def test_mixed_views_use_both_labels():
 
 
 def test_both_kinds_of_features_at_once():
-    """attention reads maps after the ReLU; review those before it, the student's on ImageNet alone."""
+    """attention reads maps after the ReLU; review those before it, the student's on ImageNet
+    alone."""
     teacher, student, methods = build("attention+review")
     assert (methods.preacts, methods.teacher_preacts) == ((False,), (False, True))
     methods.feature["review"].preact = True

@@ -1,4 +1,5 @@
-"""The command line: the original's flags, defaults, short forms and abbreviations, and what we changed on purpose."""
+"""The command line: the original's flags, defaults, short forms and abbreviations, and what we
+changed on purpose."""
 
 import json
 import math
@@ -161,7 +162,8 @@ def test_abbreviations(argv, name, value):
 
 
 def test_what_was_an_unambiguous_abbreviation_still_is():
-    """Every prefix that meant one flag of the original means it still, however many flags are new."""
+    """Every prefix that meant one flag of the original means it still, however many flags are
+    new."""
     original = (CONFIG["defaults"].keys() - {"model_t"}) | {
         "project_name",
         "debug",

@@ -1,4 +1,5 @@
-"""`--plugin`: your own names are found everywhere, a resumed run wants the same file, and a bad file is one line."""
+"""`--plugin`: your own names are found everywhere, a resumed run wants the same file, and a bad
+file is one line."""
 
 import json
 import re

@@ -170,7 +170,8 @@ class AlwaysZero(torch.nn.Module):
     ],
 )
 def test_far_below_is_four_standard_errors(recorded, passes):
-    """Of 400 images, 80 in each class: top-1 is 20 %; 28 % has a standard error of 2.2 points (binomial)."""
+    """Of 400 images, 80 in each class: top-1 is 20 %; 28 % has a standard error of 2.2 points
+    (binomial)."""
     data = datasets["synthetic"].load(
         DataRequest(root=Path("data"), limit_test=400, num_classes=5, img_size=16)
     )

@@ -1,4 +1,5 @@
-"""scripts/rank_augmentations.py on tiny data: the pass's numbers, resuming, the files, bad input, searching."""
+"""scripts/rank_augmentations.py on tiny data: the pass's numbers, resuming, the files, bad input,
+searching."""
 
 import csv
 import json
@@ -155,7 +156,8 @@ def test_garbage_is_never_ranked(networks, monkeypatch):
 
 @pytest.mark.parametrize("words", ["cutmix mixup grey --until order", "--search space.toml"])
 def test_a_killed_ranking_goes_on(networks, monkeypatch, words):
-    """Killed in the middle, in the race and in the finals, it finds what an uninterrupted one finds."""
+    """Killed in the middle, in the race and in the finals, it finds what an uninterrupted one
+    finds."""
     write_space(rounds=1, samples=1)
     monkeypatch.setattr(ranking, "FIRST_LOOK", 4)
     words = f"{words} --budget 400"

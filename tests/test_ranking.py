@@ -1,4 +1,5 @@
-"""T. stddev with its error, the guard, and the ranking, against independent formulas and on made-up teachers."""
+"""T. stddev with its error, the guard, and the ranking, against independent formulas and on made-up
+teachers."""
 
 import math
 from pathlib import Path
@@ -100,7 +101,8 @@ def test_published_value_is_that_of_the_pass():
 
 
 def test_step_means_estimate_what_the_groups_do():
-    """Over many passes the mean squares agree; the groups' own value is c4 too low, and varies more."""
+    """Over many passes the mean squares agree; the groups' own value is c4 too low, and varies
+    more."""
     measured = [filled(rows_of(30, seed=seed)) for seed in range(25)]
     precise = np.array([m.measure("t_stddev").value for m in measured])
     groups = np.array([m.published.value()[0] for m in measured])
@@ -179,7 +181,8 @@ def test_pairs_of_unequal_length_are_compared_on_the_common_steps():
 
 @pytest.mark.parametrize("until", ["best", "order"])
 def test_race(until):
-    """The best is named, what says nothing never is, and what is beaten is not measured to the end."""
+    """The best is named, what says nothing never is, and what is beaten is not measured to the
+    end."""
     ranking = measure(Ranking(VIEWS, K, until=until), 400)
     rows = {row.scheme: row for row in ranking.table()}
     assert ranking.best() == "strong"

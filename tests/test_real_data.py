@@ -1,7 +1,8 @@
 """The real CIFAR-100 and a real trained teacher, where the environment names them.
 
-DATA_AUG_KD_CIFAR100: a folder that holds cifar-100-python/. DATA_AUG_KD_TEACHER: a wrn_16_2 checkpoint in the
-public layout, in a folder called wrn_16_2_vanilla, whose accuracy was measured elsewhere.
+DATA_AUG_KD_CIFAR100: a folder that holds cifar-100-python/. DATA_AUG_KD_TEACHER: a wrn_16_2
+checkpoint in the public layout, in a folder called wrn_16_2_vanilla, whose accuracy was measured
+elsewhere.
 """
 
 import os

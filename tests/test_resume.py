@@ -52,7 +52,10 @@ def empty_folder(tmp_path, monkeypatch):
 
 
 def stopped_run(monkeypatch, place, program, *words, number=signal.SIGTERM):
-    """Run until the signal comes, at the `place`-th of the places where it is answered. Whether it ended before."""
+    """Run until the signal comes, at the `place`-th of the places where it is answered.
+
+    Whether it ended before.
+    """
     real, count = interruption.check, 0
 
     def signal_comes():

@@ -1,4 +1,5 @@
-"""The run's folder: the head of log.txt, one folder for each run, metrics that any JSON reader takes."""
+"""The run's folder: the head of log.txt, one folder for each run, metrics that any JSON reader
+takes."""
 
 import datetime
 import json

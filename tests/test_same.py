@@ -1,4 +1,5 @@
-"""`--resume_ExpID same`: a command that is repeated begins, goes on, or is found done; never runs twice at once."""
+"""`--resume_ExpID same`: a command that is repeated begins, goes on, or is found done; never runs
+twice at once."""
 
 import argparse
 import json

@@ -1,4 +1,5 @@
-"""What is done for speed changes no result: against the classic loop, and each network against itself."""
+"""What is done for speed changes no result: against the classic loop, and each network against
+itself."""
 
 import os
 import subprocess
@@ -186,7 +187,10 @@ def test_frozen_copy_gives_the_same_logits(name):
     ],
 )
 def test_wide_convolutions_on_few_pixels_have_the_plain_layout(name, size, count):
-    """Which changes neither logits nor gradients; those of vgg13 on 4x4 pixels: 256 to 512, and three of 512 channels."""
+    """Which changes neither logits nor gradients; those of vgg13 on 4x4 pixels:
+
+    256 to 512, and three of 512 channels.
+    """
     plain, ours = (network(name, img_size=size) for _ in range(2))
     ours = place(ours, torch.device("cpu"), size)
     layers = wide_on_few_pixels(ours, size)
@@ -462,7 +466,8 @@ def test_memory_settings_are_taken():
 
 
 def test_the_suite_passes_with_this_room_switched_off():
-    """Whole runs, resuming, methods and the recorded steps, in a part of the suite, without anything from helper/speed."""
+    """Whole runs, resuming, methods and the recorded steps, in a part of the suite, without
+    anything from helper/speed."""
     files = ("test_steps.py", "test_cli.py", "test_dev_split.py", "test_interruption.py")
     words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0"]
     done = subprocess.run(

@@ -1,4 +1,5 @@
-"""Stages beyond the paper's: each against torchvision, or against its formula written another way."""
+"""Stages beyond the paper's: each against torchvision, or against its formula written another
+way."""
 
 import dataclasses
 import random
@@ -161,7 +162,8 @@ def one_operation(pixels, name, strength):
 
 @pytest.mark.parametrize("policy", SPACES)
 def test_operations_are_torchvisions_to_the_byte(policy):
-    """At every strength that the policy can draw, for a batch with one strength and with one each."""
+    """At every strength that the policy can draw, for a batch with one strength and with one
+    each."""
     space, original = SPACES[policy], getattr(tv_auto, policy)()
     size = () if policy == "TrivialAugmentWide" else ((32, 32),)
     pixels, _ = pixels_of(count=31)

@@ -1,9 +1,10 @@
 """Three real optimisation steps for each of 13 settings, against golden/steps.json.
 
-The recorded random draws are replayed through `apply`; losses, weights and BatchNorm sums must follow.
-Three of our choices differ from the original's. Students score without a trace, and mixed-label CE and KD
-share one forward pass: the tests add the original's extra passes by hand and then find its BatchNorm sums.
-flip and crop do not darken pixels on the way: the tests darken them first, by the recorded table.
+The recorded random draws are replayed through `apply`; losses, weights and BatchNorm sums must
+follow. Three of our choices differ from the original's. Students score without a trace, and
+mixed-label CE and KD share one forward pass: the tests add the original's extra passes by hand and
+then find its BatchNorm sums. flip and crop do not darken pixels on the way: the tests darken them
+first, by the recorded table.
 """
 
 import json
@@ -140,14 +141,16 @@ def build_step(options, recorded_steps):
 
 
 def original_extra_passes(name, step, seen_images):
-    """Forward passes of the original that ours saves; they touch BatchNorm's running sums and nothing else."""
+    """Forward passes of the original that ours saves; they touch BatchNorm's running sums and
+    nothing else."""
     if CASES[name]["options"].get("lw_mix") == [1.0, 1.0, 1.0]:
         with torch.no_grad():
             step.network(seen_images)
 
 
 def in_order_of_the_original(step, images, pool, view):
-    """Passes that scored a pool in training mode came between the two views' passes: redo all three."""
+    """Passes that scored a pool in training mode came between the two views' passes: redo all
+    three."""
     with torch.no_grad():
         for seen in (images, pool, view):
             step.network(seen)

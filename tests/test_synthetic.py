@@ -1,4 +1,5 @@
-"""The embedded data set: repeatable, balanced, closed under mirroring, and clear about wrong arguments."""
+"""The embedded data set: repeatable, balanced, closed under mirroring, and clear about wrong
+arguments."""
 
 import numpy as np
 import pytest

@@ -103,7 +103,8 @@ def test_limits_are_balanced_and_copy_nothing(folder):
 
 
 def as_batch_npy(folder, labels=int, pixels=lambda image: image):
-    """The original system's layout beside the public one, with other labels, so that it shows which was read."""
+    """The original system's layout beside the public one, with other labels, so that it shows which
+    was read."""
     for split, count in (("train", 6), ("val", 4)):
         pairs = np.empty((count, 2), dtype=object)
         for row in range(count):

@@ -1,4 +1,6 @@
-"""Every flag of the two scripts, with its default and its help. The rules between flags are in options.py.
+"""Every flag of the two scripts, with its default and its help.
+
+The rules between flags are in options.py.
 
 Flags, short forms and defaults are the original system's; those marked `new` are ours.
 """

@@ -1,4 +1,5 @@
-"""`--from_log FILE`: the command at the head of a log.txt, of this system or the original's, is run again here."""
+"""`--from_log FILE`: the command at the head of a log.txt, of this system or the original's, is run
+again here."""
 
 import os
 import re
@@ -68,7 +69,10 @@ def _options_in(lines: Sequence[str]) -> dict[str, str]:
 
 
 def expand(argv: Sequence[str], program: str, parser: OptionParser) -> list[str]:
-    """The logged words, as far as they are offered, ahead of those given, which win. Without --from_log: argv as it is."""
+    """The logged words, as far as they are offered, ahead of those given, which win.
+
+    Without --from_log: argv as it is.
+    """
     path = path_in(argv)
     if path is None:
         return list(argv)
@@ -80,7 +84,8 @@ def expand(argv: Sequence[str], program: str, parser: OptionParser) -> list[str]
 
 
 def _understood(words: Sequence[str], parser: OptionParser) -> list[tuple[list[str], str]]:
-    """(the words of one flag as they are used here, what is to be told of it) for each flag of a logged command."""
+    """(the words of one flag as they are used here, what is to be told of it) for each flag of a
+    logged command."""
     groups: list[list[str]] = []
     for word in words:
         is_flag = word.startswith("--") or word in parser._option_string_actions
@@ -106,7 +111,8 @@ def _one_understood(group: list[str], parser: OptionParser) -> tuple[list[str], 
 
 
 def _found_here(path: str) -> tuple[str, str]:
-    """(the path here, what is to be told): by its last parts, two at least, if there is none of that name."""
+    """(the path here, what is to be told): by its last parts, two at least, if there is none of
+    that name."""
     if os.path.exists(os.path.expanduser(path)):
         return path, ""
     parts = [part for part in Path(path).parts if part not in ("/", ".", "..")]
@@ -126,7 +132,8 @@ def differences(
     now: Mapping[str, Any],
     found: Mapping[str, Any],
 ) -> list[str]:
-    """Lines on what differs between the logged run and this one. now: all options; found: facts of the files."""
+    """Lines on what differs between the logged run and this one. now: all options; found: facts of
+    the files."""
     logged = read_head(path, program)
     lines = [note for _, note in _understood(logged.words, parser) if note]
     for name, value in now.items():

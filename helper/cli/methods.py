@@ -8,7 +8,10 @@ from helper.errors import UserError
 
 
 def logit_and_feature_names(options: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """The names in --distill by kind. With an --alpha but no logit distiller, kd is one, as in CRD's commands."""
+    """The names in --distill by kind.
+
+    With an --alpha but no logit distiller, kd is one, as in CRD's commands.
+    """
     names = list(parse_methods(options.distill))
     feature = [name for name in names if issubclass(distillers[name], FeatureDistiller)]
     logit = [name for name in names if name not in feature]

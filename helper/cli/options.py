@@ -1,6 +1,8 @@
-"""From the command line to a checked options object: defaults that depend on others, rules between flags.
+"""From the command line to a checked options object: defaults that depend on others, rules between
+flags.
 
-`options.facts` holds what follows from the options, worked out once. Nothing else is hung on the options.
+`options.facts` holds what follows from the options, worked out once. Nothing else is hung on the
+options.
 """
 
 import secrets
@@ -104,7 +106,8 @@ def finish_common(options: Options, model_name: str) -> DatasetSpec:
 
 
 def check_data_options(options: Options, spec: DatasetSpec) -> None:
-    """UserError for an option of some data sets with another one; fills in the defaults of --num_classes and --img_size."""
+    """UserError for an option of some data sets with another one; fills in the defaults of
+    --num_classes and --img_size."""
     is_folder, is_synthetic = (options.dataset == name for name in ("folder", "synthetic"))
     if options.num_classes not in (None, spec.num_classes):
         raise UserError(
@@ -175,9 +178,12 @@ def parse_student(argv: Sequence[str]) -> Options:
 
 
 def settle_mix_mode(options: Options, spec: DatasetSpec) -> None:
-    """Let --mix_mode and the older flags say the same thing. UserError where they contradict each other.
+    """Let --mix_mode and the older flags say the same thing.
 
-    A lone name, such as cutmix_pick, keeps its flags beside it; else they become keys of the stages.
+    UserError where they contradict each other.
+
+    A lone name, such as cutmix_pick, keeps its flags beside it; else they become keys of the
+    stages.
     """
     if options.mix_mode:
         stages = parse(options.mix_mode)
@@ -251,7 +257,10 @@ def student_facts(options: Options) -> Facts:
 
 
 def schedules(options: Options) -> dict[str, Any]:
-    """Ceiling and floor of lam, and the weight decay, by epoch. UserError where a bound is no share."""
+    """Ceiling and floor of lam, and the weight decay, by epoch.
+
+    UserError where a bound is no share.
+    """
     ceiling = EpochSchedule.parse("--ceiling_ratio_schedule", options.ceiling_ratio_schedule, 1.0)
     floor = EpochSchedule.parse("--floor_ratio_schedule", options.floor_ratio_schedule, 0.0)
     for flag, schedule in (

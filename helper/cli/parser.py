@@ -1,4 +1,5 @@
-"""argparse for this command line: one-line errors, old abbreviations, and the types of the arguments."""
+"""argparse for this command line: one-line errors, old abbreviations, and the types of the
+arguments."""
 
 import argparse
 import difflib
@@ -41,16 +42,20 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Options(argparse.Namespace):
-    """The options of a command. `facts` follows from them, and is not listed among them by `vars`."""
+    """The options of a command.
+
+    `facts` follows from them, and is not listed among them by `vars`.
+    """
 
     __slots__ = ("facts",)
 
 
 class OptionParser(argparse.ArgumentParser):
-    """argparse with one-line errors, and flags that may be shortened wherever that was unambiguous before.
+    """argparse with one-line errors, and flags that may be shortened wherever that was unambiguous
+    before.
 
-    Flags marked `new=True` did not exist in the original system. A shortened flag means an old one if it can, so
-    adding flags never breaks a command that ran.
+    Flags marked `new=True` did not exist in the original system. A shortened flag means an old one
+    if it can, so adding flags never breaks a command that ran.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -102,7 +107,8 @@ class OptionParser(argparse.ArgumentParser):
         return candidates[0] if flag.startswith("--") and len(candidates) == 1 else None
 
     def unknown_flag(self, flag: str) -> NoReturn:
-        """Exits. A hint that misleads is worse than none: only what is spelled nearly so is named."""
+        """Exits. A hint that misleads is worse than none: only what is spelled nearly so is
+        named."""
         plain = flag.casefold().replace("-", "_")
         if hint := MEANT.get(plain.strip("_")):
             self.error(f"unknown option {flag}: {hint} (--help lists all)")
@@ -133,7 +139,8 @@ class OptionParser(argparse.ArgumentParser):
 
 
 def one_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
-    """An argparse type: a name among `choices`, a registry perhaps; a wrong one is told the nearest."""
+    """An argparse type: a name among `choices`, a registry perhaps; a wrong one is told the
+    nearest."""
     choices = choices if isinstance(choices, Registry) else list(choices)
 
     def convert(text: str) -> str:
@@ -182,7 +189,8 @@ def mix_mode(names: Collection[str]) -> Callable[[str], str]:
 def number(
     kind: type = float, minimum: float = 0, *, above: bool = False, below: float = math.inf
 ) -> Callable[[str], Any]:
-    """An argparse type: a finite number of at least (or, with `above`, more than) `minimum`, and less than `below`."""
+    """An argparse type: a finite number of at least (or, with `above`, more than) `minimum`, and
+    less than `below`."""
     bound = f"{'above' if above else 'of at least'} {minimum:g}" + (
         f" and below {below:g}" if below < math.inf else ""
     )
@@ -214,7 +222,8 @@ def names_joined_by_plus(kind: str, choices: Iterable[str]) -> Callable[[str], s
 
 
 def methods_joined_by_plus(text: str) -> str:
-    """An argparse type: "A+B:key=value,key=value", different distillers with values of their keys."""
+    """An argparse type: "A+B:key=value,key=value", different distillers with values of their
+    keys."""
     try:
         parse_methods(text)
     except UserError as error:

@@ -1,10 +1,13 @@
-"""Your own code: Python files that register mix modes, pick criteria, distillers, models and data sets.
+"""Your own code:
+
+Python files that register mix modes, pick criteria, distillers, models and data sets.
 
     python train_student.py --plugin my_losses.py --distill my_loss ...
     DATA_AUG_KD_PLUGIN=my_losses.py:my_da.py python scripts/sweep.py ...
 
-They are imported before the options are read, so that everything that finds names finds theirs. Several processes of a
-run import them each. A file is told from another by its SHA-256: a resumed run must have the same.
+They are imported before the options are read, so that everything that finds names finds theirs.
+Several processes of a run import them each. A file is told from another by its SHA-256: a resumed
+run must have the same.
 """
 
 import hashlib
@@ -26,7 +29,10 @@ from helper.registry import Registry
 from models import model_dict
 
 VARIABLE = "DATA_AUG_KD_PLUGIN"
-"""The environment variable: files joined by ":" (";" on Windows). For scripts, which have no --plugin."""
+"""The environment variable: files joined by ":" (";" on Windows).
+
+For scripts, which have no --plugin.
+"""
 FLAG = "--plugin"
 PREFIX = "data_aug_kd_plugin_"
 
@@ -39,7 +45,8 @@ class Plugin(NamedTuple):
 
 
 def load_plugins(argv: Sequence[str] = ()) -> list[Plugin]:
-    """Import the files that the environment and the words after each --plugin name, each content once, in that order.
+    """Import the files that the environment and the words after each --plugin name, each content
+    once, in that order.
 
     UserError if one cannot be read, fails, registers nothing, or registers what is not of its kind.
     """

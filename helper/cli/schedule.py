@@ -9,7 +9,10 @@ from helper.errors import UserError
 
 @dataclass(frozen=True)
 class EpochSchedule:
-    """A value that steps at given epochs: `steps` are (epoch, value from there on), in ascending order."""
+    """A value that steps at given epochs:
+
+    `steps` are (epoch, value from there on), in ascending order.
+    """
 
     start: float
     steps: tuple[tuple[int, float], ...] = ()
@@ -23,7 +26,9 @@ class EpochSchedule:
 
     @staticmethod
     def parse(flag: str, text: str, default: float) -> "EpochSchedule":
-        """Read "0:0.75,150:1": 0.75 up to epoch 149, then 1; `default` before the first epoch named.
+        """Read "0:0.75,150:1":
+
+        0.75 up to epoch 149, then 1; `default` before the first epoch named.
 
         Raises UserError that names `flag` if the text is none.
         """
@@ -54,14 +59,18 @@ class RateSchedule:
     decay_epochs: Sequence[int] = ()
     decay_rate: float = 0.1
     kind: str = "step"
-    """One of RATE_SCHEDULES. cosine: I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, arXiv 1608.03983, without restarts."""
+    """One of RATE_SCHEDULES. cosine:
+
+    I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, arXiv 1608.03983, without restarts.
+    """
     warmup_epochs: int = 0
 
     def at(self, epoch: int) -> float:
         """The rate during `epoch`.
 
-        While it warms up, base * epoch / warmup_epochs. Then by steps (times `decay_rate` for each decay epoch that
-        is over), or down half a cosine, from the base in the first epoch after the warm-up to 0 after the last.
+        While it warms up, base * epoch / warmup_epochs. Then by steps (times `decay_rate` for each
+        decay epoch that is over), or down half a cosine, from the base in the first epoch after the
+        warm-up to 0 after the last.
         """
         if epoch <= self.warmup_epochs:
             return self.base * epoch / self.warmup_epochs

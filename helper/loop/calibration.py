@@ -16,9 +16,9 @@ def calibration_error(
 ) -> float:
     """Expected calibration error (ECE), 0..1: how far confidence is from accuracy, bin by bin.
 
-    confidence: (N,) the largest probability of each image, 0..1. is_right: (N,) whether that class is the label.
-    C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv 1706.04599, equation 3: bins of equal
-    width, (low, high], weighted by their number of images.
+    confidence: (N,) the largest probability of each image, 0..1. is_right: (N,) whether that class
+    is the label. C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv
+    1706.04599, equation 3: bins of equal width, (low, high], weighted by their number of images.
     """
     confidence, is_right = confidence.double(), is_right.double()
     place = (confidence * bins).ceil().long().clamp(1, bins) - 1  # (N,)

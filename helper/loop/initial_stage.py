@@ -1,4 +1,5 @@
-"""The stage before the distillation proper, in which some methods prepare the student or themselves."""
+"""The stage before the distillation proper, in which some methods prepare the student or
+themselves."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -18,7 +19,10 @@ from helper.step.networks import outputs_of
 
 
 class InitialStage:
-    """Trains what each method names with the method's `initial_loss`: SGD at a constant rate, on plain batches."""
+    """Trains what each method names with the method's `initial_loss`:
+
+    SGD at a constant rate, on plain batches.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""One job: open or resume a run folder, carry a task out, close it. Both entry scripts consist of this."""
+"""One job: open or resume a run folder, carry a task out, close it.
+
+Both entry scripts consist of this.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -40,7 +43,10 @@ class Task(Protocol):
 
     @staticmethod
     def product(options: Options) -> Path | None:
-        """A file outside the run folder that the task writes. UserError if it could not be written."""
+        """A file outside the run folder that the task writes.
+
+        UserError if it could not be written.
+        """
         ...
 
     def plan(self) -> list[str]:
@@ -57,7 +63,8 @@ class Task(Protocol):
 
 @contextlib.contextmanager
 def script(program: str) -> Iterator[None]:
-    """A script's whole life: errors in one line, signals answered, other processes told of the end."""
+    """A script's whole life: errors in one line, signals answered, other processes told of the
+    end."""
     with one_line_errors(program), listening(), distributed.session():
         speed.start()
         yield
@@ -72,7 +79,8 @@ def again(options: Options, program: str, found: dict[str, Any]) -> list[str]:
 
 
 def carry_out(program: str, options: Options, task_type: type[Task], *, defaults: Options) -> None:
-    """Everything is built and checked before anything is written. defaults: of a command without any flag."""
+    """Everything is built and checked before anything is written. defaults: of a command without
+    any flag."""
     with memory_advice(options.batch_size):
         device = select_device(options.device, options.precision)
         distributed.start(device)

@@ -1,6 +1,8 @@
-"""The task of a T. stddev pass: the training batches and their second views, the teacher's forward, an accumulator.
+"""The task of a T. stddev pass: the training batches and their second views, the teacher's forward,
+an accumulator.
 
-No student unless a pick criterion or check_ce_var_v3 asks for one, no validation, no weights: its checkpoints hold sums.
+No student unless a pick criterion or check_ce_var_v3 asks for one, no validation, no weights: its
+checkpoints hold sums.
 """
 
 import time
@@ -99,7 +101,8 @@ def measure_teacher(
 ) -> None:
     """Run the pass from the epoch after `state.epoch` to the last one, and end with a summary line.
 
-    `label` says what is measured. The probe is one of the observers; when it has seen enough, the pass ends.
+    `label` says what is measured. The probe is one of the observers; when it has seen enough, the
+    pass ends.
     """
     start, run = time.perf_counter(), probe.run
     if state.epoch == epochs:

@@ -29,9 +29,11 @@ NOT_FINITE = "The last checkpoint in weights/ is from before; a lower --learning
 
 
 class MeanMeter:
-    """Means of named scalars, weighted by batch size, kept on the device; reading them is the only wait.
+    """Means of named scalars, weighted by batch size, kept on the device; reading them is the only
+    wait.
 
-    Once a value is not finite, neither are the means, and the meter keeps the batch that brought it.
+    Once a value is not finite, neither are the means, and the meter keeps the batch that brought
+    it.
     """
 
     def __init__(self) -> None:
@@ -60,7 +62,8 @@ class MeanMeter:
         return dict(zip(self.names, latest)), dict(zip(self.names, means))
 
     def check_finite(self, where: str) -> None:
-        """Raise RunFault with the step, and the values in it, if any value so far was not finite."""
+        """Raise RunFault with the step, and the values in it, if any value so far was not
+        finite."""
         if not self.count or self.sums.isfinite().all():
             return
         parts = ", ".join(f"{name} {value:.6g}" for name, value in self.read()[0].items())
@@ -98,7 +101,10 @@ def evaluate(
     *,
     amp: bool = False,
 ) -> Evaluation:
-    """The model in eval mode over a whole split, which several processes divide. Leaves it in the mode it was in."""
+    """The model in eval mode over a whole split, which several processes divide.
+
+    Leaves it in the mode it was in.
+    """
     distributed.share_buffers(model)
     was_training = model.training
     model.eval()

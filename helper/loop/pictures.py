@@ -12,7 +12,8 @@ from helper.step.views import TwoViews
 
 @dataclass
 class ViewPictures:
-    """An observer: a run's first batch and its second view on TensorBoard; every `interval` steps a PNG too."""
+    """An observer: a run's first batch and its second view on TensorBoard; every `interval` steps a
+    PNG too."""
 
     run: RunFolder
     spec: DatasetSpec

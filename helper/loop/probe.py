@@ -26,7 +26,8 @@ COVARIANCE_PRINT_STEPS = 10
 class TeacherProbe:
     """Shows each step's views to the statistics asked for, and logs their values when it is due.
 
-    Called once a step, in the pass and, with --utils.check_ce_var while training, in the training loop.
+    Called once a step, in the pass and, with --utils.check_ce_var while training, in the training
+    loop.
     """
 
     steps_per_epoch: int

@@ -38,10 +38,14 @@ class RunState:
 
     def __post_init__(self) -> None:
         self._pass_start: torch.Tensor | None = None
-        """State of the "data" generator when the pass under way began: from there its draws are made again."""
+        """State of the "data" generator when the pass under way began: from there its draws are
+        made again."""
 
     def batches(self, batches: AnyBatches) -> Iterator[tuple[int, Batch]]:
-        """The pass's batches from `step` on, numbered. A signal, or data that cannot be read, ends it between two steps."""
+        """The pass's batches from `step` on, numbered.
+
+        A signal, or data that cannot be read, ends it between two steps.
+        """
         if self.step == 0:
             self.meter = MeanMeter()
         if self.step < len(batches):
@@ -77,7 +81,8 @@ class RunState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises KeyError, ValueError, TypeError or RuntimeError if something is missing or does not fit."""
+        """Raises KeyError, ValueError, TypeError or RuntimeError if something is missing or does
+        not fit."""
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         for name, part in self.extra.items():
@@ -105,7 +110,8 @@ class DataFault(RunFault):
 
 @contextlib.contextmanager
 def saved_if_stopped(state: RunState, run: RunFolder, where: str) -> Iterator[None]:
-    """A pass: within, a signal waits for the end of the step; then the state is saved, and log.txt tells how to go on.
+    """A pass: within, a signal waits for the end of the step; then the state is saved, and log.txt
+    tells how to go on.
 
     Of another fault, log.txt tells too. RunFault if a loss was not finite.
     """

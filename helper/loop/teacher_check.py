@@ -1,4 +1,7 @@
-"""Is the teacher what its checkpoint says it is? A wrong one trains students without complaint, and costs days."""
+"""Is the teacher what its checkpoint says it is?
+
+A wrong one trains students without complaint, and costs days.
+"""
 
 import math
 
@@ -16,7 +19,8 @@ def check_accuracy(
 ) -> Evaluation:
     """Evaluate the teacher. UserError, naming `flag`, if its top-1 is far below the recorded one.
 
-    Far is more than 2 points, and more than 4 standard errors of an accuracy measured on so many images.
+    Far is more than 2 points, and more than 4 standard errors of an accuracy measured on so many
+    images.
     """
     result = evaluate(network, test, amp=amp)
     if recorded is not None:

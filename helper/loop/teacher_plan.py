@@ -9,7 +9,9 @@ from helper.setup.scene import Scene
 
 
 def plan_teacher(scene: Scene, student: nn.Module | None, methods: Methods | None) -> list[str]:
-    """With --test_teacher the teacher is evaluated. UserError if it is far worse than its checkpoint records.
+    """With --test_teacher the teacher is evaluated.
+
+    UserError if it is far worse than its checkpoint records.
 
     student: the network whose logits are evaluated. methods: None in a T. stddev pass.
     """

@@ -1,4 +1,5 @@
-"""The training loop that teacher and student share, and what a checkpoint must hold to resume it."""
+"""The training loop that teacher and student share, and what a checkpoint must hold to resume
+it."""
 
 import math
 import sys
@@ -49,7 +50,8 @@ class TrainingState(RunState):
     """Top-1 on the test set after the best epoch."""
     best_epoch: int = 0
     best_score: float = -1.0
-    """What that epoch was chosen by: its top-1 on the held-out images, or on the test set where none are held out."""
+    """What that epoch was chosen by: its top-1 on the held-out images, or on the test set where
+    none are held out."""
     head: nn.Module | None = None
     """What replaces the model's classifier, and so belongs to its weights."""
     with_head: nn.Module | None = None
@@ -101,14 +103,16 @@ class TrainingState(RunState):
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Rates and momenta; whether one kernel updates all depends on this device, not on the file's."""
+    """Rates and momenta; whether one kernel updates all depends on this device, not on the
+    file's."""
     optimizer.load_state_dict(state)
     for group in optimizer.param_groups:
         group["fused"] = optimizer.defaults["fused"]
 
 
 def progress_bar(state: RunState, batches: AnyBatches, title: str) -> tqdm:
-    """`state.batches` with a bar on a terminal (rate and time left); nothing where the output is a file."""
+    """`state.batches` with a bar on a terminal (rate and time left); nothing where the output is a
+    file."""
     return tqdm(
         state.batches(batches),
         initial=state.step,
@@ -134,9 +138,10 @@ def fit(
 ) -> None:
     """Train from the epoch after `state.epoch` to the last one; evaluate, log and save after each.
 
-    Writes weights/ckpt.pth (resumable) each epoch, weights/<arch>_best.pth at each new best accuracy: on the
-    held-out images of `dev`, or on the test set if there are none, as published. `at_end` is called when all is
-    trained, just ahead of the last ckpt.pth: once that is there, nothing remains to be done.
+    Writes weights/ckpt.pth (resumable) each epoch, weights/<arch>_best.pth at each new best
+    accuracy: on the held-out images of `dev`, or on the test set if there are none, as published.
+    `at_end` is called when all is trained, just ahead of the last ckpt.pth: once that is there,
+    nothing remains to be done.
     """
     if state.epoch == settings.epochs:
         run.log(f"nothing to do: all {state.epoch} epochs are done (more --epochs go on)")
@@ -156,7 +161,8 @@ def fit(
         run.record("train", epoch=epoch, **state.meter.read()[1])
         is_best = note_epoch(state, epoch, result, held_out)
         report_epoch(state, settings.learning_rate(epoch), result, held_out, seconds, run)
-        # ckpt.pth comes last: a run killed in between repeats the epoch, it does not lose a line or a file.
+        # ckpt.pth comes last: a run killed in between repeats the epoch, it does not lose a line or
+        # a file.
         if is_best:
             run.save_weights(f"{state.description['arch']}_best.pth", state.weights())
         if settings.save_freq > 0 and epoch % settings.save_freq == 0:
@@ -221,7 +227,8 @@ def train_epoch(
 ) -> float:
     """One pass over the training batches, or what is left of it. Returns its seconds.
 
-    No value leaves the device between two log lines. RunFault if a loss is not finite: found at the next line.
+    No value leaves the device between two log lines. RunFault if a loss is not finite: found at the
+    next line.
     """
     state.model.train()
     timer, where = StepTimer(), f"epoch {epoch}"
@@ -280,7 +287,8 @@ def describe_terms(weights: LossWeights, losses: dict[str, float]) -> str:
 class StepTimer:
     """Seconds a step takes, and the share of it spent waiting for data: latest (mean of the epoch).
 
-    On a GPU the clock runs ahead of the device: between two log lines steps look shorter than they are.
+    On a GPU the clock runs ahead of the device: between two log lines steps look shorter than they
+    are.
     """
 
     def __init__(self) -> None:

@@ -87,7 +87,8 @@ def _of_classes(
     class_ids: Sequence[str],
     starts: bool,
 ) -> tuple[Weights, list[str]]:
-    """The weights with a classifier of as many classes as `wanted` has, and what is to be told of it."""
+    """The weights with a classifier of as many classes as `wanted` has, and what is to be told of
+    it."""
     notes = []
     classifier = classifier_of(layout)
     there, here = (len(each[classifier[-1]]) for each in (weights, wanted))

@@ -9,7 +9,8 @@ from helper.errors import UserError
 
 
 def select_device(name: str, precision: str = "default") -> torch.device:
-    """auto: the GPU if there is one; its convolutions are made deterministic, its float32 as precise as asked for.
+    """auto: the GPU if there is one; its convolutions are made deterministic, its float32 as
+    precise as asked for.
 
     UserError if a GPU is asked for where none is.
     """
@@ -33,7 +34,8 @@ def select_device(name: str, precision: str = "default") -> torch.device:
 
 
 def gpu_that_was_meant() -> str:
-    """Why a GPU is expected here, in words; empty where none is, or where CUDA_VISIBLE_DEVICES hides all."""
+    """Why a GPU is expected here, in words; empty where none is, or where CUDA_VISIBLE_DEVICES
+    hides all."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return f"CUDA_VISIBLE_DEVICES={visible} names one" if visible not in ("", "-1") else ""

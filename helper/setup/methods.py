@@ -82,7 +82,8 @@ class Methods:
         return student if self.head is None else WithHead(student, self.head)
 
     def describe(self) -> list[str]:
-        """One line for each: the weight and all keys as --distill takes them, and what else is known of it."""
+        """One line for each: the weight and all keys as --distill takes them, and what else is
+        known of it."""
         lines = []
         for name, method in (self.logit | self.feature).items():
             weight = (self.alpha | self.beta)[name]
@@ -107,10 +108,11 @@ class WithHead(nn.Module):
 
 
 def make_methods(scene: Scene) -> Methods:
-    """The distillers of --distill with their weights; settings that the command line leaves open are the published ones.
+    """The distillers of --distill with their weights; settings that the command line leaves open
+    are the published ones.
 
-    The scene's generator "methods" gives the initial weights, and draws for the distillers while training. UserError
-    where a distiller cannot work for this pair of networks.
+    The scene's generator "methods" gives the initial weights, and draws for the distillers while
+    training. UserError where a distiller cannot work for this pair of networks.
     """
     options, spec, generator = scene.options, scene.spec, scene.generators["methods"]
     logit_names, feature_names = logit_and_feature_names(options)
@@ -127,7 +129,8 @@ def make_methods(scene: Scene) -> Methods:
         generator=generator,
         **{name: getattr(options, name) for name in SETTING_OPTIONS},
     )
-    # PyTorch's layers draw their weights from the global generator: it is seeded within, and put back after.
+    # PyTorch's layers draw their weights from the global generator: it is seeded within, and put
+    # back after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         built = {
@@ -190,7 +193,8 @@ def weights_for(
     given: Mapping[str, Mapping[str, Value]],
     flag: Sequence[float],
 ) -> dict[str, float]:
-    """Each distiller's weight: its own key's, else the flag's (in the order of the others), else the published."""
+    """Each distiller's weight: its own key's, else the flag's (in the order of the others), else
+    the published."""
     without_key = [name for name in names if "weight" not in given.get(name, {})]
     weights = {name: float(built[name].loss_weight) for name in names}
     return weights | dict(zip(without_key, flag))

@@ -66,7 +66,8 @@ def load_teacher(options: Options, spec: DatasetSpec, device: torch.device) -> T
 
 
 def read_weights(flag: str, path: str, name: str, spec: DatasetSpec) -> dict[str, Any]:
-    """The checkpoint in a file or, where `path` is "hub", the weights of `name` that its library has for download.
+    """The checkpoint in a file or, where `path` is "hub", the weights of `name` that its library
+    has for download.
 
     UserError if there are none.
     """
@@ -82,7 +83,10 @@ def read_weights(flag: str, path: str, name: str, spec: DatasetSpec) -> dict[str
 def start_from(
     model: nn.Module, name: str, *, flag: str, path: str, spec: DatasetSpec
 ) -> list[str]:
-    """Fill a network that is about to be trained; a classifier of other classes stays its own. Returns lines for log.txt."""
+    """Fill a network that is about to be trained; a classifier of other classes stays its own.
+
+    Returns lines for log.txt.
+    """
     return load_weights(
         model, name, read_weights(flag, path, name, spec), flag=flag, path=path, starts=True
     )

@@ -66,7 +66,10 @@ def initial_settings(options: Options) -> InitialSettings:
 
 
 def make_optimizer(options: Options, *trained: nn.Module) -> torch.optim.SGD:
-    """SGD with momentum; weight decay on every parameter, as published. On a GPU one kernel updates them all."""
+    """SGD with momentum; weight decay on every parameter, as published.
+
+    On a GPU one kernel updates them all.
+    """
     parameters = [parameter for model in trained for parameter in model.parameters()]
     return torch.optim.SGD(
         parameters,

@@ -115,7 +115,8 @@ def describe_student_job(options: Options, scheme: str, methods: Methods | None)
 
 
 def describe_loss(options: Options, methods: Methods) -> str:
-    """The loss as a formula, such as "0.1 CE(x) + 0.9 (1 kd(x) + 0 CE(x') + 1 kd(x', teacher(x'))) + 0.8 crd(x)"."""
+    """The loss as a formula, such as "0.1 CE(x) + 0.9 (1 kd(x) + 0 CE(x') + 1 kd(x', teacher(x')))
+    + 0.8 crd(x)"."""
     terms = [f"{methods.gamma:g} CE(x)"]
     for number, (name, alpha) in enumerate(methods.alpha.items()):
         if not options.lw_mix:

@@ -70,7 +70,8 @@ class Scene:
     def identity(self) -> dict[str, Any]:
         """What the files of this run are. A resumed run must have the same.
 
-        A dry run does not identify the data: it may have a stand-in for data that are yet to be decoded.
+        A dry run does not identify the data: it may have a stand-in for data that are yet to be
+        decoded.
         """
         found, facts = {}, self.options.facts
         if self.teacher_or_none is not None:

@@ -14,7 +14,8 @@ DECODED = ("tinyimagenet", "imagenet", "imagenet100", "folder")
 
 
 def describe(options: Options, defaults: Options, device: torch.device) -> list[str]:
-    """A warning for each option that was given and has no effect here. defaults: of a command without any flag."""
+    """A warning for each option that was given and has no effect here. defaults: of a command
+    without any flag."""
     data, mode = options.dataset, options.mix_mode
     has_view = bool(getattr(options, "lw_mix", None)) if hasattr(options, "lw_mix") else bool(mode)
     measures = getattr(options, "fix_student", False)

@@ -29,7 +29,8 @@ class Step(Protocol):
 
     @property
     def replicated(self) -> Sequence[nn.Parameter]:
-        """The parameters that each of several processes trains on the whole batch, in contrast to the network's."""
+        """The parameters that each of several processes trains on the whole batch, in contrast to
+        the network's."""
         ...
 
     def start_epoch(self, epoch: int) -> None:
@@ -38,7 +39,9 @@ class Step(Protocol):
     def __call__(
         self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor
     ) -> tuple[Losses, torch.Tensor]:
-        """images: (B, 3, H, W), labels, rows: (B,). Returns named losses and the images' logits (B, K).
+        """images: (B, 3, H, W), labels, rows:
+
+        (B,). Returns named losses and the images' logits (B, K).
 
         `rows` are the images' places in the training set.
         """
@@ -54,10 +57,12 @@ class DistillStep:
     logit: Mapping[str, LogitDistiller]
     """By --distill name; they compare the logits on both views."""
     feature: Mapping[str, FeatureDistiller]
-    """By --distill name; they compare features on the first view, and on the second with `feature_views`."""
+    """By --distill name; they compare features on the first view, and on the second with
+    `feature_views`."""
     weights: LossWeights
     teacher_target: bool
-    """The teacher's own output on the second view is its target; else its outputs on the originals, mixed."""
+    """The teacher's own output on the second view is its target; else its outputs on the originals,
+    mixed."""
     feature_views: bool = False
     observers: Sequence[Observer] = ()
 
@@ -175,7 +180,8 @@ def target_of(view: Augmented, labels: torch.Tensor) -> Target:
 def cross_entropy(
     logits: torch.Tensor, target: Target, *, label_smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Mean of lam * CE(own label) + (1 - lam) * CE(partner's label); plain CE where nothing is mixed.
+    """Mean of lam * CE(own label) + (1 - lam) * CE(partner's label); plain CE where nothing is
+    mixed.
 
     `label_smoothing`: the share of each label's probability that all K classes get alike.
     """

@@ -1,6 +1,9 @@
-"""Which second views T. stddev can be believed of. A view that says nothing has the lowest T. stddev of all.
+"""Which second views T. stddev can be believed of.
 
-The constants of `Guard` are the one place that says which measure guards, where its border is, and why.
+A view that says nothing has the lowest T. stddev of all.
+
+The constants of `Guard` are the one place that says which measure guards, where its border is, and
+why.
 """
 
 import math
@@ -28,15 +31,16 @@ class Verdict(NamedTuple):
 class Guard:
     """Tells views that say something from those that do not, by the ends of intervals.
 
-    `no signal`: the guard, or the information, is below its border for certain. `unproven`: it may be, or T. stddev
-    lies where no student has been measured. `ranked`: all else.
+    `no signal`: the guard, or the information, is below its border for certain. `unproven`: it may
+    be, or T. stddev lies where no student has been measured. `ranked`: all else.
     """
 
     measure: str = "balance"
     """One of `view_stats.MEASURES`."""
     border: float = 0.88
     information_floor: float = 0.1
-    """Lowest information as a share of identity's: uniform answers to everything have a balance of 1."""
+    """Lowest information as a share of identity's: uniform answers to everything have a balance of
+    1."""
     t_range: tuple[float, float] = (0.66, 1.0)
     """T. stddev as a share of identity's, lowest and highest of the paper's 72 points."""
     source: str = (

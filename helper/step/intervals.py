@@ -1,7 +1,8 @@
 """Confidence intervals by the delete-one jackknife, for statistics that are functions of sums.
 
-B. Efron and C. Stein, "The jackknife estimate of variance", Annals of Statistics 9, 1981. The classes of a
-teacher's probabilities are correlated, so no formula for independent values fits: what one step less changes does.
+B. Efron and C. Stein, "The jackknife estimate of variance", Annals of Statistics 9, 1981. The
+classes of a teacher's probabilities are correlated, so no formula for independent values fits: what
+one step less changes does.
 """
 
 import math
@@ -16,7 +17,8 @@ FEWEST_BLOCKS = 4
 
 
 class Interval(NamedTuple):
-    """A value and its confidence interval. `low` and `high` are NaN where there are too few steps."""
+    """A value and its confidence interval. `low` and `high` are NaN where there are too few
+    steps."""
 
     value: float
     low: float
@@ -32,12 +34,14 @@ def jackknife(
 ) -> Interval:
     """The statistic of all blocks together, and its interval.
 
-    statistic: sums (..., W) -> (...,). blocks: (n, W) float64, the sums of n disjoint parts of the data, one step
-    each or equally many. logarithmic: for a positive statistic whose error is proportional to its value.
+    statistic: sums (..., W) -> (...,). blocks: (n, W) float64, the sums of n disjoint parts of the
+    data, one step each or equally many. logarithmic: for a positive statistic whose error is
+    proportional to its value.
 
-    The interval is symmetric about the value without the jackknife's estimate of its bias, on the logarithm's scale
-    if asked for, with Student's t of n - 1 degrees of freedom; where it would not hold the value, it is widened to.
-    `scripts/rank/coverage.py` measures how often it holds the truth.
+    The interval is symmetric about the value without the jackknife's estimate of its bias, on the
+    logarithm's scale if asked for, with Student's t of n - 1 degrees of freedom; where it would not
+    hold the value, it is widened to. `scripts/rank/coverage.py` measures how often it holds the
+    truth.
     """
     total = blocks.sum(dim=0)
     value = float(statistic(total))
@@ -66,9 +70,11 @@ def t_quantile(confidence: float, degrees: int) -> float:
 
 
 def c4(count: torch.Tensor | float) -> torch.Tensor:
-    """The expectation of the standard deviation of `count` normal draws with standard deviation 1; 2 draws at least.
+    """The expectation of the standard deviation of `count` normal draws with standard deviation 1;
+    2 draws at least.
 
-    N. L. Johnson and B. L. Welch, Biometrika 31, 1939. .952 for 6 draws: short measurements look too good.
+    N. L. Johnson and B. L. Welch, Biometrika 31, 1939. .952 for 6 draws: short measurements look
+    too good.
     """
     count = torch.as_tensor(count, dtype=torch.float64)
     return (2 / (count - 1)).sqrt() * (

@@ -1,4 +1,5 @@
-"""Small things done to networks: calling them in the run's precision, freezing them, scoring with them."""
+"""Small things done to networks: calling them in the run's precision, freezing them, scoring with
+them."""
 
 import contextlib
 import copy
@@ -14,9 +15,11 @@ from helper.processes import distributed
 def logits_of(
     model: nn.Module, images: torch.Tensor, *, amp: bool = False, is_divided: bool = True
 ) -> torch.Tensor:
-    """(B, 3, H, W) -> logits (B, K); with `amp` the network runs in bfloat16 autocast, the logits are float32.
+    """(B, 3, H, W) -> logits (B, K); with `amp` the network runs in bfloat16 autocast, the logits
+    are float32.
 
-    Of several processes each runs its part of the rows, unless `is_divided` is False, and all get all logits.
+    Of several processes each runs its part of the rows, unless `is_divided` is False, and all get
+    all logits.
     """
     return outputs_of(model, images, (), amp=amp, is_divided=is_divided)[0]
 
@@ -35,8 +38,8 @@ def outputs_of(
 ) -> tuple[torch.Tensor, Features]:
     """(logits (B, K), the features for each of `preacts`); with `amp` the features may be bfloat16.
 
-    Asked for both kinds of features, the network runs twice; only the first pass updates BatchNorm's statistics.
-    Divided among processes like `logits_of`.
+    Asked for both kinds of features, the network runs twice; only the first pass updates
+    BatchNorm's statistics. Divided among processes like `logits_of`.
     """
     if is_divided and distributed.size() > 1:
 
@@ -71,9 +74,11 @@ def student_passes(
     amp: bool = False,
     both_views: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
 ) -> StudentPasses:
-    """Each view has a pass of its own, for BatchNorm must see each alone; one autocast casts the weights once for all.
+    """Each view has a pass of its own, for BatchNorm must see each alone; one autocast casts the
+    weights once for all.
 
-    both_views: (images, view, amp=) -> logits of both, where helper/speed has something sooner than two passes.
+    both_views: (images, view, amp=) -> logits of both, where helper/speed has something sooner than
+    two passes.
     """
 
     def passes(*views: torch.Tensor) -> list[tuple[torch.Tensor, Features]]:
@@ -91,13 +96,17 @@ def is_compiled(model: nn.Module) -> bool:
 
 
 def is_overwritten(model: nn.Module, images: torch.Tensor) -> bool:
-    """Whether the next network's call may overwrite what this one returns: as a CUDA graph without a backward pass."""
+    """Whether the next network's call may overwrite what this one returns: as a CUDA graph without
+    a backward pass."""
     return images.is_cuda and is_compiled(model) and not torch.is_grad_enabled()
 
 
 @torch.no_grad()
 def feature_shapes(model: nn.Module, img_size: int, batch_size: int = 2) -> list[torch.Size]:
-    """The shapes of the model's features for `batch_size` images. The model itself is left as it is."""
+    """The shapes of the model's features for `batch_size` images.
+
+    The model itself is left as it is.
+    """
     shapes_only = copy.deepcopy(model).to("meta").eval()
     images = torch.empty(batch_size, 3, img_size, img_size, device="meta")
     return [feature.shape for feature in shapes_only(images, is_feat=True)[0]]
@@ -107,8 +116,8 @@ def feature_shapes(model: nn.Module, img_size: int, batch_size: int = 2) -> list
 def frozen_batchnorm_statistics(model: nn.Module) -> Iterator[None]:
     """Within, a forward pass leaves BatchNorm's running statistics as they are.
 
-    The model's mode stays: in training mode the batch's own statistics are used, but not remembered. So images
-    that are scored and thrown away leave no trace in the network.
+    The model's mode stays: in training mode the batch's own statistics are used, but not
+    remembered. So images that are scored and thrown away leave no trace in the network.
     """
     layers = [
         m

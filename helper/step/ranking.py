@@ -1,8 +1,9 @@
 """The order of second views by T. stddev: which is lowest, what is tied, what is to be left out.
 
-All schemes are measured on the same batches, so that they can be compared in pairs, with most of the error gone.
-`Ranking` looks at the pairs now and then, and drops what it need not measure any longer. Every decision together
-is wrong with a probability of 1 - confidence at most: each look at each pair has an equal share of it (Bonferroni).
+All schemes are measured on the same batches, so that they can be compared in pairs, with most of
+the error gone. `Ranking` looks at the pairs now and then, and drops what it need not measure any
+longer. Every decision together is wrong with a probability of 1 - confidence at most: each look at
+each pair has an equal share of it (Bonferroni).
 """
 
 import math
@@ -51,7 +52,8 @@ class Row:
 class Ranking:
     """Schemes measured side by side.
 
-    for each batch: for each scheme in `live`: `update`, once; then `if ranking.is_due() and ranking.look(): break`.
+    for each batch: for each scheme in `live`: `update`, once; then `if ranking.is_due() and
+    ranking.look(): break`.
     """
 
     def __init__(
@@ -64,7 +66,8 @@ class Ranking:
         confidence: float = 0.95,
         device: torch.device | str = "cpu",
     ) -> None:
-        """until: "best" drops what cannot be the lowest, "order" what has its place, "budget" nothing.
+        """until: "best" drops what cannot be the lowest, "order" what has its place, "budget"
+        nothing.
 
         ValueError if a scheme is named twice.
         """
@@ -132,7 +135,8 @@ class Ranking:
         return sorted(values, key=lambda name: (math.isnan(values[name]), values[name]))
 
     def is_lower(self, a: str, b: str) -> bool:
-        """Whether it is known that a has the lower T. stddev: they were compared, or others between them were."""
+        """Whether it is known that a has the lower T. stddev: they were compared, or others between
+        them were."""
         known, new = {a}, {a}
         while new:
             new = {second for first, second in self.lower if first in new} - known
@@ -177,7 +181,8 @@ class Ranking:
         return groups
 
     def table(self) -> list[Row]:
-        """Ranked schemes first, lowest T. stddev first; then the unproven; then those without signal."""
+        """Ranked schemes first, lowest T. stddev first; then the unproven; then those without
+        signal."""
         verdicts = self.verdicts()
         groups = self.groups([name for name, v in verdicts.items() if v.name == "ranked"])
         of = {name: number for number, group in enumerate(groups, 1) for name in group}
@@ -210,7 +215,8 @@ class Ranking:
         )
 
     def best(self) -> str | None:
-        """The scheme that is lower than every other that is ranked or may be; None if there is a tie."""
+        """The scheme that is lower than every other that is ranked or may be; None if there is a
+        tie."""
         verdicts = self.verdicts()
         contenders = [name for name, verdict in verdicts.items() if may_win(verdict)]
         ranked = [name for name in contenders if verdicts[name].name == "ranked"]

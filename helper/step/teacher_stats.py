@@ -1,9 +1,12 @@
-"""Statistics of the teacher's outputs that tell how good a DA is for distillation. Nothing else defines them.
+"""Statistics of the teacher's outputs that tell how good a DA is for distillation.
 
-H. Wang et al., "What Makes a 'Good' Data Augmentation in Knowledge Distillation - A Statistical Perspective",
-NeurIPS 2022, arXiv 2012.02909. A good DA lowers the covariance of the samples' losses; what of that can be
-seen from the teacher alone is how much its mean probability still varies between groups of batches.
-All sums run in float64 and take constant memory, however long the pass.
+Nothing else defines them.
+
+H. Wang et al., "What Makes a 'Good' Data Augmentation in Knowledge Distillation - A Statistical
+Perspective", NeurIPS 2022, arXiv 2012.02909. A good DA lowers the covariance of the samples'
+losses; what of that can be seen from the teacher alone is how much its mean probability still
+varies between groups of batches. All sums run in float64 and take constant memory, however long the
+pass.
 """
 
 from typing import Any
@@ -34,15 +37,17 @@ class RunningSums:
 class TeacherStddev(RunningSums):
     """T. stddev (`--utils.check_ce_var`).
 
-    u, the mean over the rows of five steps of p = softmax(teacher logits), is one draw in R^K. T. stddev is
-    the mean over the K classes of the unbiased standard deviation of u over all groups so far. A group may
-    span an epoch's end; a group left unfinished at the end of the pass does not count.
+    u, the mean over the rows of five steps of p = softmax(teacher logits), is one draw in R^K. T.
+    stddev is the mean over the K classes of the unbiased standard deviation of u over all groups so
+    far. A group may span an epoch's end; a group left unfinished at the end of the pass does not
+    count.
     """
 
     def __init__(
         self, num_classes: int, device: torch.device | str = "cpu", *, is_divided: bool = False
     ) -> None:
-        """is_divided: of several processes of a run each takes in other rows; once a group they are added up."""
+        """is_divided: of several processes of a run each takes in other rows; once a group they are
+        added up."""
 
         def zeros(*shape: int) -> torch.Tensor:
             return torch.zeros(shape, dtype=torch.float64, device=device)
@@ -51,7 +56,8 @@ class TeacherStddev(RunningSums):
         self.steps_in_group = 0
         self.groups = 0
         self.group = zeros(num_classes + 2)
-        """(K + 2,) of the group's rows so far: sum of the probabilities, sum of the entropies, number."""
+        """(K + 2,) of the group's rows so far: sum of the probabilities, sum of the entropies,
+        number."""
         self.totals = zeros(2)
         """Entropies and number of the rows in all groups before."""
         self.mean = zeros(num_classes)
@@ -60,7 +66,10 @@ class TeacherStddev(RunningSums):
         """(K,) running sum of squared deviations from the mean (Welford)."""
 
     def update(self, *probabilities: torch.Tensor) -> bool:
-        """Take in one step's probabilities, a (rows, K) tensor for each view. True if it closed a group."""
+        """Take in one step's probabilities, a (rows, K) tensor for each view.
+
+        True if it closed a group.
+        """
         for rows in probabilities:
             rows = rows.double()
             self.group[:-2].add_(rows.sum(dim=0))
@@ -88,7 +97,10 @@ class TeacherStddev(RunningSums):
         self.steps_in_group = 0
 
     def value(self) -> tuple[float, float]:
-        """(T. stddev, mean entropy of a row in nats). NaN before the second group or the first row."""
+        """(T. stddev, mean entropy of a row in nats).
+
+        NaN before the second group or the first row.
+        """
         stddev = (self.squares / max(self.groups - 1, 0)).sqrt().mean()  # 0 / 0 with one group: NaN
         entropy, rows = self.totals + (self._whole_group()[-2:] if self.steps_in_group else 0)
         value, mean_entropy = torch.stack([stddev, entropy / rows]).tolist()
@@ -109,10 +121,11 @@ class TeacherStddev(RunningSums):
 class CovarianceMeans(RunningSums):
     """`--utils.check_ce_var_v2`: how far the samples' probability vectors vary together.
 
-    Of one step's (rows, K) matrix of probabilities: the covariance and correlation matrices between samples
-    (rows x rows) and between classes (K x K); of each, the mean of the entries and of their absolute values.
-    Reported as running means over the steps. (The classes' covariances sum to 0, since rows sum to 1.)
-    What does not vary has no correlation: it counts as 0. A step of one row says nothing and is left out.
+    Of one step's (rows, K) matrix of probabilities: the covariance and correlation matrices between
+    samples (rows x rows) and between classes (K x K); of each, the mean of the entries and of their
+    absolute values. Reported as running means over the steps. (The classes' covariances sum to 0,
+    since rows sum to 1.) What does not vary has no correlation: it counts as 0. A step of one row
+    says nothing and is left out.
     """
 
     NAMES = ("Cov1_mean", "Cov1_abs_mean", "Cov2_mean", "Cov2_abs_mean",
@@ -151,10 +164,11 @@ def correlation_of(covariance: torch.Tensor) -> torch.Tensor:
 class CrossEntropyCovariance(RunningSums):
     """`--utils.check_ce_var_v3`: the covariance of the samples' teacher-student cross-entropies.
 
-    A vector holds `width` consecutive values q = -sum_k p_teacher log p_student (T = 1). Over `vectors` of
-    them, each position scaled by its largest value, the entries below the diagonal of the (width x width)
-    covariance matrix are summed and divided by width^2. The approximation takes the teacher in place of the
-    student. The original cut vectors at batch borders, so that their lengths differed; here all have `width`.
+    A vector holds `width` consecutive values q = -sum_k p_teacher log p_student (T = 1). Over
+    `vectors` of them, each position scaled by its largest value, the entries below the diagonal of
+    the (width x width) covariance matrix are summed and divided by width^2. The approximation takes
+    the teacher in place of the student. The original cut vectors at batch borders, so that their
+    lengths differed; here all have `width`.
     """
 
     def __init__(self, width: int = 6400, vectors: int = 100) -> None:
@@ -177,7 +191,8 @@ class CrossEntropyCovariance(RunningSums):
         self.count += rows.shape[1]
 
     def value(self) -> tuple[float, float]:
-        """(covariance, its approximation) over the whole vectors so far; NaN with fewer than two."""
+        """(covariance, its approximation) over the whole vectors so far; NaN with fewer than
+        two."""
         whole = self.count // self.width
         exact, approximate = self.values[:, : whole * self.width].view(2, whole, self.width)
         return sum_below_diagonal(exact), sum_below_diagonal(approximate)

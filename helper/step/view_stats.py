@@ -1,15 +1,18 @@
-"""What the teacher's probabilities tell of a second view: T. stddev with its error, and whether the view says anything.
+"""What the teacher's probabilities tell of a second view:
 
-T. stddev (H. Wang et al., NeurIPS 2022, arXiv 2012.02909) falls when views agree more, and also when they say
-nothing. So three more measures stand beside it, none of which needs a label. With x the image, x' its view, p the
-teacher's probabilities, and m those of the images that x' is made of, mixed by their shares:
+T. stddev with its error, and whether the view says anything.
+
+T. stddev (H. Wang et al., NeurIPS 2022, arXiv 2012.02909) falls when views agree more, and also
+when they say nothing. So three more measures stand beside it, none of which needs a label. With x
+the image, x' its view, p the teacher's probabilities, and m those of the images that x' is made of,
+mixed by their shares:
 
     consistency  R  = sum_k Cov(p_k(x'), m_k) / sqrt(sum_k Var p_k(x') * sum_k Var m_k)      1 for identity
     balance      B  = H(mean p(x')) / H(mean p(x))        below 1: the answers fell onto a few classes
     information  MI = H(mean p(x')) - mean H(p(x'))       nats that an answer carries about the view
 
-All are functions of sums over the rows of a pass, so that memory is constant however long the pass is, and the
-jackknife has their intervals from the sums of its steps.
+All are functions of sums over the rows of a pass, so that memory is constant however long the pass
+is, and the jackknife has their intervals from the sums of its steps.
 """
 
 import math
@@ -27,7 +30,8 @@ MOST_BLOCKS = 128
 
 
 class Sums:
-    """Names for the parts of `values` (..., 5 K + 10): the sums over the rows of one step, or of many."""
+    """Names for the parts of `values` (..., 5 K + 10): the sums over the rows of one step, or of
+    many."""
 
     VECTORS = ("clean", "view", "mixed", "squares", "clean_squares")
     NUMBERS = ("steps", "rows", "clean_rows", "view_mixed", "view_view", "mixed_mixed", "entropies",
@@ -57,7 +61,8 @@ def step_sums(
     mixed: torch.Tensor,
     hits: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """One step's sums: probabilities (B, K) of the images, (P, K) of the views, (P, K) mixed as these are.
+    """One step's sums: probabilities (B, K) of the images, (P, K) of the views, (P, K) mixed as
+    these are.
 
     hits: (P,), the share of a view's images that are of the class that the teacher says.
     """
@@ -78,8 +83,9 @@ def step_sums(
 def t_stddev(sums: torch.Tensor) -> torch.Tensor:
     """T. stddev from the means of single steps: (..., 5 K + 10) -> (...). NaN below two steps.
 
-    A group of five steps varies as one step does, divided by five; so mean_k sd(step's mean p_k) / sqrt(5) / c4(steps)
-    estimates what the published groups do, with five times as many draws. Steps count by their rows, as in a group.
+    A group of five steps varies as one step does, divided by five; so mean_k sd(step's mean p_k) /
+    sqrt(5) / c4(steps) estimates what the published groups do, with five times as many draws. Steps
+    count by their rows, as in a group.
     """
     s = Sums(sums)
     return _stddev(s.clean + s.view, s.squares, s.clean_rows + s.rows, s.steps)
@@ -126,7 +132,10 @@ def entropy_of_mean(rows_sum: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 
 def balance(sums: torch.Tensor) -> torch.Tensor:
-    """B; 0 or above, 1 for identity. 1 too where the teacher gives one class to everything, x included."""
+    """B; 0 or above, 1 for identity.
+
+    1 too where the teacher gives one class to everything, x included.
+    """
     s = Sums(sums)
     of_clean = entropy_of_mean(s.clean, s.clean_rows)
     return torch.where(of_clean > 0, entropy_of_mean(s.view, s.rows) / of_clean, 1.0)
@@ -165,7 +174,10 @@ LOGARITHMIC = ("t_stddev", "t_share")
 
 
 class ViewStatistics:
-    """Everything about one scheme's views, step by step, in constant memory: `MOST_BLOCKS` x (5 K + 10) numbers."""
+    """Everything about one scheme's views, step by step, in constant memory:
+
+    `MOST_BLOCKS` x (5 K + 10) numbers.
+    """
 
     def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
         self.published = TeacherStddev(num_classes, device)
@@ -182,9 +194,11 @@ class ViewStatistics:
         *,
         hits: torch.Tensor | None = None,
     ) -> None:
-        """Take in one step: p(x) (B, K), p(x') (P, K), and m (P, K) unless x' has one image each, in order: then p(x).
+        """Take in one step: p(x) (B, K), p(x') (P, K), and m (P, K) unless x' has one image each,
+        in order: then p(x).
 
-        hits: (P,), where there are labels: the share of a view's images that are of the class that the teacher says.
+        hits: (P,), where there are labels: the share of a view's images that are of the class that
+        the teacher says.
         """
         self.published.update(clean, view)
         self.add(step_sums(clean, view, clean if mixed is None else mixed, hits))
@@ -202,7 +216,8 @@ class ViewStatistics:
     def blocks(self, steps: int | None = None, block_steps: int = 1) -> torch.Tensor:
         """(n, 5 K + 10) on the CPU, `block_steps` steps or more to a block.
 
-        All steps, the last block having what is left over; or the whole blocks of the first `steps`.
+        All steps, the last block having what is left over; or the whole blocks of the first
+        `steps`.
         """
         size = max(block_steps, self.block_steps)
         is_all = steps in (None, self.steps)

@@ -38,7 +38,10 @@ Observer = Callable[[torch.Tensor, TwoViews], None]
 
 @dataclass
 class ViewMaker:
-    """Makes the second view and shows it to the teacher. Training and the T. stddev pass share it."""
+    """Makes the second view and shows it to the teacher.
+
+    Training and the T. stddev pass share it.
+    """
 
     teacher: nn.Module
     augment: Augmentation | None
@@ -53,7 +56,8 @@ class ViewMaker:
     """Whether they are wanted of the second view too; then the teacher must see it."""
     amp: bool = False
     own_rows_only: bool = False
-    """Each of several processes sees its own rows of both views alone, for sums that are added up later; no pick then."""
+    """Each of several processes sees its own rows of both views alone, for sums that are added up
+    later; no pick then."""
 
     def start_epoch(self, epoch: int) -> None:
         if self.augment is not None:
@@ -61,7 +65,10 @@ class ViewMaker:
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> TwoViews:
-        """images: (B, 3, H, W). The teacher sees both views, and a pool to pick from, in one forward pass."""
+        """images: (B, 3, H, W).
+
+        The teacher sees both views, and a pool to pick from, in one forward pass.
+        """
         view = None if self.augment is None else self.augment(images, self.generator)
         if self.own_rows_only and distributed.size() > 1:
             images, view = own_rows(images, view)

@@ -2,10 +2,11 @@
 
     total = gamma * cls + alpha * (a logit distiller's terms, by lw_mix) + beta * a feature distiller's loss
 
-A logit distiller's terms are called "div" (one view), "div-oriKLD", "div-mixKLD" (two views) for kd and "div-NAME",
-"div-ori-NAME", "div-mix-NAME" for the others; a feature distiller's loss is called "NAME", on the second view "NAME-view".
-The cross-entropy with mixed labels, "div-mixCE", counts as a term of the first logit distiller; a method that has the
-second view's labels in its own formula brings "cls-view", with the weight gamma.
+A logit distiller's terms are called "div" (one view), "div-oriKLD", "div-mixKLD" (two views) for kd
+and "div-NAME", "div-ori-NAME", "div-mix-NAME" for the others; a feature distiller's loss is called
+"NAME", on the second view "NAME-view". The cross-entropy with mixed labels, "div-mixCE", counts as
+a term of the first logit distiller; a method that has the second view's labels in its own formula
+brings "cls-view", with the weight gamma.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ Losses = dict[str, torch.Tensor]
 
 
 class ShownTerm(NamedTuple):
-    """One "loss_TITLE(*FACTOR) VALUE" of the progress line; VALUE is the sum of the parts that a step has."""
+    """One "loss_TITLE(*FACTOR) VALUE" of the progress line; VALUE is the sum of the parts that a
+    step has."""
 
     title: str
     factor: float
@@ -28,7 +30,8 @@ class ShownTerm(NamedTuple):
 
 
 class LossWeights(NamedTuple):
-    """Flat weights, loss name -> factor in the total, and the same as the progress line shows them."""
+    """Flat weights, loss name -> factor in the total, and the same as the progress line shows
+    them."""
 
     factors: dict[str, float]
     shown: list[ShownTerm]
@@ -51,7 +54,10 @@ def loss_weights(
     *,
     lw_mix: tuple[float, float, float] | None = None,
 ) -> LossWeights:
-    """logit, feature: --distill name -> alpha or beta. lw_mix: (x, mixed labels, x'), None without a second view."""
+    """logit, feature:
+
+    --distill name -> alpha or beta. lw_mix: (x, mixed labels, x'), None without a second view.
+    """
     factors = {"cls": gamma, "cls-view": gamma}
     shown = [ShownTerm(name, gamma, {name: 1.0}) for name in factors]
     clean, labels, view = lw_mix or (1.0, 0.0, 0.0)

@@ -1,4 +1,5 @@
-"""scripts/benchmark.py on a tiny setting: it runs, and its JSON has the fields that BENCHMARKS.md documents."""
+"""scripts/benchmark.py on a tiny setting: it runs, and its JSON has the fields that BENCHMARKS.md
+documents."""
 
 import json
 import re
@@ -97,7 +98,8 @@ def check_refused(script, words, told, capsys):
 
 
 def test_scaling_by_hand():
-    """resnet8 has 83,796 parameters with 100 classes; a ring of two sends them once, of 4 bytes each."""
+    """resnet8 has 83,796 parameters with 100 classes; a ring of two sends them once, of 4 bytes
+    each."""
     words = "--pairs resnet14/resnet8 --fixed_ms 0 --image_us 1 --gigabytes_per_s 1 --latency_us 0"
     result = call("scaling.py", *words.split())
     assert result.returncode == 0, result.stderr

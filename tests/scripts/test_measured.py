@@ -1,4 +1,5 @@
-"""The evidence on T. stddev: what is to be trained can be trained, and the rules of the choice are kept."""
+"""The evidence on T. stddev: what is to be trained can be trained, and the rules of the choice are
+kept."""
 
 import json
 

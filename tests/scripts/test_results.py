@@ -1,4 +1,5 @@
-"""Tables and correlations from run folders, from logs of the original, and from logs that are broken."""
+"""Tables and correlations from run folders, from logs of the original, and from logs that are
+broken."""
 
 import csv
 import json

@@ -60,7 +60,10 @@ def test_published_sweep_lines_run_from_any_folder(tmp_path, kind, dataset):
 
 
 def set_up_env(folder, shell, *words, conda='echo "conda $*" >> "$CALLS"'):
-    """Runs the script with a conda that notes its calls, or with none. Returns (result, the calls)."""
+    """Runs the script with a conda that notes its calls, or with none.
+
+    Returns (result, the calls).
+    """
     programs = folder / "bin"
     programs.mkdir()
     for name in ("sh", "dash", "bash", "dirname"):
@@ -240,7 +243,8 @@ SLURM = {
 
 
 def start_task(folder, *arguments, **variables):
-    """A task of the array, in a process group of its own, as Slurm starts it: from a copy of the script."""
+    """A task of the array, in a process group of its own, as Slurm starts it: from a copy of the
+    script."""
     for name, text in {
         "stub": RUN,
         **{k: f"#!/usr/bin/env bash\n{v}\n" for k, v in SLURM.items()},

@@ -1,4 +1,5 @@
-"""The sweep: its commands, and what it does about runs that are finished, interrupted, failed or someone else's."""
+"""The sweep: its commands, and what it does about runs that are finished, interrupted, failed or
+someone else's."""
 
 import json
 import os
