@@ -18,7 +18,7 @@ from helper.errors import RunFault, memory_advice, one_line_errors
 from helper.loop import training
 from helper.loop.metrics import MeanMeter
 from helper.setup.machine import make_generators
-from helper.step import engine
+from helper.step import distill as engine
 from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
@@ -48,9 +48,9 @@ def breaks_at(call, values, monkeypatch):
     """The student's loss takes these values at that call."""
     real, calls = engine.cross_entropy, []
 
-    def broken(logits, target):
+    def broken(logits, target, **settings):
         calls.append(1)
-        return real(logits, target) * (values if len(calls) == call else 1)
+        return real(logits, target, **settings) * (values if len(calls) == call else 1)
 
     monkeypatch.setattr(engine, "cross_entropy", broken)
 

@@ -35,29 +35,33 @@ def timed_with_peak(action: Callable[[], None], device: torch.device) -> tuple[f
     )
 
 
-ENOUGH_SECONDS = 4.0
-"""For each precision: a processor without bfloat16 would take minutes."""
-
-
 def measure_ceilings(device: torch.device) -> dict[str, float]:
     """10^9 FLOPs a second of the best of two large matrix products, by precision.
 
     A plain one, and a 1x1 convolution: on the CPU two libraries carry them out.
     """
-    size, ceilings = MATMUL_SIZE[device.type], {}
+    ceilings = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.randn(2, size, size, device=device).to(dtype)
-        pixels = a.t().reshape(1, size, -1, 32).contiguous(memory_format=torch.channels_last)
-        kernels = b[:, :, None, None]
-        products = (lambda: a @ b, lambda: torch.nn.functional.conv2d(pixels, kernels))  # noqa: B023
-        seconds: list[float] = []
-        for product in products * 6:
-            action = lambda product=product: (product(), synchronize(device))  # noqa: E731
-            seconds.append(timed_with_peak(action, device)[0])
-            if len(seconds) >= len(products) and sum(seconds) > ENOUGH_SECONDS:
+        for size in (SMALL_SIZE, MATMUL_SIZE[device.type]):
+            seconds = seconds_of_products(size, dtype, device)
+            ceilings[str(dtype).removeprefix("torch.")] = 2 * size**3 / seconds / 1e9
+            if seconds > 0.05:  # a processor without bfloat16 would take minutes for the large ones
                 break
-        ceilings[str(dtype).removeprefix("torch.")] = 2 * size**3 / min(seconds) / 1e9
     return ceilings
+
+
+SMALL_SIZE = 256
+
+
+def seconds_of_products(size: int, dtype: torch.dtype, device: torch.device) -> float:
+    """The shortest of some products of two (size, size) matrices."""
+    a, b = torch.randn(2, size, size, device=device).to(dtype)
+    pixels = a.t().reshape(1, size, -1, 32).contiguous(memory_format=torch.channels_last)
+    kernels = b[:, :, None, None]
+    products = (lambda: a @ b, lambda: torch.nn.functional.conv2d(pixels, kernels))
+    return min(
+        timed_with_peak(lambda p=p: (p(), synchronize(device)), device)[0] for p in products * 6
+    )
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

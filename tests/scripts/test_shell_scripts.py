@@ -135,7 +135,7 @@ def printed_commands(*words, shell="sh", **variables):
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, **variables},
+        env={**os.environ, "PYTHON": sys.executable, **variables},
     )
     return [shlex.split(line) for line in result.stdout.splitlines()]
 
