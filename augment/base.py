@@ -53,16 +53,19 @@ class Augmented:
         """Per-image rows (B, K) mixed as the images were: (P, K)."""
         if self.partner is None:
             return self.own(values)
+        assert self.lam is not None
         lam = self.lam[:, None].to(values.dtype)  # (P, 1)
         if self.shares is None:
             return lam * self.own(values) + (1 - lam) * values[self.partner]
         others = self.shares[:, :, None].to(values.dtype) * values[self.partner]  # (P, S, K)
         return lam * self.own(values) + others.sum(dim=1)
 
-    def take(self, keep: torch.Tensor) -> "Augmented":
+    def take(self, keep: torch.Tensor | slice) -> "Augmented":
         """The views at rows `keep` (Q,), in that order."""
-        parts = (self.images, self.partner, self.lam, self.source, self.shares)
-        return Augmented(*(None if part is None else part[keep] for part in parts))
+        parts = (self.partner, self.lam, self.source, self.shares)
+        return Augmented(
+            self.images[keep], *(None if part is None else part[keep] for part in parts)
+        )
 
 
 class Augmentation:

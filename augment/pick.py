@@ -41,6 +41,12 @@ class Criterion(NamedTuple):
     needs_student: bool
 
 
+def given(logits: torch.Tensor | None) -> torch.Tensor:
+    """Logits that a criterion has asked for."""
+    assert logits is not None
+    return logits
+
+
 def entropy(logits: torch.Tensor) -> torch.Tensor:
     """Entropy in nats of softmax(logits): (P, K) -> (P,).
 
@@ -52,8 +58,8 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
 
 def kl_to_student(logits: PoolLogits, temperature: float) -> torch.Tensor:
     """KL(teacher || student) at the temperature, without its square: (P,)."""
-    log_student = F.log_softmax(logits.student / temperature, dim=1)
-    log_teacher = F.log_softmax(logits.teacher / temperature, dim=1)
+    log_student = F.log_softmax(given(logits.student) / temperature, dim=1)
+    log_teacher = F.log_softmax(given(logits.teacher) / temperature, dim=1)
     return F.kl_div(log_student, log_teacher, log_target=True, reduction="none").sum(dim=1)
 
 
@@ -62,7 +68,7 @@ def dissimilarity(logits: PoolLogits, temperature: float) -> torch.Tensor:
 
     No temperature, like the entropies; the argument is there for the common signature.
     """
-    pool, clean = logits.teacher.softmax(dim=1), logits.teacher_clean.softmax(dim=1)
+    pool, clean = given(logits.teacher).softmax(dim=1), logits.teacher_clean.softmax(dim=1)
     distance = torch.cdist(pool, clean, compute_mode="donot_use_mm_for_euclid_dist")  # (P, B)
     return distance.min(dim=1).values.square()
 
@@ -71,11 +77,15 @@ pick_criteria: Registry[Criterion] = Registry("pick criterion")
 pick_criteria.register("kld", Criterion(kl_to_student, needs_teacher=True, needs_student=True))
 pick_criteria.register(
     "teacher_entropy",
-    Criterion(lambda logits, _: entropy(logits.teacher), needs_teacher=True, needs_student=False),
+    Criterion(
+        lambda logits, _: entropy(given(logits.teacher)), needs_teacher=True, needs_student=False
+    ),
 )
 pick_criteria.register(
     "student_entropy",
-    Criterion(lambda logits, _: entropy(logits.student), needs_teacher=False, needs_student=True),
+    Criterion(
+        lambda logits, _: entropy(given(logits.student)), needs_teacher=False, needs_student=True
+    ),
 )
 pick_criteria.register(
     "dissimilarity", Criterion(dissimilarity, needs_teacher=True, needs_student=False)

@@ -97,7 +97,9 @@ def cached(
         raise UserError(
             f"cannot write decoded images to {cache_dir}/: {error.strerror or error} (--cache_dir names another folder)"
         ) from None
-    return _open(folder, decode)
+    splits = _open(folder, decode)
+    assert splits is not None, folder  # it has just been built
+    return splits
 
 
 def _stand_in(decoded: Decoded) -> ImageSet:

@@ -93,10 +93,9 @@ def _check_archive(archive: Path, sha256: str) -> None:
     print(f"unpacking {archive}", flush=True)
     try:
         with open(archive, "rb") as file:
-            digest = (
-                hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else None
-            )
-            digest = digest or hashlib.sha256(file.read())
+            digest = hashlib.sha256()
+            while chunk := file.read(2**20):
+                digest.update(chunk)
     except OSError as error:
         raise UserError(f"cannot read {archive}: {error.strerror}") from None
     if digest.hexdigest() != sha256:
@@ -164,8 +163,9 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
         return
     with tarfile.open(archive) as container:
         for info in container:
-            if info.isreg():
-                yield info.name, container.extractfile(info)
+            file = container.extractfile(info) if info.isreg() else None
+            if file is not None:
+                yield info.name, file
 
 
 @contextlib.contextmanager

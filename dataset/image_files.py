@@ -52,7 +52,7 @@ class ImageFiles:
     def digest(self) -> str:
         """SHA-256 of all names and labels; the images themselves would take too long to read."""
         sha = hashlib.sha256(b"\n".join(self.names.tolist()))
-        sha.update(self.labels.numpy())
+        sha.update(self.labels.numpy().data)
         return sha.hexdigest()
 
     def to(self, device: torch.device | str) -> "ImageFiles":
@@ -159,11 +159,8 @@ def _collate(samples: list) -> Any:
 
 
 def _leave_interrupts_to_the_main_process(_: int) -> None:
-    for number in (
-        signal.SIGINT,
-        signal.SIGUSR1,
-        signal.SIGHUP,
-    ):  # SIGTERM is how PyTorch ends its workers
+    # SIGTERM is how PyTorch ends its workers.
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -178,13 +175,13 @@ class WorkerPool:
     def __init__(
         self,
         load: Callable[[Any], Any],
-        requests: Iterable[list],
+        requests: Iterable[Any],
         *,
         num_workers: int,
         pin_memory: bool = False,
     ) -> None:
         self.load, workers = load, available_workers(num_workers)
-        self.loader = DataLoader(
+        self.loader: DataLoader | None = DataLoader(
             _Requests(load),
             batch_sampler=requests,
             collate_fn=_collate,
@@ -200,6 +197,7 @@ class WorkerPool:
 
         That ends the pool.
         """
+        assert self.loader is not None  # a pool that has ended is not used again
         iterator = iter(self.loader)
         try:
             for batch in iterator:
@@ -207,9 +205,8 @@ class WorkerPool:
                     raise batch
                 yield batch
         except UserError:
-            self.loader = iterator = (
-                None  # ends the workers now, not when the traceback is forgotten
-            )
+            # This ends the workers now, not when the traceback is forgotten.
+            self.loader = iterator = None
             raise
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):

@@ -19,8 +19,8 @@ class DatasetSpec:
     num_classes: int
     img_size: int
     """Height and width in pixels."""
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     crop_padding: int
     """Black pixels added on each side before the random crop."""
     cutout_size: int
@@ -67,7 +67,7 @@ class ImageSet:
         parts = (self.images, self.labels)
         sha = hashlib.sha256(str([part.shape for part in parts]).encode())
         for part in parts:
-            sha.update(part.cpu().contiguous().numpy())
+            sha.update(part.cpu().contiguous().numpy().data)
         return sha.hexdigest()
 
     def to(self, device: torch.device | str) -> "ImageSet":

@@ -31,12 +31,15 @@ class Sharing(Protocol):
 
     def size(self) -> int:
         """The number of processes."""
+        ...
 
     def part(self, count: int) -> slice:
         """The rows of `count` that this process has."""
+        ...
 
     def gathered(self, rows: torch.Tensor, count: int) -> torch.Tensor:
         """The rows of this process -> all `count` rows."""
+        ...
 
 
 class OneProcess:
@@ -75,6 +78,7 @@ class StreamedBatches:
         sharing: Sharing = OneProcess(),  # noqa: B008  (it holds nothing)
     ) -> None:
         self.device, self.sharing = torch.device(device), sharing
+        self.batch_size = batch_size
         self.normalize = Normalize(spec, device)
         transforms()  # once, ahead of the worker processes
         self.requests = _Requests(len(files), rows, batch_size, generator, sharing)

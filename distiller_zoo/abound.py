@@ -6,11 +6,12 @@ Formed by Hidden Neurons", AAAI 2019, arXiv 1811.03233. The factors are those of
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from distiller_zoo.base import FeatureDistiller, Outputs, Setting
+from distiller_zoo.base import FeatureDistiller, Outputs, Setting, total
 from distiller_zoo.connectors import ConvReg, paired_maps, paired_shapes, same_size
 from distiller_zoo.registry import distillers
 from helper.registry import Value, key
@@ -25,12 +26,12 @@ def abound_loss(
     averaged down. The student falls short where it does not lie `margin` beyond 0 on the teacher's
     side.
     """
-    total = 0.0
+    losses = []
     for stages_after, (s, t) in enumerate(reversed(list(zip(student, teacher)))):
         s, t = same_size(s, t)
         shortfall = (margin - torch.where(t > 0, s, -s)).clamp(min=0)
-        total = total + 2.0**-stages_after * shortfall.square().sum() / len(s)
-    return total * 3 / 1000
+        losses.append(2.0**-stages_after * shortfall.square().sum() / len(s))
+    return total(losses) * 3 / 1000
 
 
 def connector(student_shape: torch.Size, teacher_shape: torch.Size) -> nn.Module:
@@ -63,7 +64,7 @@ class ABound(FeatureDistiller):
         super().__init__(setting, **given)
         self.connectors = nn.ModuleList(connector(s, t) for s, t in paired_shapes(setting))
 
-    def initial_modules(self, student: nn.Module) -> list[nn.Module]:
+    def initial_modules(self, student: Any) -> list[nn.Module]:
         return [student.get_feat_modules(), self.connectors]
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:

@@ -9,7 +9,7 @@ the places, not summed.
 import torch
 import torch.nn.functional as F
 
-from distiller_zoo.base import Batch, FeatureDistiller, Outputs
+from distiller_zoo.base import Batch, FeatureDistiller, Outputs, total
 from distiller_zoo.connectors import paired_maps, same_size
 from distiller_zoo.registry import distillers
 
@@ -39,4 +39,4 @@ class Attention(FeatureDistiller):
     default_weight = 1000.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        return sum(attention_loss(s, t) for s, t in paired_maps(student, teacher))
+        return total(attention_loss(s, t) for s, t in paired_maps(student, teacher))

@@ -1,8 +1,8 @@
 """The two kinds of distillers, what they are built from, and what they are shown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -12,6 +12,11 @@ from helper.registry import Key, Value, key, keys_of, read_keys, spell
 Published = Mapping[str, Mapping[str, Mapping[str, Value]]]
 """Data set -> "teacher/student" -> key -> value. "" stands for all pairs, "/student" for any
 teacher of a student; a pair's own values go first."""
+
+
+def total(losses: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Their sum; 0 if there is none."""
+    return sum(losses, torch.zeros(()))
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,11 @@ class Target:
         own = loss(self.own)
         if self.partner is None:
             return own.mean()
+        assert self.lam is not None
         if self.shares is None:
             return (self.lam * own + (1 - self.lam) * loss(self.partner)).mean()
         others = [share * loss(labels) for share, labels in zip(self.shares.T, self.partner.T)]
-        return (self.lam * own + sum(others)).mean()
+        return (self.lam * own + total(others)).mean()
 
 
 @dataclass(frozen=True)
@@ -231,7 +237,7 @@ class FeatureDistiller(Distiller):
     in_main_stage: ClassVar[bool] = True
     """Whether it adds to the loss after the initial stage."""
 
-    def initial_modules(self, student: nn.Module) -> list[nn.Module]:
+    def initial_modules(self, student: Any) -> list[nn.Module]:
         """Modules that the initial stage trains: parts of the student, or of this module."""
         raise NotImplementedError
 

@@ -42,10 +42,12 @@ def paired_shapes(setting: Setting, *, first: int = 1) -> list[tuple[torch.Size,
 
 def same_size(student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Maps (B, C, H, W), the larger averaged down to the smaller. Channels may differ."""
-    size = torch.Size(map(min, student.shape[2:], teacher.shape[2:]))
-    return tuple(
-        m if m.shape[2:] == size else F.adaptive_avg_pool2d(m, size) for m in (student, teacher)
+    height, width = map(min, student.shape[2:], teacher.shape[2:])
+    student, teacher = (
+        m if m.shape[2:] == (height, width) else F.adaptive_avg_pool2d(m, (height, width))
+        for m in (student, teacher)
     )
+    return student, teacher
 
 
 def require_equal_channels(method: str, pairs: Sequence[tuple[torch.Size, torch.Size]]) -> None:
@@ -107,7 +109,7 @@ class LinearEmbed(nn.Module):
         return self.linear(x.flatten(1))
 
 
-def _block(conv: nn.Module, use_bn: bool) -> list[nn.Module]:
+def _block(conv: nn.Conv2d | nn.ConvTranspose2d, use_bn: bool) -> list[nn.Module]:
     return [conv, nn.BatchNorm2d(conv.out_channels) if use_bn else nn.Identity(), nn.LeakyReLU(0.1)]
 
 

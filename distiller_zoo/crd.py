@@ -27,6 +27,11 @@ EPS = 1e-7
 class ContrastSampler(nn.Module):
     """Chooses the images of the training set that an image is contrasted with."""
 
+    labels: torch.Tensor
+    order: torch.Tensor
+    start: torch.Tensor
+    count: torch.Tensor
+
     def __init__(self, labels: torch.Tensor, mode: str = "exact") -> None:
         """labels: (N,) of the training set. mode: the positive is the image itself ("exact") or any
         of its class ("relax").
@@ -58,12 +63,10 @@ class ContrastSampler(nn.Module):
         labels = self.labels[rows]
         start, count = self.start[labels][:, None], self.count[labels][:, None]  # (B, 1)
         shape = (len(rows), 1 + negatives)
-        draws = torch.randint(
-            2**62, shape, generator=generator, device=rows.device
-        )  # % n: as good as uniform
-        place = draws[:, 1:] % (
-            len(self.order) - count
-        )  # in the order without the image's own class
+        # As good as uniform after % n.
+        draws = torch.randint(2**62, shape, generator=generator, device=rows.device)
+        # The place is one in the order without the image's own class.
+        place = draws[:, 1:] % (len(self.order) - count)
         negative = self.order[torch.where(place < start, place, place + count)]  # (B, negatives)
         positive = (
             rows[:, None] if self.mode == "exact" else self.order[start + draws[:, :1] % count]
@@ -104,6 +107,10 @@ def crd_loss(
 class ContrastMemory(nn.Module):
     """An embedding of every training image by each network, averaged over the times it was seen."""
 
+    params: torch.Tensor
+    memory_v1: torch.Tensor
+    memory_v2: torch.Tensor
+
     def __init__(self, images: int, dim: int, *, nce_k: int, nce_t: float, nce_m: float) -> None:
         """nce_k: negatives; nce_t: temperature; nce_m: how much of an old row stays."""
         super().__init__()
@@ -122,9 +129,8 @@ class ContrastMemory(nn.Module):
         temperature = self.params[1].clone()  # `params` changes before the backward pass
         p1 = (v1 @ self.memory_v2.T / temperature).exp()  # (B, N), not normalised
         p2 = (v2 @ self.memory_v1.T / temperature).exp()
-        with (
-            torch.no_grad()
-        ):  # constants of the first batch; `where`, since an `if` would wait for the device
+        # Constants of the first batch. An `if` would wait for the device, `where` does not.
+        with torch.no_grad():
             now = torch.stack([p.gather(1, indices).mean() for p in (p1, p2)]) * len(self.memory_v1)
             constants = torch.where(self.params[2:4] < 0, now, self.params[2:4])
             self.params[2:4] = constants
@@ -177,6 +183,7 @@ class CRD(FeatureDistiller):
 
     def __init__(self, setting: Setting, **given: Value) -> None:
         super().__init__(setting, **given)
+        assert setting.train_labels is not None
         self.generator = setting.generator or torch.Generator()
         self.embed_s = LinearEmbed(setting.student_shapes[-1][1], self.feat_dim)
         self.embed_t = LinearEmbed(setting.teacher_shapes[-1][1], self.feat_dim)

@@ -6,12 +6,13 @@ Minimization and Transfer Learning", CVPR 2017 (no arXiv version).
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distiller_zoo.base import FeatureDistiller, Outputs, Setting
+from distiller_zoo.base import FeatureDistiller, Outputs, Setting, total
 from distiller_zoo.connectors import (
     paired_maps,
     paired_shapes,
@@ -27,7 +28,7 @@ def fsp_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]) -
 
     Maps (B, C, H, W), as many of the student as of the teacher, with the same channels.
     """
-    return sum(
+    return total(
         F.mse_loss(_flow(*s), _flow(*t)) for s, t in zip(pairwise(student), pairwise(teacher))
     )
 
@@ -59,7 +60,7 @@ class FSP(FeatureDistiller):
         super().__init__(setting, **given)
         require_equal_channels("fsp", paired_shapes(setting, first=0))
 
-    def initial_modules(self, student: nn.Module) -> list[nn.Module]:
+    def initial_modules(self, student: Any) -> list[nn.Module]:
         return [student.get_feat_modules()]
 
     def initial_loss(self, student: Outputs, teacher: Outputs) -> torch.Tensor:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import torch
 
-from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
+from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting, total
 from distiller_zoo.connectors import paired_maps, paired_shapes, require_equal_channels
 from distiller_zoo.registry import distillers
 from helper.errors import UserError
@@ -67,7 +67,7 @@ def kdsvd_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor])
     the entries of one stage's vector with those of the previous stage's: (B, k, C_i, C_(i-1)).
     """
     student = [_aligned(s, t) for s, t in zip(student, teacher)]
-    return sum((s - t).square().sum() / len(s) for s, t in zip(_flows(student), _flows(teacher)))
+    return total((s - t).square().sum() / len(s) for s, t in zip(_flows(student), _flows(teacher)))
 
 
 def _aligned(candidates: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

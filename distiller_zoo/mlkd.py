@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import torch
 
-from distiller_zoo.base import LogitDistiller, Published, Target
+from distiller_zoo.base import LogitDistiller, Published, Target, total
 from distiller_zoo.kd import kd_loss
 from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
@@ -76,7 +76,7 @@ Compare = Callable[..., torch.Tensor]
 def sum_over(
     temperatures: Sequence[float], compare: Compare, student: torch.Tensor, teacher: torch.Tensor
 ) -> torch.Tensor:
-    return sum(compare(student, teacher, temperature=t) for t in temperatures)
+    return total(compare(student, teacher, temperature=t) for t in temperatures)
 
 
 def mlkd_loss(

@@ -7,7 +7,7 @@ arXiv 1707.01219: maximum mean discrepancy with the polynomial kernel of degree 
 import torch
 import torch.nn.functional as F
 
-from distiller_zoo.base import Batch, FeatureDistiller, Outputs
+from distiller_zoo.base import Batch, FeatureDistiller, Outputs, total
 from distiller_zoo.connectors import paired_maps, same_size
 from distiller_zoo.registry import distillers
 
@@ -43,4 +43,4 @@ class NST(FeatureDistiller):
     default_weight = 50.0
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
-        return sum(nst_loss(s, t) for s, t in paired_maps(student, teacher))
+        return total(nst_loss(s, t) for s, t in paired_maps(student, teacher))

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Published, Setting
+from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Published, Setting, total
 from distiller_zoo.connectors import BatchNorm
 from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
@@ -37,10 +37,10 @@ def hcl_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     losses = [F.mse_loss(student, teacher)]
     for side in (4, 2, 1):
         if side < student.shape[2]:
-            pooled = (F.adaptive_avg_pool2d(maps, side) for maps in (student, teacher))
-            losses.append(F.mse_loss(*pooled))
+            s, t = (F.adaptive_avg_pool2d(maps, side) for maps in (student, teacher))
+            losses.append(F.mse_loss(s, t))
     weights = [0.5**level for level in range(len(losses))]
-    return sum(weight * loss for weight, loss in zip(weights, losses)) / sum(weights)
+    return total(weight * loss for weight, loss in zip(weights, losses)) / sum(weights)
 
 
 class AttentionBasedFusion(nn.Module):
@@ -60,8 +60,9 @@ class AttentionBasedFusion(nn.Module):
         self.predict = nn.Sequential(
             nn.Conv2d(channels, out_channels, 3, padding=1, bias=False), BatchNorm(out_channels)
         )
-        nn.init.kaiming_uniform_(self.reduce[0].weight, a=1)
-        nn.init.kaiming_uniform_(self.predict[0].weight, a=1)
+        for layer in (self.reduce[0], self.predict[0]):
+            assert isinstance(layer, nn.Conv2d)
+            nn.init.kaiming_uniform_(layer.weight, a=1)
 
     def forward(
         self, student: torch.Tensor, deeper: torch.Tensor | None, size: Sequence[int]
@@ -72,10 +73,10 @@ class AttentionBasedFusion(nn.Module):
         """
         merged = self.reduce(student)
         if self.attention is not None:
+            assert deeper is not None
             deeper = F.interpolate(deeper, merged.shape[2:])
-            of_student, of_deeper = self.attention(torch.cat([merged, deeper], 1)).split(
-                1, 1
-            )  # (P, 1, H, W)
+            shares = self.attention(torch.cat([merged, deeper], 1))  # (P, 2, H, W)
+            of_student, of_deeper = shares.split(1, 1)  # (P, 1, H, W)
             merged = of_student * merged + of_deeper * deeper
         merged = F.interpolate(merged, size)
         return self.predict(merged), merged
@@ -151,4 +152,4 @@ class Review(FeatureDistiller):
         for fuse, student_map, teacher_map in levels:
             predicted, merged = fuse(at_least_float32(student_map), merged, teacher_map.shape[2:])
             losses.append(hcl_loss(predicted, teacher_map))
-        return self.ramp * sum(losses)
+        return self.ramp * total(losses)

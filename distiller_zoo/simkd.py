@@ -68,6 +68,8 @@ class SimKD(FeatureDistiller):
     changes_head = True
     default_weight = 1.0
     default_gamma = 0.0
+    weight: torch.Tensor
+    bias: torch.Tensor
 
     def __init__(self, setting: Setting, **given: Value) -> None:
         """Copy the classifier into buffers: moved and saved with this module, never trained.
@@ -84,7 +86,8 @@ class SimKD(FeatureDistiller):
         *_, student, _ = setting.student_shapes
         *_, teacher, _ = setting.teacher_shapes
         self.compares_maps = teacher[1] == channels
-        self.size = tuple(map(min, student[2:], teacher[2:]))
+        height, width = map(min, student[2:], teacher[2:])
+        self.size = (height, width)
         """Height and width that the student's map is averaged down to."""
         self.project = projector(student[1], channels, reduction=self.factor)
         self.register_buffer("weight", classifier.weight.detach().clone())
@@ -104,6 +107,7 @@ class SimKD(FeatureDistiller):
         return replace(student, logits=logits, head_input=projected)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
+        assert student.head_input is not None  # see replace_head
         if self.compares_maps:
             return simkd_loss(student.head_input, F.relu(teacher.features[-2]))
         return simkd_loss(student.head_input.mean((2, 3)), teacher.features[-1])

@@ -48,6 +48,8 @@ class SRRL(FeatureDistiller):
     features = key(1.0, 0, 1e6, "weight of the vectors' difference")
     regression = key(1.0, 0, 1e6, "weight of the difference of what the teacher's classifier says")
     default_weight = 1.0
+    weight: torch.Tensor
+    bias: torch.Tensor
 
     def __init__(self, setting: Setting, **given: Value) -> None:
         """The classifier is a copy in buffers, as in simkd.

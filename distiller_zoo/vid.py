@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
+from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting, total
 from distiller_zoo.connectors import paired_maps, paired_shapes, same_size
 from distiller_zoo.registry import distillers
 from helper.registry import Value, key
@@ -70,4 +70,4 @@ class VID(FeatureDistiller):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> torch.Tensor:
         pairs = paired_maps(student, teacher)
-        return sum(predictor(s, t) for predictor, (s, t) in zip(self.predictors, pairs))
+        return total(predictor(s, t) for predictor, (s, t) in zip(self.predictors, pairs))

@@ -7,11 +7,12 @@ A new one is a file with the decorator and an import of that file; the command l
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from helper.errors import UserError, unknown_name
 
 T = TypeVar("T")
+Decorated = TypeVar("Decorated")
 
 
 class Registry(Generic[T]):
@@ -22,7 +23,13 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str, entry: T | None = None) -> Callable[[T], T]:
+    @overload
+    def register(self, name: str) -> Callable[[Decorated], Decorated]: ...
+
+    @overload
+    def register(self, name: str, entry: T) -> T: ...
+
+    def register(self, name: str, entry: Any = None) -> Any:
         """Decorator that files its function or class under `name`.
 
         `register(name, entry)` does it at once.

@@ -16,6 +16,8 @@ The keys of the state dicts are those of the public checkpoints.
 A new family is a file that registers its names, and an import of that file here.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -45,6 +47,6 @@ def build_model(
     """
     factory = model_dict[name]
     with torch.random.fork_rng(devices=[]):
-        model = factory(num_classes=num_classes, img_size=img_size)
+        model: Any = factory(num_classes=num_classes, img_size=img_size)
     model.init_weights(generator)
     return model

@@ -78,6 +78,7 @@ class External:
         network = build()
         base = type(network)
         network.__class__ = type(base.__name__, (Offers, base), {"__module__": base.__module__})
+        assert isinstance(network, Offers)
         network.source, network.build_anew = self, build
         network.check(num_classes, img_size)
         return network
@@ -109,6 +110,10 @@ class Offers(nn.Module):
 
     source: External
     build_anew: Callable[[], nn.Module]
+    get_classifier: Callable[[], Any]
+    forward_intermediates: Callable[..., Any]
+    forward_head: Callable[..., torch.Tensor]
+    """Of timm's networks alone."""
 
     def forward(
         self, images: torch.Tensor, is_feat: bool = False, preact: bool = False
@@ -124,8 +129,8 @@ class Offers(nn.Module):
         handle = layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
         try:
             if self.source.library == "timm":
-                last, maps = super().forward_intermediates(images)
-                logits = super().forward_head(last)
+                last, maps = self.forward_intermediates(images)
+                logits = self.forward_head(last)
             else:
                 maps, logits = maps_by_size(self, super().forward, images)
         finally:

@@ -76,7 +76,7 @@ class MobileNetV1(nn.Module):
         return nn.ModuleList([self.model])
 
     def get_bn_before_relu(self) -> list[nn.Module]:
-        return [self.model[block][-2] for block in FEATURE_BLOCKS]
+        return [list(self.model[block].children())[-2] for block in FEATURE_BLOCKS]
 
     def forward(
         self, x: Tensor, is_feat: bool = False, preact: bool = False
@@ -85,9 +85,8 @@ class MobileNetV1(nn.Module):
         features = []
         for index, block in enumerate(self.model):
             before_relu = x
-            for layer in list(block)[
-                :-1
-            ]:  # one by one: a part of a Sequential is a new module, which cannot be traced
+            # One by one: a part of a Sequential is a new module, which cannot be traced.
+            for layer in list(block.children())[:-1]:
                 before_relu = layer(before_relu)
             x = F.relu(before_relu, inplace=not preact)
             if index == 0:

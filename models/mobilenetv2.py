@@ -92,15 +92,18 @@ class MobileNetV2(nn.Module):
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         init_convs_and_norms(self, generator)
-        nn.init.normal_(self.classifier[0].weight, std=0.01, generator=generator)
-        nn.init.zeros_(self.classifier[0].bias)
+        linear = self.classifier[0]
+        assert isinstance(linear, nn.Linear)
+        nn.init.normal_(linear.weight, std=0.01, generator=generator)
+        nn.init.zeros_(linear.bias)
 
     def get_feat_modules(self) -> nn.ModuleList:
         return nn.ModuleList([self.conv1, self.blocks])
 
     def get_bn_before_relu(self) -> list[nn.Module]:
         """The feature stages' last BatchNorm, though no ReLU follows it."""
-        return [self.blocks[stage][-1].conv[-1] for stage in FEATURE_STAGES]
+        last_blocks = [list(self.blocks[stage].children())[-1] for stage in FEATURE_STAGES]
+        return [list(block.get_submodule("conv").children())[-1] for block in last_blocks]
 
     def forward(
         self, x: Tensor, is_feat: bool = False, preact: bool = False

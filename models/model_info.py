@@ -1,11 +1,13 @@
 """The size of a model: its parameters, and the arithmetic of one forward pass."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from models.external import Offers
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -41,15 +43,15 @@ def count_by_operation(model: nn.Module, img_size: int) -> int:
 
 
 def output_shapes(
-    model: nn.Module, img_size: int, kinds: tuple[type[nn.Module], ...]
-) -> list[tuple[nn.Module, torch.Size]]:
+    model: nn.Module, img_size: int, kinds: tuple[type[Layer], ...]
+) -> list[tuple[Layer, torch.Size]]:
     """Each call of a layer of these kinds with its output's shape, for one image in eval mode.
 
     Runs the model, and leaves it as it is.
     """
-    calls = []
+    calls: list[tuple[Layer, torch.Size]] = []
 
-    def note(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
+    def note(layer: Layer, _: Any, output: torch.Tensor) -> None:
         calls.append((layer, output.shape))
 
     hooks = [

@@ -128,7 +128,7 @@ class ResNet(nn.Module):
         )
 
     def get_bn_before_relu(self) -> list[nn.Module]:
-        return [stage[-1].bn2 for stage in (self.layer1, self.layer2, self.layer3)]
+        return [stage[-1].get_submodule("bn2") for stage in (self.layer1, self.layer2, self.layer3)]
 
     def forward(
         self, x: Tensor, is_feat: bool = False, preact: bool = False

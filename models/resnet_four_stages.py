@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from models.init import init_convs_and_norms, init_uniform
 from models.registry import model_dict
-from models.resnet import BasicBlock, make_shortcut, make_stage
+from models.resnet import BasicBlock, Stage, make_shortcut, make_stage
 
 
 class Bottleneck(nn.Module):
@@ -102,7 +102,7 @@ class FourStageResNet(nn.Module):
         init_convs_and_norms(self, generator)
         init_uniform(getattr(self, self.classifier_key), generator)
 
-    def _stages(self) -> list[nn.Module]:
+    def _stages(self) -> list[Stage]:
         return [self.layer1, self.layer2, self.layer3, self.layer4]
 
     def get_feat_modules(self) -> nn.ModuleList:
@@ -110,7 +110,10 @@ class FourStageResNet(nn.Module):
 
     def get_bn_before_relu(self) -> list[nn.Module]:
         last_blocks = [stage[-1] for stage in self._stages()]
-        return [block.bn3 if isinstance(block, Bottleneck) else block.bn2 for block in last_blocks]
+        return [
+            block.get_submodule("bn3" if isinstance(block, Bottleneck) else "bn2")
+            for block in last_blocks
+        ]
 
     def forward(
         self, x: Tensor, is_feat: bool = False, preact: bool = False

@@ -89,7 +89,7 @@ class ShuffleNetV1(nn.Module):
         return nn.ModuleList([self.conv1, self.bn1, self.layer1, self.layer2, self.layer3])
 
     def get_bn_before_relu(self) -> list[nn.Module]:
-        return [stage[-1].bn3 for stage in (self.layer1, self.layer2, self.layer3)]
+        return [stage[-1].get_submodule("bn3") for stage in (self.layer1, self.layer2, self.layer3)]
 
     def forward(
         self, x: Tensor, is_feat: bool = False, preact: bool = False

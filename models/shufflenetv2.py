@@ -131,7 +131,7 @@ class ShuffleNetV2(nn.Module):
 
     def get_bn_before_relu(self) -> list[nn.Module]:
         """Their outputs are the second half of the channels of the features before ReLU."""
-        return [stage[-1].bn3 for stage in (self.layer1, self.layer2, self.layer3)]
+        return [stage[-1].get_submodule("bn3") for stage in (self.layer1, self.layer2, self.layer3)]
 
     def forward(
         self, x: Tensor, is_feat: bool = False, preact: bool = False

@@ -62,10 +62,11 @@ class Stage(nn.Module):
         return self.layer(x)
 
 
-def _without_a_trace(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+def _without_a_trace(norm: nn.Module, x: Tensor) -> Tensor:
     """norm(x), its running statistics left as they are."""
     if not norm.training:
         return norm(x)
+    assert isinstance(norm, nn.BatchNorm2d)
     return F.batch_norm(x, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
 
 
@@ -101,7 +102,8 @@ class WideResNet(nn.Module):
         return nn.ModuleList([self.conv1, self.block1, self.block2, self.block3])
 
     def get_bn_before_relu(self) -> list[nn.Module]:
-        return [self.block2.layer[0].bn1, self.block3.layer[0].bn1, self.bn1]
+        later = (self.block2, self.block3)
+        return [*(block.layer[0].get_submodule("bn1") for block in later), self.bn1]
 
     def forward(
         self, x: Tensor, is_feat: bool = False, preact: bool = False

@@ -63,7 +63,7 @@ def print_rows(rows: Iterable[Row]) -> None:
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def several(kind: str, choices: Sequence[str]) -> Callable[[str], list[str]]:
+def several(kind: str, choices: Iterable[str]) -> Callable[[str], list[str]]:
     """An argparse type: "a,b", names among `choices`."""
     convert = one_of(kind, choices)
     return lambda text: [convert(name) for name in text.split(",")]

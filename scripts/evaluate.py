@@ -42,7 +42,7 @@ PROGRAM = "evaluate.py"
 
 def parse(argv: Sequence[str]) -> Options:
     """UserError, or exit with status 2, on bad input."""
-    title, _, details = __doc__.partition("\n")
+    title, _, details = (__doc__ or "").partition("\n")
     parser = OptionParser(prog=PROGRAM, description=title, epilog=details)
     what = parser.section("what")
     what("file", metavar="FILE", help="a checkpoint")

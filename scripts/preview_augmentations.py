@@ -29,11 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from augment import PUBLISHED, Augmented, PoolLogits, mix_modes, pick_criteria, picks
 from augment import parse as parse_chain
-from augment.pick import entropy
+from augment.pick import entropy, given
 from dataset import DatasetSpec, datasets
 from dataset.batches import normalize_for
 from helper.cli.options import data_request, parse_student
-from helper.cli.parser import OptionParser, names_joined_by_plus, number, one_of
+from helper.cli.parser import OptionParser, Options, names_joined_by_plus, number, one_of
 from helper.cli.plugins import load_plugins
 from helper.errors import UserError, one_line_errors
 from helper.run.checkpoint import load_weights, read_checkpoint
@@ -101,7 +101,7 @@ class Pool(NamedTuple):
     entropies: torch.Tensor
 
 
-def training_options(options: Namespace, *flags: str) -> Namespace:
+def training_options(options: Namespace, *flags: str) -> Options:
     """The options of the T. stddev pass that sees the same."""
     names = "dataset data_root cache_dir limit_train num_classes img_size num_workers device seed mix_draw path_t model_t"
     given = {name: getattr(options, name) for name in names.split()} | {
@@ -166,29 +166,45 @@ def look(scene: Scene, *flags: str) -> TwoViews:
     return views(scene.images)
 
 
+def second_view(scene: Scene, *flags: str) -> Augmented:
+    view = look(scene, *flags).view
+    assert view is not None  # there is a --mix_mode
+    return view
+
+
 @torch.no_grad()
 def make_pool(scene: Scene, name: str) -> Pool:
     """Pick is asked to keep all, which sorts the pool."""
     criterion, n_run = pick_criteria[name], scene.options.mix_n_run
     flags = f"--mix_mode=cutmix_pick --mix_n_run={n_run} --n_pick={n_run * len(scene.images)}"
-    seen = look(scene, *flags.split(), f"--cutmix_pick_criterion={name}")
-    student = logits_of(scene.student, seen.view.images) if criterion.needs_student else None
+    seen, student = look(scene, *flags.split(), f"--cutmix_pick_criterion={name}"), None
+    assert seen.view is not None
+    if criterion.needs_student:
+        assert scene.student is not None
+        student = logits_of(scene.student, seen.view.images)
     logits = PoolLogits(seen.teacher_view, student, seen.teacher_clean)
     scores = criterion.score(logits, training_options(scene.options).kd_T)
-    return Pool(seen.view, scores, entropy(logits.teacher if criterion.needs_teacher else student))
+    return Pool(
+        seen.view, scores, entropy(given(logits.teacher if criterion.needs_teacher else student))
+    )
 
 
 def scheme_rows(scene: Scene, pools: dict[str, Pool]) -> list[Row]:
     rows = [Row("the batch after\nthe default DA", scene.pixels(scene.images))]
     for mode in WITHOUT_PICK:
-        view = look(scene, f"--mix_mode={mode}").view
+        view = second_view(scene, f"--mix_mode={mode}")
         rows.append(Row(mode + share(view), scene.pixels(view.images)))
     for name in [name for name in ENTROPIES if name in pools]:
-        kept = pools[name].view.take(slice(-len(scene.images), None))
-        kept = kept.take(kept.source.argsort(stable=True))
-        texts = [f"of image {source + 1}" for source in kept.source.tolist()]
+        kept, texts = by_image(pools[name].view.take(slice(-len(scene.images), None)))
         rows.append(Row(f"cutmix_pick\nby {name}", scene.pixels(kept.images), texts))
     return rows
+
+
+def by_image(view: Augmented, count: int | None = None) -> tuple[Augmented, list[str]]:
+    """The first `count` picked views in the order of their images, and a text for each."""
+    assert view.source is not None
+    order = view.source.argsort(stable=True)[:count]
+    return view.take(order), [f"of image {source + 1}" for source in view.source[order].tolist()]
 
 
 def given_rows(scene: Scene, schemes: Sequence[str]) -> list[Row]:
@@ -197,10 +213,9 @@ def given_rows(scene: Scene, schemes: Sequence[str]) -> list[Row]:
     for scheme in schemes:
         flag = f"--mix_mode={scheme}"
         options = training_options(scene.options, flag)
-        view, texts = look(scene, flag).view, ()
-        if view.source is not None:  # picked: as many as fit, in the order of their images
-            view = view.take(view.source.argsort(stable=True)[: len(scene.images)])
-            texts = [f"of image {source + 1}" for source in view.source.tolist()]
+        view, texts = second_view(scene, flag), []
+        if view.source is not None:  # picked: as many as fit
+            view, texts = by_image(view, len(scene.images))
         lines = options.mix_mode.replace("+", "\n+").splitlines()
         label = "\n".join(part for line in lines for part in textwrap.wrap(line, 24))
         rows.append(Row(label + share(view), scene.pixels(view.images), texts))
@@ -211,7 +226,7 @@ def every_stage(scene: Scene) -> list[str]:
     """Each alone, but for picks that no network can score."""
     schemes = []
     for name in mix_modes:
-        always = ":p=1" if mix_modes[name].keys()["p"].default < 1 else ""
+        always = ":p=1" if mix_modes[name].keys()["p"].default != 1 else ""
         if not picks(name) or (name != "pick" and can_pick(scene, name)):
             schemes.append(name + always)
     return schemes
@@ -220,7 +235,7 @@ def every_stage(scene: Scene) -> list[str]:
 def can_pick(scene: Scene, scheme: str) -> bool:
     """True if the networks are there that a pick of this scheme asks."""
     last = parse_chain(scheme)[-1]
-    return not last.picks or scene.can_score(last.values.get("criterion", "kld"))
+    return not last.picks or scene.can_score(str(last.values.get("criterion", "kld")))
 
 
 def share(view: Augmented) -> str:

@@ -152,7 +152,7 @@ def jobs_of(scale: Scale, data: Sequence[str]) -> list[Job]:
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit status."""
-    description, _, details = __doc__.partition("\n")
+    description, _, details = (__doc__ or "").partition("\n")
     parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
     cores = min(os.cpu_count() or 1, 6)
     add = parser.section("what")

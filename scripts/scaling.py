@@ -70,7 +70,7 @@ def kilo(count: float) -> str:
 
 def main(argv: list[str]) -> None:
     # fmt: off
-    description, _, details = __doc__.partition("\n")
+    description, _, details = (__doc__ or "").partition("\n")
     load_plugins()
     parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
     what = parser.section("what")

@@ -33,4 +33,4 @@ from scripts.sweep.command_line import PROGRAM, main
 
 if __name__ == "__main__":
     with one_line_errors(PROGRAM):
-        sys.exit(main(sys.argv[1:], __doc__))
+        sys.exit(main(sys.argv[1:], __doc__ or ""))

@@ -113,7 +113,7 @@ def say(text: str) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    description, _, details = __doc__.partition("\n")
+    description, _, details = (__doc__ or "").partition("\n")
     parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
     parser.add_argument("file", metavar="FILE", help="what sweep.py --print printed")
     parser.add_argument(

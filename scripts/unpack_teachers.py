@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -106,10 +107,9 @@ def place(container: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> 
             raise UserError(f"{target} is there already and is another file; move it away first")
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
-    accuracy = checkpoint.get("accuracy", checkpoint.get("best_acc"))
-    with contextlib.suppress(
-        TypeError, ValueError, RuntimeError
-    ):  # some files have none, or a text
+    accuracy: Any = checkpoint.get("accuracy", checkpoint.get("best_acc"))
+    # Some files have none, or a text.
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
         return f"{name}, {num_classes} classes, accuracy {float(accuracy):.2f} on record"
     return f"{name}, {num_classes} classes"
 

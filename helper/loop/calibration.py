@@ -34,7 +34,7 @@ def evaluate_calibration(
     outputs: list[torch.Tensor] = []
     seen: list[torch.Tensor] = []
 
-    def noted() -> Iterator[tuple[torch.Tensor, ...]]:
+    def noted() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         for images, labels, places in batches:
             seen.append(labels)
             yield images, labels, places

@@ -161,7 +161,9 @@ class _Agreement:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.group = dist.new_group(backend="gloo")
+        group = dist.new_group(backend="gloo")
+        assert isinstance(group, dist.ProcessGroup)  # of all processes, so this one is in it
+        self.group = group
 
     def __call__(self, received: int) -> int:
         """`received`: a signal's number, or 0.
@@ -183,6 +185,13 @@ def part(count: int) -> slice:
     return slice(first, first + share + (rank() < extra))
 
 
+class Divisible(nn.Module):
+    """A layer that computes with the other processes, such as a shared BatchNorm."""
+
+    is_divided = True
+    """False for a batch that every process has whole."""
+
+
 def divided(run: Callable[[torch.Tensor], Any], images: torch.Tensor, network: nn.Module) -> Any:
     """`run(images)`, which calls the network, each process having run its part of the rows.
 
@@ -194,7 +203,7 @@ def divided(run: Callable[[torch.Tensor], Any], images: torch.Tensor, network: n
         return run(images)
     is_whole = count < size()
     for layer in network.modules():
-        if hasattr(layer, "is_divided"):  # a BatchNorm that is shared
+        if isinstance(layer, Divisible):
             layer.is_divided = not is_whole
     if is_whole:
         return run(images)

@@ -13,7 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGHUP: 129}
+STATUS: dict[int, int] = {
+    signal.SIGINT: 130,
+    signal.SIGTERM: 143,
+    signal.SIGUSR1: 143,
+    signal.SIGHUP: 129,
+}
 """The exit status after each signal: 128 + its number; SIGUSR1 only goes ahead of a SIGTERM."""
 
 

@@ -24,11 +24,8 @@ class _Sum(torch.autograd.Function):
         return distributed.summed(gradient)
 
 
-class SyncBatchNorm2d(nn.BatchNorm2d):
+class SyncBatchNorm2d(nn.BatchNorm2d, distributed.Divisible):
     """As BatchNorm2d, over the images (B, C, H, W) of all processes; their numbers may differ."""
-
-    is_divided = True
-    """False for a batch that every process has whole."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.is_divided or distributed.size() == 1:
@@ -42,9 +39,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         centred = wide - mean[:, None, None]
         variance = _Sum.apply(centred.square().sum(axes)) / count  # (C,)
         if self.track_running_stats:
-            with (
-                torch.no_grad()
-            ):  # through .data: the backward pass of another view need not see it
+            assert self.running_mean is not None and self.running_var is not None
+            assert self.num_batches_tracked is not None and self.momentum is not None
+            with torch.no_grad():  # through .data: another view's backward pass need not see it
                 self.num_batches_tracked += 1
                 self.running_mean.data.lerp_(mean, self.momentum)
                 self.running_var.data.lerp_(variance * count / (count - 1), self.momentum)

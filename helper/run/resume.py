@@ -259,6 +259,7 @@ def _open_run(
     if resumed is not None:
         if resumed.falls_back:
             last_two.fall_back(resumed.path / "weights")
+        assert resumed.lock is not None  # the first process has it
         return RunFolder.reopen(resumed.path, resumed.lock, resumed.logged, resumed.step)
     listed = vars(options) | found_out | {"program": program}
     return RunFolder.create(run_root(options), options.project_name, listed)

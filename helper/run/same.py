@@ -93,8 +93,9 @@ class Runs:
     def _key_of(self, head: Path) -> str | None:
         """None if it is no run of this program."""
         options = read_options(head.parent.parent)
-        is_known = options is not None and options.get("program") == self.program
-        return self.key(options) if is_known else None
+        if options is None or options.get("program") != self.program:
+            return None
+        return self.key(options)
 
     def look(self, key: str, epochs: int) -> State:
         """How far the job is.

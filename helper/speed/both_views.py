@@ -15,6 +15,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from helper.speed.cores import workers
 from helper.step.networks import is_compiled, logits_of
 
+STATISTICS = ("running_mean", "running_var")
+
 
 class BothViews:
     """Calls a network in training mode on two batches.
@@ -34,8 +36,8 @@ class BothViews:
         pairs = zip(network.modules(), self.twin.modules())
         self.norms = [(ours, theirs) for ours, theirs in pairs if isinstance(ours, nn.BatchNorm2d)]
         for _, theirs in self.norms:
-            theirs.running_mean.zero_()
-            theirs.running_var.zero_()
+            for name in STATISTICS:
+                getattr(theirs, name).zero_()
 
     @staticmethod
     def suits(network: nn.Module) -> bool:
@@ -61,7 +63,8 @@ class BothViews:
         Through .data: the backward passes have them saved, though they do not read them.
         """
         for ours, theirs in self.norms:
-            for name in ("running_mean", "running_var"):
+            assert ours.momentum is not None and ours.num_batches_tracked is not None
+            for name in STATISTICS:
                 of_twin = getattr(theirs, name).data
                 getattr(ours, name).data.mul_(1 - ours.momentum).add_(of_twin)
                 of_twin.zero_()

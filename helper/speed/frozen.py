@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.fx.proxy import TraceError
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from helper.speed.cores import workers
@@ -84,7 +85,7 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
         with torch.no_grad():
             expected, widest = exact(network)(exact(example)), _Widest(exact(fast))
             logits = widest.run(exact(example))
-    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError):
+    except (TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError):
         return network
     if not (logits - expected).abs().max() <= TOLERANCE * expected.abs().max():
         return network

@@ -18,7 +18,7 @@ MATMUL_SIZE = {"cpu": 2048, "cuda": 8192}
 MEMORY_STATUS, RESET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def timed_with_peak(action: Callable[[], None], device: torch.device) -> tuple[float, float]:
+def timed_with_peak(action: Callable[[], object], device: torch.device) -> tuple[float, float]:
     """(seconds, the most memory in use meanwhile in MB; 0 where the system does not tell)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -13,7 +13,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scipy.stats import spearmanr
 
@@ -52,13 +52,12 @@ class Guard(NamedTuple):
 def choose(among: Sequence[Point], names: Sequence[str]) -> Guard:
     """The borders of these measures with fewest errors; among equals, the widest gap."""
     labelled = [p for p in among if p.is_trap or p.verdict == "good"]
-    best = None
+    guards = []
     for borders in itertools.product(*(list(possible(labelled, name)) for name in names)):
         guard = Guard(tuple((name, b) for name, (b, _) in zip(names, borders)), 0, 0.0)
-        guard = guard._replace(errors=count_errors(guard, labelled), gap=min(g for _, g in borders))
-        if best is None or (guard.errors, -guard.gap) < (best.errors, -best.gap):
-            best = guard
-    return best
+        gap = min(g for _, g in borders)
+        guards.append(guard._replace(errors=count_errors(guard, labelled), gap=gap))
+    return min(guards, key=lambda guard: (guard.errors, -guard.gap))
 
 
 def possible(among: Sequence[Point], name: str) -> Iterable[tuple[float, float]]:
@@ -86,7 +85,7 @@ def correlation(among: Sequence[Point]) -> tuple[float, float]:
     """Spearman of T with S. test loss, and its p value."""
     if len(among) < 3:
         return math.nan, math.nan
-    result = spearmanr([p.measures["T"] for p in among], [p.loss for p in among])
+    result: Any = spearmanr([p.measures["T"] for p in among], [p.loss for p in among])
     return float(result.statistic), float(result.pvalue)
 
 

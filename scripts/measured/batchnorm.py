@@ -48,6 +48,7 @@ def compare(run: Run, folder: Path, data_root: Path) -> dict[str, object]:
     weights = torch.load(max(folder.glob("Experiments/*/weights/ckpt.pth")), weights_only=True)
     student.load_state_dict(weights["model"])
     augment = make_augmentation(options, data.spec)
+    assert augment is not None
     row = json.loads((folder / "row.json").read_text())
     row = {
         name: row[name] for name in ("setup", "scheme", "seed", "commit", "s_test_loss", "s_acc1")

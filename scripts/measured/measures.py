@@ -45,6 +45,7 @@ class Shift:
 
     def see(self, layer: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
         mean, variance = inputs[0].mean(dim=(0, 2, 3)), inputs[0].var(dim=(0, 2, 3))
+        assert layer.running_mean is not None and layer.running_var is not None
         ratio = (variance + layer.eps) / (layer.running_var + layer.eps)
         apart = (mean - layer.running_mean).square() / (layer.running_var + layer.eps)
         self.values.append(float(((ratio - 1 - ratio.log()) / 2 + apart / 2).mean()))
@@ -59,11 +60,11 @@ class Spread:
     """Sums for V, of one view: sum_k Var p_k over the rows."""
 
     def __init__(self) -> None:
-        self.rows, self.sum, self.squares = 0, 0.0, 0.0
+        self.rows, self.sum, self.squares = 0, torch.zeros(()), 0.0
 
     def update(self, p: torch.Tensor) -> None:
         self.rows += len(p)
-        self.sum += p.sum(dim=0)
+        self.sum = self.sum + p.sum(dim=0)
         self.squares += float(p.square().sum())
 
     def value(self) -> float:
@@ -91,12 +92,14 @@ def measure(run: Run, steps: int, data_root: Path, teacher: Path, student: Path 
     while statistics.steps < steps:
         for images, labels, _ in batches:
             seen = views(images)
-            x, v = (z.double().softmax(dim=1) for z in (seen.teacher_clean, seen.teacher_view))
+            assert seen.view is not None
+            x, v = (z.double().softmax(dim=1) for z in (seen.teacher_clean, seen.view_logits))
             y = F.one_hot(labels, classes).double()
             mixed_y = seen.view.mix(y)
             hits = mixed_y.gather(1, v.argmax(dim=1, keepdim=True))[:, 0]
             statistics.update(x, v, seen.view.mix(x), hits=hits)
-            clean.update(x), second.update(v)
+            clean.update(x)
+            second.update(v)
             agreement[0] += float((x * y).sum(dim=1).mean())
             agreement[1] += float((v * mixed_y).sum(dim=1).mean())
             shifts.append(shift.of(network, seen.view.images))

@@ -25,6 +25,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -54,7 +55,7 @@ class Queue:
                     self.refused.add(folder)
                     print(f"failed: {folder}/output.txt", flush=True)
 
-    def take(self) -> tuple[Run, object] | None:
+    def take(self) -> tuple[Run, IO[str]] | None:
         """The next run that is not finished, whose teacher is there and that nobody else has."""
         if (self.work / "STOP").exists():
             return None

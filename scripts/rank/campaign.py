@@ -164,6 +164,7 @@ class Campaign:
         return stage
 
     def _carry_out(self, stage: Stage, stream: Iterator) -> None:
+        assert self.viewing is not None  # made with the stage
         start, before = time.monotonic(), stage.seconds
         earlier = self.seconds - before
         for epoch, (images, labels, _) in stream:

@@ -19,6 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
+from helper.step.intervals import Interval
 from helper.step.view_stats import ViewStatistics, difference
 
 SHOWN = ("t_stddev", "consistency", "balance", "information")
@@ -60,7 +61,7 @@ class SyntheticTeacher:
         return found
 
 
-Values = dict[str, tuple[float, float, float]]
+Values = dict[str, Interval]
 
 
 def values_of(found: dict[str, ViewStatistics]) -> Values:

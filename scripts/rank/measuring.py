@@ -118,6 +118,7 @@ class Viewing:
         criterion = scheme.pick.criterion
         student = None
         if criterion.needs_student:
+            assert self.networks.student is not None
             student = logits_of(self.networks.student, view.images, amp=self.networks.amp)
         teacher = self._teacher_says(scheme.pool, view)
         keep = scheme.pick(PoolLogits(teacher, student, clean))

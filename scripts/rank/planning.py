@@ -110,5 +110,7 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 
 def join_first_groups(rows: Sequence[Row]) -> list[Row]:
     """Groups 1 and 2 as one."""
-    joined = [row.group is not None and row.group > 1 for row in rows]
-    return [replace(row, group=row.group - 1) if j else row for row, j in zip(rows, joined)]
+    return [
+        replace(row, group=row.group - 1) if row.group is not None and row.group > 1 else row
+        for row in rows
+    ]

@@ -86,7 +86,8 @@ class RankingJob:
         space = read_space(self.options.search)
         limits = self._limits(space.budget)
         planner = search_planner(space, self.scene.options.seed, limits, self._suits)
-        if not (first := planner([])).schemes[1:]:
+        first = planner([])
+        if first is None or not first.schemes[1:]:
             raise UserError(
                 f"--search {self.options.search}: no candidate suits {self.scene.spec.name}"
             )
@@ -123,6 +124,7 @@ class RankingJob:
         prepared = speed.prepare(
             scene.teacher.network, scene.student_or_none, scene.wanted(trains=False)
         )
+        assert prepared.teacher is not None  # one was given
         return Measured(
             networks=Networks(prepared.teacher, prepared.student, scene.options.amp),
             batches=scene.splits.train,

@@ -64,6 +64,7 @@ def make_scheme(text: str, words: Sequence[str], spec: DatasetSpec, *, has_stude
         last = Stage(last.name, values)
     options = parse_student([*words, f"--mix_mode={name}"])
     augmentation, pick = make_augmentation(options, spec), make_pick(options)
+    assert augmentation is not None  # --mix_mode is given
     return Scheme(name, spell_chain([*before, last]), augmentation, pick)
 
 

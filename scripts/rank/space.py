@@ -10,6 +10,7 @@ size = [4, 8, 12]                                  # a list: each value
 alpha = { low = 0.2, high = 2.0, scale = "log" }   # a range: drawn, and refined where it pays
 """
 
+import importlib
 import itertools
 import math
 import random
@@ -22,11 +23,7 @@ from typing import Any
 
 from helper.errors import UserError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
+tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 FOLDER = Path(__file__).parent / "spaces"
 NUMBERS = {"rounds": (1, 9), "samples": (4, 100), "budget": (50_000, 10**9)}
 """Entry -> default and the most that it may be."""

@@ -2,8 +2,9 @@
 
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scipy import stats
 
@@ -97,12 +98,12 @@ def validate(validation: Validation, report: Report, winner: str) -> list[str]:
 def loss_of(sweep: Sweep, job: Job) -> float:
     """S. test loss of the last epoch."""
     state = sweep.runs.state_of(job)
-    if state.name != "done":
+    if state.name != "done" or state.run is None:
         raise RunFault(f"validation: {job} is {state.name}; the same command goes on")
     return last_records(state.run)["epoch"]["test_loss"]
 
 
-def verdict(winner: str, losses: dict[str, Sequence[float]]) -> list[str]:
+def verdict(winner: str, losses: Mapping[str, Sequence[float]]) -> list[str]:
     """Lines: each scheme's S. test loss, and whether the winner's is lower, paired by seed."""
     lines = [
         f"S. test loss of {scheme}: {statistics.fmean(values):.4f}"
@@ -122,7 +123,8 @@ def compared(winner: Sequence[float], rival: Sequence[float]) -> str:
     mean = statistics.fmean(gains)
     if len(gains) < 2 or statistics.stdev(gains) == 0:
         return f"one seed says nothing certain: the winner's loss is {mean:+.4f} below that of"
-    p = float(stats.ttest_1samp(gains, 0).pvalue)
+    test: Any = stats.ttest_1samp(gains, 0)
+    p = float(test.pvalue)
     if p >= 0.05:
         return f"not resolved (p = {p:.2g}): the winner's loss is {mean:+.4f} below that of"
     held = "the promise held" if mean > 0 else "the promise did NOT hold"

@@ -7,9 +7,9 @@ from pathlib import Path
 from helper.cli.parser import OptionParser
 
 
-def paths_parser(program: str, text: str) -> OptionParser:
+def paths_parser(program: str, text: str | None) -> OptionParser:
     """A parser for run folders and logs. text: the script's docstring."""
-    description, _, details = text.partition("\n")
+    description, _, details = (text or "").partition("\n")
     parser = OptionParser(prog=program, description=description, epilog=details)
     parser.add_argument(
         "paths",

@@ -52,7 +52,7 @@ AREAS = {"*": 1.9, "X": 1.2, "P": 1.2}
 """Of the markers that look small, as a multiple."""
 SMALLEST, LARGEST = 40, 190
 """Area of a marker without and with the greatest spread, in square points."""
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.spines.top": False,
@@ -133,7 +133,7 @@ def _scatter_panel(
     axis.text(0.5, 1.03, caption(found, len(points)), transform=axis.transAxes, ha="center", va="bottom",
               fontsize=8.5, linespacing=1.4)  # fmt: skip
     if found:
-        fit = stats.linregress(*zip(*((p.t_stddev, p.s_test_loss) for p in points)))
+        fit: Any = stats.linregress([p.t_stddev for p in points], [p.s_test_loss for p in points])
         ends = [min(p.t_stddev for p in points), max(p.t_stddev for p in points)]
         look = (
             {"linewidth": 1.2} if is_significant(found) else {"linewidth": 0.7, "linestyle": "--"}
@@ -250,5 +250,6 @@ def inline_svg(figure: Any, *, prefix: str, label: str) -> str:
     text = re.sub(r"#000000|#262626", "currentColor", text)
     # Black fills, which matplotlib leaves out, are inherited from the first tag.
     first = f'<svg role="img" aria-label="{label}" fill="currentColor" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    box = re.search(r'viewBox="[^"]*"', text)[0]
-    return f"{first} {box}>{text[text.index('>') + 1 :]}"
+    box = re.search(r'viewBox="[^"]*"', text)
+    assert box is not None  # matplotlib writes one
+    return f"{first} {box[0]}>{text[text.index('>') + 1 :]}"

@@ -230,8 +230,9 @@ def epochs_of(log: Log) -> int:
     )
     if not isinstance(listed, int) or not 1 <= listed < MOST_EPOCHS:
         raise UserError(f"its list of options has no usable epochs ({printable(listed)[:40]})")
-    is_multiplied = isinstance(factor, (int, float)) and 0 < factor < 10**6
-    if "epochs" in log.job or not log.commands or not is_multiplied:
+    if "epochs" in log.job or not log.commands:
+        return listed
+    if not isinstance(factor, (int, float)) or not 0 < factor < 10**6:
         return listed
     typed = re.findall(r"--epochs[ =](\d{1,9})\b", log.commands[0])
     return int(listed * factor) if listed == int(typed[-1] if typed else 240) else listed

@@ -20,7 +20,7 @@ from scripts.sweep.states import JobRuns, take_lock
 ROOT = Path(__file__).resolve().parent.parent.parent
 FAILED = "sweep: failed"
 """How the log of a failed job ends."""
-OBEY_SECONDS = {signal.SIGINT: 10, signal.SIGTERM: 1}
+OBEY_SECONDS: dict[int, int] = {signal.SIGINT: 10, signal.SIGTERM: 1}
 """A signal may have reached the jobs too, from the terminal or from Slurm. They get so long to obey
 it, since a second one would end them at once."""
 
