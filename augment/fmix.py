@@ -1,9 +1,9 @@
 """FMix: a region of another image, its shape drawn from low-frequency noise.
 
 E. Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020, arXiv 2002.12047, with the
-authors' defaults: alpha 1, decay power 3. One region for the batch (unless draw=sample), partners
-per image. lam is the exact share of the
-image that was kept: the drawn one, to the next pixel.
+defaults of the authors' code (ecs-vlc/FMix, class FMix): alpha 1, decay power 3, hard edges. One
+region for the batch (unless draw=sample), partners per image. lam is the exact share of the image
+that was kept: the drawn one, to the next pixel.
 """
 
 from typing import NamedTuple

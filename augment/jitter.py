@@ -1,7 +1,8 @@
 """Colour jitter: random brightness, contrast, saturation and hue, in a random order.
 
-Defaults are MoCo v2's (X. Chen et al., 2020, arXiv 2003.04297): 0.4, 0.4, 0.4, 0.1, eight times of
-ten; SimCLR (arXiv 2002.05709) has 0.8, 0.8, 0.8, 0.2. Factors are uniform in 1 - key..1 + key, the
+Defaults are MoCo v2's (X. Chen et al., 2020, arXiv 2003.04297; facebookresearch/moco, main_moco.py
+--aug-plus): 0.4, 0.4, 0.4, 0.1, eight times of ten; SimCLR (arXiv 2002.05709) has 0.8, 0.8, 0.8,
+0.2. Factors are uniform in 1 - key..1 + key, the
 hue's shift in -key..key of a turn, as in torchvision's ColorJitter; nothing is rounded to bytes
 between. One set of factors for the batch, or one for each image; the order is always the batch's.
 """

@@ -28,21 +28,24 @@ class Operation(NamedTuple):
     strengths: torch.Tensor
 
 
-def operate(pixels: Pixels, operation: Operation) -> Pixels:
-    """Each image with its own operation and strength, or all with the only one."""
+def operate(pixels: Pixels, operation: Operation, mode: str = "nearest") -> Pixels:
+    """Each image with its own operation and strength, or all with the only one.
+
+    mode: "nearest" or "bilinear", for what moves pixels.
+    """
     names, strengths = operation
     if len(set(names)) == 1:
-        return OPERATIONS[names[0]](pixels, strengths)
+        return changed(pixels, names[0], strengths, mode)
     order = sorted(range(len(names)), key=names.__getitem__)
     rows = torch.tensor(order)
     groups = [(name, len(list(group))) for name, group in itertools.groupby(sorted(names))]
     counts = [count for _, count in groups]
     moved = pixels[rows.to(pixels.device, non_blocking=True)].split(counts)
-    changed = [
-        OPERATIONS[name](part, strength)
+    parts = [
+        changed(part, name, strength, mode)
         for (name, _), part, strength in zip(groups, moved, strengths[rows].split(counts))
     ]
-    return torch.cat(changed)[rows.argsort().to(pixels.device, non_blocking=True)]
+    return torch.cat(parts)[rows.argsort().to(pixels.device, non_blocking=True)]
 
 
 def on_device(strengths: torch.Tensor, pixels: Pixels) -> torch.Tensor:
@@ -50,36 +53,47 @@ def on_device(strengths: torch.Tensor, pixels: Pixels) -> torch.Tensor:
     return strengths.to(pixels.device, non_blocking=True)[:, None, None, None]
 
 
-def warp_bytes(pixels: Pixels, theta: torch.Tensor) -> Pixels:
-    """The nearest pixel's value; black outside."""
-    theta = theta.to(pixels.device, non_blocking=True)
-    return warp(pixels.float(), theta, "nearest").to(torch.uint8)
-
-
-def shear_x(pixels: Pixels, strengths: torch.Tensor) -> Pixels:
+def shear_x(pixels: Pixels, strengths: torch.Tensor) -> torch.Tensor:
     """About the upper left corner."""
     half = pixels.shape[2] / 2
-    theta = shift_and_shear(len(strengths), shear_x=strengths, shift_x=strengths * half)
-    return warp_bytes(pixels, theta)
+    return shift_and_shear(len(strengths), shear_x=strengths, shift_x=strengths * half)
 
 
-def shear_y(pixels: Pixels, strengths: torch.Tensor) -> Pixels:
+def shear_y(pixels: Pixels, strengths: torch.Tensor) -> torch.Tensor:
     """About the upper left corner."""
     half = pixels.shape[3] / 2
-    theta = shift_and_shear(len(strengths), shear_y=strengths, shift_y=strengths * half)
-    return warp_bytes(pixels, theta)
+    return shift_and_shear(len(strengths), shear_y=strengths, shift_y=strengths * half)
 
 
-def translate_x(pixels: Pixels, strengths: torch.Tensor) -> Pixels:
-    return warp_bytes(pixels, shift_and_shear(len(strengths), shift_x=-strengths.trunc()))
+def translate_x(pixels: Pixels, strengths: torch.Tensor) -> torch.Tensor:
+    return shift_and_shear(len(strengths), shift_x=-strengths.trunc())
 
 
-def translate_y(pixels: Pixels, strengths: torch.Tensor) -> Pixels:
-    return warp_bytes(pixels, shift_and_shear(len(strengths), shift_y=-strengths.trunc()))
+def translate_y(pixels: Pixels, strengths: torch.Tensor) -> torch.Tensor:
+    return shift_and_shear(len(strengths), shift_y=-strengths.trunc())
 
 
-def rotate(pixels: Pixels, strengths: torch.Tensor) -> Pixels:
-    return warp_bytes(pixels, rotation(strengths))
+def rotate(pixels: Pixels, strengths: torch.Tensor) -> torch.Tensor:
+    return rotation(strengths)
+
+
+WARPS: dict[str, Callable[[Pixels, torch.Tensor], torch.Tensor]] = {
+    "ShearX": shear_x,
+    "ShearY": shear_y,
+    "TranslateX": translate_x,
+    "TranslateY": translate_y,
+    "Rotate": rotate,
+}
+"""(pixels, strengths (n,) float64) -> matrices (n, 2, 3) for `warp`."""
+
+
+def changed(pixels: Pixels, name: str, strengths: torch.Tensor, mode: str) -> Pixels:
+    """The operation of that name; black comes in from outside. mode: that of `warp`."""
+    if name not in WARPS:
+        return COLOURS[name](pixels, strengths)
+    theta = WARPS[name](pixels, strengths).to(pixels.device, non_blocking=True)
+    moved = warp(pixels.float(), theta, mode)
+    return (moved if mode == "nearest" else moved.round()).to(torch.uint8)
 
 
 def blend(pixels: Pixels, other: torch.Tensor | float, strengths: torch.Tensor) -> Pixels:
@@ -158,13 +172,8 @@ def equalize(pixels: Pixels, strengths: torch.Tensor | None = None) -> Pixels:
     return equalized.to(torch.uint8).reshape(pixels.shape)
 
 
-OPERATIONS: dict[str, Callable[[Pixels, torch.Tensor], Pixels]] = {
+COLOURS: dict[str, Callable[[Pixels, torch.Tensor], Pixels]] = {
     "Identity": lambda pixels, strengths: pixels,
-    "ShearX": shear_x,
-    "ShearY": shear_y,
-    "TranslateX": translate_x,
-    "TranslateY": translate_y,
-    "Rotate": rotate,
     "Brightness": brightness,
     "Color": colour,
     "Contrast": contrast,
@@ -176,6 +185,9 @@ OPERATIONS: dict[str, Callable[[Pixels, torch.Tensor], Pixels]] = {
     "Invert": lambda pixels, strengths: 255 - pixels,
 }
 """By torchvision's name: (pixels, strengths (n,) float64) -> pixels. Some need no strength."""
+
+OPERATIONS = ("Identity", *WARPS, *[name for name in COLOURS if name != "Identity"])
+"""All, in torchvision's order."""
 
 SIGNED = frozenset(
     "ShearX ShearY TranslateX TranslateY Rotate Brightness Color Contrast Sharpness".split()

@@ -51,7 +51,8 @@ class RandAugment(RandomOperations):
     """Some operations of one strength.
 
     E. Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search
-    Space", CVPR Workshops 2020, arXiv 1909.13719. Defaults: the paper's for ResNet-50 on ImageNet.
+    Space", CVPR Workshops 2020, arXiv 1909.13719. Defaults: torchvision's (transforms.RandAugment),
+    N = 2 and M = 9 of 0..30, which are the paper's for ResNet-50 on ImageNet.
     """
 
     paper = "Cubuk 2020, arXiv 1909.13719"

@@ -1,9 +1,10 @@
 """ResizeMix: another image of the batch, made small, pasted in whole.
 
 J. Qin et al., "ResizeMix: Mixing Data with Preserved Object Information and True Labels", 2020,
-arXiv 2012.11101: the small image's side is a share uniform in 0.1..0.8, its place uniform. Resized
-bilinearly with antialiasing. One box for the batch (unless draw=sample), partners per image and
-never the image itself. lam is the exact share that was kept.
+arXiv 2012.11101: the small image's side is a share uniform in 0.1..0.8 (so too in the
+re-implementation Westlake-AI/openmixup), its place uniform. Resized bilinearly with antialiasing.
+One box for the batch (unless draw=sample), partners per image and never the image itself. lam is
+the exact share that was kept.
 """
 
 import torch

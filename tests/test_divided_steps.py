@@ -2,13 +2,15 @@
 together is what one computes alone."""
 
 import functools
+import random
 
+import numpy as np
 import pytest
 import torch
 from processes import end_stores, together  # noqa: F401  (a fixture)
 from scenes import scene_of
 
-from augment import MixSettings, Pick, mix_modes, pick_criteria
+from augment import MixSettings, Pick, build, mix_modes, pick_criteria, picks
 from dataset.synthetic import synthetic_spec
 from helper.cli.flags import student_parser
 from helper.loop.metrics import evaluate
@@ -265,6 +267,59 @@ def test_t_stddev_is_that_of_one_process(tmp_path, size):
     assert wanted["groups"] == 2 and wanted["group"][-1] == 2 * (8 + 7 + 2 + 1)
     for result in together(work, size, tmp_path):
         assert_close(result, wanted)
+
+
+SCHEMES = [
+    *(
+        f"{name}:draw={draw}"
+        for name in mix_modes
+        for draw in ("batch", "sample")
+        if name != "pick"
+    ),
+    *("tv.ElasticTransform:alpha=30,draw=sample", "tv.RandomPerspective:p=0.7", "tv.AugMix"),
+    *("randaugment:draw=sample+cutmix:alpha=0.5+pick:criterion=dissimilarity", "noise+ricap:p=0.5"),
+]
+
+
+def views_of_schemes():
+    """What each scheme shows of three batches, the last one of a single image, on any process."""
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(distributed.rank())  # nothing may come from here
+    last = torch.nn.Linear(48, CLASSES, bias=False)
+    torch.nn.init.normal_(last.weight, generator=torch.Generator().manual_seed(0))
+    teacher = freeze(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), last))
+    return {text: views_of(text, teacher) for text in SCHEMES}
+
+
+def views_of(text, teacher):
+    pick = Pick(pick_criteria["teacher_entropy"], 5, 4.0) if picks(text) else None
+    generator, stddev = torch.Generator().manual_seed(4), TeacherStddev(CLASSES, is_divided=True)
+    views = ViewMaker(
+        teacher, build(text, SPEC, MixSettings()), generator, pick=pick, own_rows_only=pick is None
+    )
+    rows = []
+    for images, *_ in batches((5, 4, 1)):
+        seen = views(images.float().contiguous(memory_format=torch.channels_last))
+        rows.append(seen.view.images)
+        if pick is None:
+            stddev.update(seen.teacher_clean.softmax(1), seen.teacher_view.softmax(1))
+    return {"rows": rows, "group": stddev.state_dict()["group"], "state": generator.get_state()}
+
+
+def test_every_scheme_shows_several_processes_the_images_of_one(tmp_path):
+    """Each sees its rows of the batch, or the whole of a pick; their T. stddev sums are one's."""
+    first, second = together(views_of_schemes, 2, tmp_path)
+    for text, wanted in views_of_schemes().items():
+        one, other = first[text], second[text]
+        for mine, rest, whole in zip(one["rows"], other["rows"], wanted["rows"]):
+            if picks(text):  # of one image, all views score alike up to rounding
+                torch.testing.assert_close(mine, whole, msg=text)
+                assert torch.equal(mine, rest), text
+            else:
+                assert torch.equal(torch.cat([mine, rest]), whole), text
+        for result in (one, other):
+            torch.testing.assert_close(result["group"], wanted["group"], msg=text)
+            assert torch.equal(result["state"], wanted["state"]), text
 
 
 @pytest.mark.parametrize(("count", "size"), [(7, 3), (64, 3), (2, 3), (1, 2), (9, 9)])

@@ -20,7 +20,7 @@ from augment.beta import draw_beta, draw_dirichlet
 from augment.cutout import HoleDraw
 from augment.gridmask import GridDraw
 from augment.jitter import JitterDraw
-from augment.operations import OPERATIONS, SIGNED, Operation, Space, operate
+from augment.operations import OPERATIONS, SIGNED, Operation, Space, changed, operate
 from augment.randaugment import NAMES, OperationDraw
 from dataset.batches import Normalize
 from dataset.spec import DatasetSpec
@@ -156,8 +156,8 @@ SPACES = {
 }
 
 
-def one_operation(pixels, name, strength):
-    return tv_auto._apply_op(pixels, name, strength, InterpolationMode.NEAREST, None)
+def one_operation(pixels, name, strength, mode=InterpolationMode.NEAREST):
+    return tv_auto._apply_op(pixels, name, strength, mode, None)
 
 
 @pytest.mark.parametrize("policy", SPACES)
@@ -174,11 +174,22 @@ def test_operations_are_torchvisions_to_the_byte(policy):
         assert ours == (strengths.tolist() if strengths.ndim else [0.0] * space.bins)
         for sign in (1, -1) if is_signed else (1,):
             given = torch.tensor([sign * strength for strength in ours], dtype=torch.float64)
-            got = OPERATIONS[name](pixels[: space.bins], given)
+            got = changed(pixels[: space.bins], name, given, "nearest")
             for image, result, strength in zip(pixels, got, given.tolist()):
                 assert torch.equal(one_operation(image, name, strength), result), (name, strength)
-            alike = OPERATIONS[name](pixels[:3], given[-1:])
+            alike = changed(pixels[:3], name, given[-1:], "nearest")
             assert torch.equal(alike, one_operation(pixels[:3], name, float(given[-1])))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_are_torchvisions_when_bilinear(name):
+    """To one grey level: sums of four products are rounded."""
+    pixels, _ = pixels_of(count=3)
+    strengths = torch.tensor([0.25, -0.5, 3.0], dtype=torch.float64)
+    got = changed(pixels, name, strengths, "bilinear")
+    for image, result, strength in zip(pixels, got, strengths.tolist()):
+        wanted = one_operation(image, name, strength, InterpolationMode.BILINEAR)
+        assert (result.int() - wanted.int()).abs().max() <= 1
 
 
 def test_images_keep_their_places_when_each_has_its_own_operation():
@@ -224,10 +235,12 @@ def test_augmix_mixes_the_image_with_its_chains():
     weights = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64)
     view = stage("augmix:width=2").apply(images, AugMixDraw(weights, chains)).images
     space = SPACES["AugMix"]
-    changed = one_operation(pixels, "Solarize", space.strength("Solarize", 2))
-    changed = one_operation(changed, "Rotate", -space.strength("Rotate", 1))
-    wanted = Normalize(CIFAR)((0.5 * pixels + 0.5 * changed).permute(0, 2, 3, 1))
-    torch.testing.assert_close(view, wanted, atol=1e-5, rtol=1e-4)
+    bright = one_operation(pixels, "Solarize", space.strength("Solarize", 2))
+    turn, bilinear = -space.strength("Rotate", 1), InterpolationMode.BILINEAR
+    turned = one_operation(bright, "Rotate", turn, bilinear)
+    assert not torch.equal(turned, one_operation(bright, "Rotate", turn))
+    wanted = Normalize(CIFAR)((0.5 * pixels + 0.5 * turned).permute(0, 2, 3, 1))
+    torch.testing.assert_close(view, wanted, atol=1 / 255 / min(CIFAR.std), rtol=1e-4)
 
 
 def test_augmix_draws_depths_of_one_to_three_and_dirichlet_weights():
@@ -269,15 +282,33 @@ def test_erasing_fills_a_rectangle_of_its_scale_and_ratio(value):
     assert set(view.unique().tolist()) == {0.0, 1.0} if value == "mean" else len(view.unique()) > 50
 
 
+def grid_holes(degrees):
+    """(32, 32) bool: where gridmask hides a white image, in a grid of period 10 from (3, 7)."""
+    starts = (torch.tensor([number]) for number in (10, 3, 7))
+    draw = GridDraw(*starts, torch.tensor([degrees], dtype=torch.float64))
+    return stage("gridmask:p=1").apply(torch.ones(1, 3, 32, 32), draw).images[0, 0] == 0
+
+
 def test_gridmask_has_the_papers_holes():
-    view = stage("gridmask").apply(
-        torch.ones(1, 3, 32, 32), GridDraw(*(torch.tensor([n]) for n in (10, 3, 7)))
-    )
+    straight = grid_holes(0.0)
     for y, x in product(range(32), range(32)):
         is_hole = (y - 3) % 10 < 4 and (x - 7) % 10 < 4  # (1 - 0.6) * 10 pixels
-        assert bool(view.images[0, 0, y, x] == 0) == is_hole
-    drawn = torch.cat([stage("gridmask").sample(1, generator(seed)).period for seed in range(300)])
-    assert (drawn.min(), drawn.max()) == (14, 32)
+        assert bool(straight[y, x]) == is_hole
+    draws = [stage("gridmask:p=1").sample(1, generator(seed)) for seed in range(300)]
+    periods = torch.cat([draw.period for draw in draws])
+    assert (periods.min(), periods.max()) == (14, 32)
+    degrees = torch.cat([draw.degrees for draw in draws]) / 360
+    assert scipy.stats.kstest(degrees, "uniform").pvalue > 1e-3
+    assert stage("gridmask:degrees=0,p=1").sample(1, generator()).degrees == 0
+    assert stage("gridmask").p == 0.8
+
+
+def test_gridmask_turns_its_grid():
+    straight = grid_holes(0.0)
+    assert torch.equal(grid_holes(180.0), straight.flip(0, 1))
+    assert any(torch.equal(grid_holes(90.0), straight.rot90(k)) for k in (1, 3))
+    assert abs(int(grid_holes(30.0).sum()) / 1024 - 0.4**2) < 0.05
+    assert not torch.equal(grid_holes(30.0), straight)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 0, 1]])

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from augment import picks
+from augment import parse, picks
 from dataset import Dataset, DatasetSpec
 from helper.cli.methods import as_list
 from helper.cli.parser import Options
@@ -90,9 +90,17 @@ def describe_teacher_job(options: Options, target: Path) -> str:
     )
 
 
+def describe_draw(options: Options) -> str:
+    """How often the stages draw that have no draw= of their own; empty if all have one."""
+    have_own = ["draw" in stage.values for stage in parse(options.mix_mode or "identity")]
+    if all(have_own):
+        return ""
+    return f", one draw per {options.mix_draw}{' elsewhere' if any(have_own) else ''}"
+
+
 def describe_student_job(options: Options, scheme: str, methods: Methods | None) -> list[str]:
     """What will be done. `methods` None: a T. stddev pass."""
-    draw = f", one draw per {options.mix_draw}" if options.lw_mix else ""
+    draw = describe_draw(options) if options.lw_mix else ""
     if methods is None:
         return [f"measuring the teacher: {options.epochs} epochs, second view: {scheme}{draw}"]
     measured = (
