@@ -47,18 +47,21 @@ def read(paths: Sequence[Path]) -> tuple[dict[Group, list[Point]], list[str]]:
     return groups, remarks
 
 
-def draw(groups: Mapping[Group, Sequence[Point]], path: Path, *, each_pair: bool) -> list[Path]:
+def draw(
+    groups: Mapping[Group, Sequence[Point]], path: Path, *, each_pair: bool, dark: bool
+) -> list[Path]:
     """The grid and, if asked for, one figure a pair beside it. Returns the files."""
-    from scripts.results import figures  # takes a second, which coefficients alone need not
+    # They take a second, which coefficients alone need not.
+    from scripts.results import figures, style
 
     made = [(path, groups)]
     if each_pair:
         for group, points in groups.items():
             name = re.sub(r"[^\w.+-]", "_", "_".join(filter(None, group)))
             made.append((path.with_name(f"{path.stem}_{name}{path.suffix}"), {group: points}))
-    with figures.drawing():
+    with style.drawing(dark=dark):
         for file, drawn in made:
-            figures.save(figures.scatter(drawn), file)
+            figures.save(figures.scatter(drawn, dark=dark), file)
     return [file for file, _ in made]
 
 
@@ -69,6 +72,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("-o", "--output", type=Path, action="append", default=[], metavar="FILE",
         help="the figure, a grid over the pairs: .png, .svg or .pdf; may be given several times")
     add("--each_pair", action="store_true", help="also one figure a pair, FILE's name with the pair's added")
+    add("--dark", action="store_true", help="for a dark page")
     add("--json", action="store_true", help="print the coefficients as JSON")
     # fmt: on
     return parser.parse(argv)
@@ -89,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
     if options.output and not drawn:
         raise UserError(f"{', '.join(map(printable, options.paths))}: no point to draw")
     for path in options.output:
-        files = draw(drawn, path, each_pair=options.each_pair)
+        files = draw(drawn, path, each_pair=options.each_pair, dark=options.dark)
         print_remarks(f"figure: {printable(file)}" for file in files)
 
 

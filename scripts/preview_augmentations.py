@@ -193,10 +193,12 @@ def scheme_rows(scene: Scene, pools: dict[str, Pool]) -> list[Row]:
     rows = [Row("the batch after\nthe default DA", scene.pixels(scene.images))]
     for mode in WITHOUT_PICK:
         view = second_view(scene, f"--mix_mode={mode}")
-        rows.append(Row(mode + share(view), scene.pixels(view.images)))
+        rows.append(Row(mode + share(view), scene.pixels(view.images), scheme=mode))
     for name in [name for name in ENTROPIES if name in pools]:
         kept, texts = by_image(pools[name].view.take(slice(-len(scene.images), None)))
-        rows.append(Row(f"cutmix_pick\nby {name}", scene.pixels(kept.images), texts))
+        label, scheme = f"cutmix_pick
+by {name}", f"cutmix_pick_{name}"
+        rows.append(Row(label, scene.pixels(kept.images), texts, scheme=scheme))
     return rows
 
 
@@ -218,7 +220,7 @@ def given_rows(scene: Scene, schemes: Sequence[str]) -> list[Row]:
             view, texts = by_image(view, len(scene.images))
         lines = options.mix_mode.replace("+", "\n+").splitlines()
         label = "\n".join(part for line in lines for part in textwrap.wrap(line, 24))
-        rows.append(Row(label + share(view), scene.pixels(view.images), texts))
+        rows.append(Row(label + share(view), scene.pixels(view.images), texts, scheme=scheme))
     return rows
 
 

@@ -22,8 +22,7 @@ from helper.errors import UserError, one_line_errors
 from helper.run.atomic import write_result
 from scripts.rank import page as ranking
 from scripts.results.command_line import paths_parser, print_remarks
-from scripts.results import figures
-from scripts.results import page_frame
+from scripts.results import figures, page_frame, style
 from scripts.results.correlation import (
     COEFFICIENTS,
     SIGNIFICANT,
@@ -209,7 +208,7 @@ def page(
     first, *others = summary(results, points)
     found = "".join(f"<li>{with_arrow(sentence)}</li>" for sentence in others)
     remarks = "".join(f"<li>{with_arrow(remark)}</li>" for remark in results.remarks())
-    with figures.drawing():
+    with style.drawing():
         ranked = [ranking.section(ranking.read(path), n) for n, path in enumerate(rankings)]
         sections = ranked + [
             section(number, table, rows, points[table.group])
@@ -219,7 +218,7 @@ def page(
         ]
     return page_frame.PAGE.format(
         title=escaped(title),
-        style=page_frame.STYLE,
+        style=page_frame.STYLE + page_frame.DARK.format(variables=style.dark_variables()),
         summary=f"<p>{escaped(first)}</p><ul>{found}</ul>",
         remarks=f"<section><h2>Remarks</h2><ul>{remarks}</ul></section>" if remarks else "",
         sections="\n".join(sections),

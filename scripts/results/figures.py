@@ -4,16 +4,12 @@ Drawn with matplotlib.
 """
 
 import io
-import itertools
 import re
 import statistics
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from helper.errors import UserError
 from helper.run.atomic import write_result
 from scripts.results.correlation import (
@@ -24,70 +20,21 @@ from scripts.results.correlation import (
     p_text,
     shown,
 )
-from scripts.results.groups import SCHEMES, Group, Row
+from scripts.results.groups import Group, Row
 from scripts.results.logs import Run
 from scripts.results.option_list import printable
+from scripts.results.style import Look, handle, looks, mark, plt, with_variables
 from scipy import stats
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-# Okabe and Ito's colours, told apart by colour-blind readers too; light yellow gives way to brown.
-STYLES = {
-    "none": ("#5c6bc0", "p"),
-    "identity": ("#000000", "o"),
-    "flip": ("#999999", "s"),
-    "crop+flip": ("#56b4e9", "D"),
-    "cutout": ("#0072b2", "v"),
-    "autoaugment": ("#e69f00", "^"),
-    "mixup": ("#cc79a7", "P"),
-    "cutmix": ("#009e73", "X"),
-    "cutmix_pick_student_entropy": ("#a0623a", "<"),
-    "cutmix_pick_teacher_entropy": ("#d55e00", "*"),
-}
-"""Colour and marker of the paper's schemes, in the order of its tables."""
-OTHER_COLOURS = ("#7b3294", "#a6761d", "#1b7837", "#c51b7d")
-OTHER_MARKERS = "hd8>"
-AREAS = {"*": 1.9, "X": 1.2, "P": 1.2}
-"""Of the markers that look small, as a multiple."""
+FORMATS = (".png", ".svg", ".pdf")
 SMALLEST, LARGEST = 40, 190
 """Area of a marker without and with the greatest spread, in square points."""
-STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "savefig.dpi": 200,
-    "text.parse_math": False,  # names are not formulae, whatever they contain
-    "svg.hashsalt": "",  # the same figure gives the same file
-    "svg.fonttype": "none",
-}
-FORMATS = (".png", ".svg", ".pdf")
 
 
-@contextmanager
-def drawing() -> Iterator[None]:
-    """Within: our style; a character that the font lacks is an empty box, and no warning."""
-    with plt.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Glyph")
-        yield
-
-
-def in_order(augmentations: Sequence[str]) -> list[str]:
-    """Without repetition: the paper's schemes in its order, then others by name."""
-    rank = {name: index for index, name in enumerate(SCHEMES)}
-    return sorted(set(augmentations), key=lambda name: (rank.get(name, len(rank)), name))
-
-
-def styles_of(augmentations: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each scheme, in order."""
-    others = zip(itertools.cycle(OTHER_COLOURS), itertools.cycle(OTHER_MARKERS))
-    return {name: STYLES.get(name) or next(others) for name in in_order(augmentations)}
-
-
-def scatter(groups: Mapping[Group, Sequence[Point]]) -> Any:
+def scatter(groups: Mapping[Group, Sequence[Point]], *, dark: bool = False) -> Any:
     """A figure with one panel a group and a common legend below."""
-    styles = styles_of([point.augmentation for points in groups.values() for point in points])
+    names = [point.augmentation for points in groups.values() for point in points]
+    styles = looks(names, dark=dark)
     widest = max((point.spread for points in groups.values() for point in points), default=0.0)
     columns = min(4, len(groups))
     rows = -(-len(groups) // columns)
@@ -108,10 +55,7 @@ def scatter(groups: Mapping[Group, Sequence[Point]]) -> Any:
         _scatter_panel(axis, group, points, styles, widest)
     for axis in axes.flat[len(groups) :]:
         axis.set_axis_off()
-    handles = [
-        plt.Line2D([], [], linestyle="", color=colour, marker=marker, markersize=7, label=name)
-        for name, (colour, marker) in styles.items()
-    ]
+    handles = [handle(name, look) for name, look in styles.items()]
     figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False, fontsize=8.5,
                   handletextpad=0.2, columnspacing=1.0, bbox_to_anchor=(0.5, 0.16 * len(notes) / height))  # fmt: skip
     figure.text(0.5, 0.06 / height, "\n".join(notes), ha="center", va="bottom", fontsize=7.5)
@@ -123,7 +67,7 @@ def _scatter_panel(
     axis: Any,
     group: Group,
     points: Sequence[Point],
-    styles: Mapping[str, tuple[str, str]],
+    styles: Mapping[str, Look],
     widest: float,
 ) -> None:
     found = correlations(points)
@@ -135,17 +79,13 @@ def _scatter_panel(
     if found:
         fit: Any = stats.linregress([p.t_stddev for p in points], [p.s_test_loss for p in points])
         ends = [min(p.t_stddev for p in points), max(p.t_stddev for p in points)]
-        look = (
-            {"linewidth": 1.2} if is_significant(found) else {"linewidth": 0.7, "linestyle": "--"}
-        )
-        axis.plot(
-            ends, [fit.slope * x + fit.intercept for x in ends], color="0.6", zorder=1, **look
-        )
+        heights = [fit.slope * x + fit.intercept for x in ends]
+        width, kind = (1.2, "-") if is_significant(found) else (0.7, "--")
+        axis.plot(ends, heights, color="0.6", zorder=1, linewidth=width, linestyle=kind)
     for point in points:
-        colour, marker = styles[point.augmentation]
+        look = styles[point.augmentation]
         area = SMALLEST + (LARGEST - SMALLEST) * (point.spread / widest if widest else 0.1)
-        axis.scatter(point.t_stddev, point.s_test_loss, color=colour, marker=marker, zorder=3,
-                     s=area * AREAS.get(marker, 1), edgecolor="none", alpha=0.85)  # fmt: skip
+        mark(axis, point.t_stddev, point.s_test_loss, look, size=area)
     axis.margins(0.1)
     axis.locator_params(axis="x", nbins=4)
     axis.locator_params(axis="y", nbins=5)
@@ -175,24 +115,18 @@ def curves(rows: Sequence[Row]) -> Any:
     drawn = [row for row in rows if any(run.curve for run in (*row.distilled, *row.incomplete))]
     if not drawn:
         return None
-    styles = styles_of([row.key.augmentation for row in drawn])
+    styles = looks([row.key.augmentation for row in drawn])
     height = 6.0 + 0.18 * -(-len(styles) // 2)
     figure, axes = plt.subplots(2, 1, figsize=(4.5, height), sharex=True)
     for row in drawn:
-        colour, _ = styles[row.key.augmentation]
+        colour, marker = styles[row.key.augmentation]
         for axis, field in zip(axes, ("acc1", "test_loss")):
             if row.distilled:
                 epochs, means, spreads = mean_curve(row.distilled, field)
                 low, high = (
                     zip(*((m - s, m + s) for m, s in zip(means, spreads))) if means else ((), ())
                 )
-                axis.plot(
-                    epochs,
-                    means,
-                    color=colour,
-                    linewidth=1.2,
-                    marker="" if len(epochs) > 1 else ".",
-                )
+                axis.plot(epochs, means, color=colour, linewidth=1.2, marker=marker, markevery=[-1])
                 axis.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
             for run in row.incomplete:
                 points = [
@@ -207,7 +141,10 @@ def curves(rows: Sequence[Row]) -> Any:
         axis.grid(color="0.5", alpha=0.15)
         axis.locator_params(axis="y", nbins=6)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    handles = [plt.Line2D([], [], color=colour, label=name) for name, (colour, _) in styles.items()]
+    handles = [
+        plt.Line2D([], [], color=colour, marker=marker, markersize=6, label=name)
+        for name, (colour, marker) in styles.items()
+    ]
     figure.legend(handles=handles, loc="lower center", ncols=min(2, len(styles)), frameon=False, fontsize=8.5,
                   handlelength=1.2, columnspacing=1.0)  # fmt: skip
     figure.tight_layout(rect=(0, (height - 5.95) / height, 1, 1))
@@ -239,7 +176,7 @@ def render(figure: Any, kind: str, *, transparent: bool = False) -> bytes:
 
 
 def inline_svg(figure: Any, *, prefix: str, label: str) -> str:
-    """For an HTML page: black is the text's colour there, so that it can be read in the dark.
+    """For an HTML page: black is the text's colour there, and the page's dark mode sets others.
 
     prefix: keeps the ids of several figures on a page apart. label: what the picture shows, already
     escaped.
@@ -247,7 +184,7 @@ def inline_svg(figure: Any, *, prefix: str, label: str) -> str:
     text = render(figure, "svg", transparent=True).decode()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
-    text = re.sub(r"#000000|#262626", "currentColor", text)
+    text = with_variables(re.sub(r"#000000|#262626", "currentColor", text))
     # Black fills, which matplotlib leaves out, are inherited from the first tag.
     first = f'<svg role="img" aria-label="{label}" fill="currentColor" xmlns:xlink="http://www.w3.org/1999/xlink"'
     box = re.search(r'viewBox="[^"]*"', text)

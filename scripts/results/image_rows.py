@@ -8,41 +8,42 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from helper.errors import UserError
+from scripts.results.style import PUBLISHED, drawing, looks, mark, plt
 
 NO_DATE = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """By the suffixes we write: the metadata that would make two equal pictures differ."""
-DPI, CELL, GAP, LABEL, LINE = 200, 144, 24, 310, 30
+DPI, CELL, GAP, LABEL, LINE = 200, 144, 24, 330, 30
 """Pixels: smallest side of an image, space between two, width of the row labels, height of a line of text."""
-KEPT, FRAME = "#d55e00", 8
+KEPT, FRAME = PUBLISHED["cutmix_pick_teacher_entropy"].colour, 8
 
 
 class Row(NamedTuple):
-    """images: (n, H, W, 3) uint8. texts: below the images, one each or none. kept: framed; dropped ones are dimmed."""
+    """images: (n, H, W, 3) uint8. texts: below the images, one each or none. kept: framed; dropped ones are dimmed.
+
+    scheme: its marker stands beside the label; none for an empty name.
+    """
 
     label: str
     images: np.ndarray
     texts: Sequence[str] = ()
     kept: bool | None = None
+    scheme: str = ""
 
 
 def draw(rows: Sequence[Row], caption: str, path: Path) -> None:
     """A row of images each, labels at the left, numbers above. One unit is a pixel. UserError if it cannot be written."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     cell, tops, bottom = layout(rows)
     width = LABEL + len(rows[0].images) * (cell + GAP)
     lines = textwrap.wrap(caption, (width - 2 * GAP) // 11)
     height = bottom + LINE * (len(lines) + 1)
-    with plt.rc_context(
-        {"font.size": 7.5, "image.composite_image": False, "svg.hashsalt": "image rows"}
-    ):
+    markers = looks(row.scheme for row in rows if row.scheme)
+    with drawing(), plt.rc_context({"font.size": 7.5, "image.composite_image": False}):
         figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
         axes = figure.add_axes((0, 0, 1, 1))
         for row, top in zip(rows, tops):
-            axes.text(GAP, top + cell / 2, row.label, va="center", fontsize=8.5)
+            axes.text(2 * GAP, top + cell / 2, row.label, va="center", fontsize=8.5)
+            if row.scheme:
+                mark(axes, GAP, top + cell / 2, markers[row.scheme])
             for column, image in enumerate(row.images):
                 _draw_cell(axes, row, column, image, cell=cell, top=top)
         for column in range(len(rows[0].images) if rows[0].kept is None else 0):

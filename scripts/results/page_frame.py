@@ -12,7 +12,7 @@ h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.15rem; margin: 2r
 ul { padding-left: 1.2rem; } li { margin: .3rem 0; }
 .small, figcaption { color: var(--soft); font-size: .85rem; }
 .whole { white-space: nowrap; }
-.summary { background: var(--card); border-left: 4px solid #0072b2; padding: .2rem 1rem; border-radius: 4px; }
+.summary { background: var(--card); border-left: 4px solid #0060a0; padding: .2rem 1rem; border-radius: 4px; }
 .box { overflow-x: auto; max-width: 100%; border: 1px solid var(--line); border-radius: 4px; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
@@ -28,6 +28,11 @@ details { border-bottom: 1px solid var(--line); } summary { cursor: pointer; pad
 pre { margin: 0 0 .8rem; padding: .6rem; background: var(--card); border-radius: 4px; overflow-x: auto;
       font-size: .82rem; white-space: pre-wrap; }
 """
+
+DARK = """
+@media (prefers-color-scheme: dark) {{ :root {{ {variables} }} }}
+"""
+"""The figures' colours."""
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
