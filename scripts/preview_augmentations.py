@@ -196,8 +196,7 @@ def scheme_rows(scene: Scene, pools: dict[str, Pool]) -> list[Row]:
         rows.append(Row(mode + share(view), scene.pixels(view.images), scheme=mode))
     for name in [name for name in ENTROPIES if name in pools]:
         kept, texts = by_image(pools[name].view.take(slice(-len(scene.images), None)))
-        label, scheme = f"cutmix_pick
-by {name}", f"cutmix_pick_{name}"
+        label, scheme = f"cutmix_pick\nby {name}", f"cutmix_pick_{name}"
         rows.append(Row(label, scene.pixels(kept.images), texts, scheme=scheme))
     return rows
 
