@@ -136,11 +136,11 @@ def handle(name: str, look: Look, *, verdict: str = "ranked") -> Any:
 def drawing(*, dark: bool = False) -> Iterator[None]:
     """Within: this style. A character that the font lacks is an empty box, and no warning."""
     ink, page = on_page(INK, dark=dark), PAGES[dark]
-    colours = {
+    colours: dict[Any, Any] = {
         "text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": ink, "xtick.color": ink, "ytick.color": ink,
         "figure.facecolor": page, "axes.facecolor": page, "savefig.facecolor": page,
     }  # fmt: skip
-    with plt.rc_context(SETTINGS | (colours if dark else {})), warnings.catch_warnings():
+    with plt.rc_context(SETTINGS | colours if dark else SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Glyph")
         yield
 
