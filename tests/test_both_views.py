@@ -10,6 +10,7 @@ from torch import nn
 from helper import speed
 from helper.speed import cores
 from helper.speed.both_views import BothViews
+from helper.step.networks import student_passes
 from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
@@ -75,6 +76,28 @@ def test_two_calls_in_turn(name):
     got = descended(ours, BothViews(ours))
     wanted = descended(theirs, lambda images, view: (theirs(images), theirs(view)))
     torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("both_at_once", [True, False])
+def test_statistics_of_the_first_view_alone(both_at_once):
+    model, plain, one_pass = (network("resnet8").double() for _ in range(3))
+    twin = BothViews(model, keeps_view_statistics=False) if both_at_once else None
+    passes = student_passes(model, statistics_of="first", both_views=twin)
+
+    def step(see):
+        logits = see(*batches())
+        sum(each.cos().sum() for each in logits).backward()
+        return logits
+
+    got = step(lambda *views: [logits for logits, _ in passes(*views)])
+    wanted = step(lambda *views: [plain(view) for view in views])
+    torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+    for ours, theirs in zip(model.parameters(), plain.parameters()):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-9)
+    one_pass(batches()[0])
+    torch.testing.assert_close(
+        dict(model.named_buffers()), dict(one_pass.named_buffers()), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_where_it_suits():

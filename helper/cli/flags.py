@@ -213,6 +213,9 @@ def add_distillation(parser: OptionParser) -> None:
        help="weight of each method that compares features (default: the published one)")
     kd("--feature_views", default="first", type=one_of("choice", ["first", "both"]), metavar="WHICH", new=True,
        help="views on which features are compared: first, both (default: first)")
+    kd("--bn_views", default="both", type=one_of("choice", ["both", "first"]), metavar="WHICH", new=True,
+       help="views from which the student's BatchNorm takes its running statistics: both, as published, or first; "
+            "training is the same, evaluation is not (default: both)")
     kd("--kd_T", default=4.0, type=number(above=True), metavar="T",
        help="kd: temperature of the teacher's logits; the pick criterion kld uses it too (default: 4)")
     kd("--kd_S", default=4.0, type=number(above=True), metavar="T",

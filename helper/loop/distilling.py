@@ -80,6 +80,7 @@ class Distilling:
                 distributed.parallel(scene.student, uses_all=methods.head is None),
                 methods.preacts,
                 amp=options.amp,
+                statistics_of=options.bn_views,
                 both_views=prepared.both_views,
             ),
             methods.logit,

@@ -90,6 +90,7 @@ class Scene:
             compiles=self.options.compile,
             preacts=preacts,
             sees_both_views=trains and self.options.facts.has_view and distributed.size() == 1,
+            keeps_view_statistics=getattr(self.options, "bn_views", "both") == "both",
             trains=trains,
         )
 

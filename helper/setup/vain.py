@@ -34,6 +34,7 @@ def describe(options: Options, defaults: Options, device: torch.device) -> list[
         "floor_ratio_schedule": ("cutmix" in (mode or ""), "it is for cutmix"),
         "n_pick": (picks(mode), "nothing is picked"),
         "cutmix_pick_criterion": (picks(mode), "nothing is picked"),
+        "bn_views": (has_view and not measures, "no student is trained on a second view"),
         "save_img_interval": (has_view, "there is no second view"),
         "dev_split": (not measures or data == "folder", "a T. stddev pass evaluates nothing"),
     }

@@ -54,6 +54,8 @@ class Wanted:
     """Which features are read; none: logits alone."""
     sees_both_views: bool = False
     """The student is trained on two views, by this process alone."""
+    keeps_view_statistics: bool = True
+    """BatchNorm's running statistics are of the second view too."""
     trains: bool = True
     """Whether the student is trained; else it is frozen as the teacher is."""
 
@@ -84,5 +86,5 @@ def prepare(teacher: nn.Module | None, student: nn.Module | None, wanted: Wanted
     both_views = None
     can_both = wanted.sees_both_views and not wanted.preacts and device.type == "cpu"
     if can_both and student is not None and BothViews.suits(student):
-        both_views = BothViews(student)
+        both_views = BothViews(student, keeps_view_statistics=wanted.keeps_view_statistics)
     return Prepared(teacher, student, both_views, lines)

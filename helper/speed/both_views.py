@@ -24,11 +24,13 @@ class BothViews:
     Gradients and statistics are those of two calls in turn.
 
     A twin shares the network's parameters, and has BatchNorm statistics of its own, which start
-    from 0 in each pass.
+    from 0 in each pass. With keeps_view_statistics False they are dropped: the network's own are
+    those of the first batch alone.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, keeps_view_statistics: bool = True) -> None:
         self.network = network
+        self.keeps_view_statistics = keeps_view_statistics
         self.twin = copy.deepcopy(
             network, {id(parameter): parameter for parameter in network.parameters()}
         )
@@ -66,9 +68,10 @@ class BothViews:
             assert ours.momentum is not None and ours.num_batches_tracked is not None
             for name in STATISTICS:
                 of_twin = getattr(theirs, name).data
-                getattr(ours, name).data.mul_(1 - ours.momentum).add_(of_twin)
+                if self.keeps_view_statistics:
+                    getattr(ours, name).data.mul_(1 - ours.momentum).add_(of_twin)
                 of_twin.zero_()
-            ours.num_batches_tracked += 1
+            ours.num_batches_tracked += self.keeps_view_statistics
 
 
 def is_understood(layer: nn.Module) -> bool:

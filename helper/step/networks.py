@@ -3,6 +3,7 @@ them."""
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -72,11 +73,13 @@ def student_passes(
     preacts: Sequence[bool] = (),
     *,
     amp: bool = False,
+    statistics_of: str = "both",
     both_views: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
 ) -> StudentPasses:
     """Each view has a pass of its own, for BatchNorm must see each alone; one autocast casts the
     weights once for all.
 
+    statistics_of: the views, "both" or "first", that update BatchNorm's running statistics.
     both_views: (images, view, amp=) -> logits of both, where helper/speed has something sooner than
     two passes.
     """
@@ -85,8 +88,15 @@ def student_passes(
         if both_views is not None and len(views) == 2:
             return [(logits, {}) for logits in both_views(*views, amp=amp)]
         with torch.autocast(views[0].device.type, dtype=torch.bfloat16, enabled=amp):
-            return [outputs_of(student, view, preacts, amp=amp) for view in views]
+            first, *others = views
+            results = [outputs_of(student, first, preacts, amp=amp)]
+            with hold():
+                results += [outputs_of(student, view, preacts, amp=amp) for view in others]
+            return results
 
+    hold = contextlib.nullcontext
+    if statistics_of == "first":
+        hold = functools.partial(frozen_batchnorm_statistics, student)
     return passes
 
 

@@ -34,7 +34,7 @@ DATA_SETTINGS = (
 )  # fmt: skip
 TRAINING_SETTINGS = (
     *DATA_SETTINGS, "alpha", "beta", "gamma", "kd_T", "kd_S", "lw_mix", "learning_rate", "limit_test", "dev_split",
-    "lr_decay_epochs", "lr_decay_rate", "weight_decay", "weight_decay_schedule", "feature_views",
+    "lr_decay_epochs", "lr_decay_rate", "weight_decay", "weight_decay_schedule", "feature_views", "bn_views",
     "t_output_as_target_for_input_mix",
 )  # fmt: skip
 """Options that should agree between the runs of a pair, or their values cannot be compared."""
