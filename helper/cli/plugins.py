@@ -1,6 +1,4 @@
-"""Your own code:
-
-Python files that register mix modes, pick criteria, distillers, models and data sets.
+"""Plugins: files of the user that register mix modes, criteria, distillers, models, data sets.
 
     python train_student.py --plugin my_losses.py --distill my_loss ...
     DATA_AUG_KD_PLUGIN=my_losses.py:my_da.py python scripts/sweep.py ...

@@ -9,10 +9,7 @@ from helper.errors import UserError
 
 @dataclass(frozen=True)
 class EpochSchedule:
-    """A value that steps at given epochs:
-
-    `steps` are (epoch, value from there on), in ascending order.
-    """
+    """A value that changes at given epochs. steps: (epoch, value from there on), ascending."""
 
     start: float
     steps: tuple[tuple[int, float], ...] = ()
@@ -59,9 +56,9 @@ class RateSchedule:
     decay_epochs: Sequence[int] = ()
     decay_rate: float = 0.1
     kind: str = "step"
-    """One of RATE_SCHEDULES. cosine:
+    """One of RATE_SCHEDULES.
 
-    I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, arXiv 1608.03983, without restarts.
+    cosine: I. Loshchilov, F. Hutter, "SGDR", ICLR 2017, arXiv 1608.03983, without restarts.
     """
     warmup_epochs: int = 0
 

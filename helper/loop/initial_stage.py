@@ -19,9 +19,8 @@ from helper.step.networks import outputs_of
 
 
 class InitialStage:
-    """Trains what each method names with the method's `initial_loss`:
-
-    SGD at a constant rate, on plain batches.
+    """Trains what each method names with the method's `initial_loss`, by SGD at a constant
+    rate, on plain batches.
     """
 
     def __init__(

@@ -39,11 +39,9 @@ class Step(Protocol):
     def __call__(
         self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor
     ) -> tuple[Losses, torch.Tensor]:
-        """images: (B, 3, H, W), labels, rows:
+        """The named losses of a batch, and the images' logits (B, K).
 
-        (B,). Returns named losses and the images' logits (B, K).
-
-        `rows` are the images' places in the training set.
+        images: (B, 3, H, W). labels: (B,). rows: (B,), the images' places in the training set.
         """
         ...
 

@@ -1,6 +1,5 @@
-"""What the teacher's probabilities tell of a second view:
-
-T. stddev with its error, and whether the view says anything.
+"""Statistics of a second view, from the teacher's probabilities: T. stddev, and three measures of
+signal.
 
 T. stddev (H. Wang et al., NeurIPS 2022, arXiv 2012.02909) falls when views agree more, and also
 when they say nothing. So three more measures stand beside it, none of which needs a label. With x
@@ -175,7 +174,6 @@ LOGARITHMIC = ("t_stddev", "t_share")
 
 class ViewStatistics:
     """Everything about one scheme's views, step by step, in constant memory:
-
     `MOST_BLOCKS` x (5 K + 10) numbers.
     """
 

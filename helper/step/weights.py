@@ -54,9 +54,10 @@ def loss_weights(
     *,
     lw_mix: tuple[float, float, float] | None = None,
 ) -> LossWeights:
-    """logit, feature:
+    """The weights of a run's losses.
 
-    --distill name -> alpha or beta. lw_mix: (x, mixed labels, x'), None without a second view.
+    logit, feature: --distill name -> alpha or beta.
+    lw_mix: factors of (x, mixed labels, x'); None without a second view.
     """
     factors = {"cls": gamma, "cls-view": gamma}
     shown = [ShownTerm(name, gamma, {name: 1.0}) for name in factors]
