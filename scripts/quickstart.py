@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The whole story, small: a teacher, a ranking from it alone, students, a table, a plot.
+"""The whole story, small: a teacher, a ranking from it alone, students, and how well it did.
 
     python scripts/quickstart.py [synthetic|cifar100]
 
@@ -8,6 +8,7 @@ and called again. Small
 networks cannot use many cores: one run per core is faster than one run on all of them.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -22,7 +24,9 @@ from helper.cli.parser import OptionParser, number, one_of
 from helper.errors import RunFault, one_line_errors
 from helper.run.same import tail
 from scripts import collect_results, plot_correlation, report
-from scripts.rank.schemes import PUBLISHED
+from scripts.rank.schemes import PUBLISHED, canonical
+from scripts.results.correlation import Point, correlations, p_text
+from scripts.results.groups import load
 from scripts.sweep.jobs import SCHEMES, Job, make_jobs
 from scripts.sweep.running import ROOT, Sweep
 from scripts.sweep.states import make_folder
@@ -57,7 +61,7 @@ SCALES = {
         teacher_epochs=60,
         student_epochs=24,
         trials=2,
-        measure_epochs=6,
+        measure_epochs=5,
         rank_images=9000,
         caveat="Two short runs for each augmentation are a noisy picture; the paper's runs take 240 epochs.",
     ),
@@ -115,8 +119,11 @@ def teacher_file(scale: Scale) -> str:
     return f"ckpt_epoch_{scale.teacher_epochs}.pth"
 
 
-def rank(scale: Scale, data: Sequence[str]) -> None:
-    """The ranking from the teacher alone, with two empty views. RunFault if that fails."""
+def rank(scale: Scale, data: Sequence[str]) -> dict[str, Any]:
+    """The ranking from the teacher alone, with two empty views, as its JSON file has it.
+
+    RunFault if that fails.
+    """
     path = f"save/models/{scale.teacher}_vanilla/{teacher_file(scale)}"
     words = [
         *PUBLISHED,
@@ -129,25 +136,65 @@ def rank(scale: Scale, data: Sequence[str]) -> None:
         "--budget",
         str(scale.rank_images),
     ]
-    words += ["--until", "order", "--minutes", "1.5", "-o", "ranking.csv", "--json", "ranking.json"]
+    words += ["--until", "order", "-o", "ranking.csv", "--json", "ranking.json"]
     if subprocess.run(
         [sys.executable, str(ROOT / "scripts/rank_augmentations.py"), *words]
     ).returncode:
         raise RunFault("the ranking failed")
+    return json.loads(Path("ranking.json").read_text(encoding="utf-8"))
 
 
-def jobs_of(scale: Scale, data: Sequence[str]) -> list[Job]:
-    """Trainings and a T. stddev pass for each scheme."""
+def trap_of(ranking: dict[str, Any]) -> str | None:
+    """The scheme that T. stddev alone would choose, if the guard rejects it."""
+    rows = [row for row in ranking["schemes"] if row["t_stddev"] is not None]
+    lowest = min(rows, key=lambda row: row["t_stddev"])
+    return lowest["scheme"] if lowest["verdict"] == "no signal" else None
+
+
+def jobs_of(scale: Scale, data: Sequence[str], trap: str | None) -> list[Job]:
+    """Trainings and a T. stddev pass for each scheme, and one training under the trap."""
     options = Namespace(
         dataset=data[1], pairs=[f"{scale.teacher}/{STUDENT}"], schemes=SCHEMES, teachers="save/models",
         teacher_file=teacher_file(scale), print=False, status=False,
     )  # fmt: skip
     jobs = []
-    kinds = (("train", scale.student_epochs, scale.trials), ("stddev", scale.measure_epochs, 1))
-    for options.kind, epochs, options.trials in kinds:
+    kinds = [
+        ("train", SCHEMES, scale.student_epochs, scale.trials),
+        ("stddev", SCHEMES, scale.measure_epochs, 1),
+    ]
+    kinds += [("train", [trap], scale.student_epochs, 1)] if trap else []
+    for options.kind, options.schemes, epochs, options.trials in kinds:
         steps = rate_steps(scale.student_epochs)
         jobs += make_jobs(options, [*data, "--epochs", str(epochs), *steps])
     return jobs
+
+
+def how_well(ranking: dict[str, Any], losses: dict[str, float]) -> list[str]:
+    """Lines that compare the ranking with the students. losses: S. test loss by scheme."""
+    ranked = [row for row in ranking["schemes"] if row["group"] and row["scheme"] in losses]
+    points = [Point(row["scheme"], row["t_stddev"], losses[row["scheme"]]) for row in ranked]
+    lines = []
+    if found := correlations(points).get("spearman"):
+        agree = f"Spearman {found['r']:.2f}, {p_text(found['p'], 2)}, over {len(points)} schemes"
+        lines.append(f"T. stddev of the ranking against S. test loss: {agree}")
+    if points:
+        first, order = points[0], sorted(point.s_test_loss for point in points)
+        place = f"number {order.index(first.s_test_loss) + 1} of {len(points)} by its students"
+        lines.append(f"the ranking's first, {first.augmentation}, is {place}")
+    if (trap := trap_of(ranking)) in losses:
+        lines.append(
+            f"{trap}, which T. stddev alone would have chosen: S. test loss {losses[trap]:.3f}, "
+            f"with identity {losses['identity']:.3f}"
+        )
+    return lines
+
+
+def s_test_losses() -> dict[str, float]:
+    """Means over the students, by the scheme's name in a ranking."""
+    means = {
+        row.key.augmentation: row.mean("s_test_loss") for row in load([Path("Experiments")]).rows
+    }
+    return {canonical(name): value for name, value in means.items() if value is not None}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -170,19 +217,19 @@ def main(argv: Sequence[str]) -> int:
 
     say(f"1/4 the teacher: {scale.teacher} on {options.dataset}, {scale.teacher_epochs} epochs")
     train_teacher(scale, data)
-    data += ["--mix_draw", "sample"]  # for one draw a batch, so short a run is too noisy
     say("2/4 which augmentation will distil best, from the teacher alone")
-    rank(scale, data)
+    ranking = rank(scale, data)
     students = plural(scale.trials, f"{STUDENT} student")
     say(f"3/4 was it right? For each scheme {students} of {scale.student_epochs} epochs")
     make_folder()
-    status = Sweep(jobs_of(scale, data), options.jobs).run()
+    status = Sweep(jobs_of(scale, data, trap_of(ranking)), options.jobs).run()
     if status:
         return status
     say("4/4 the table, the plot and the page")
     collect_results.main(["Experiments", "--csv", "results.csv"])
     plot_correlation.main(["results.csv", "-o", "results.png"])
     report.main(["Experiments", "--ranking", "ranking.json", "-o", "report.html"])
+    say("\n" + "\n".join(how_well(ranking, s_test_losses())))
     say(
         f"\nLower T. stddev should go with lower S. test loss: look at {folder}/results.png\n"
         f"{scale.caveat}\n"

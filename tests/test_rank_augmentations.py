@@ -16,6 +16,7 @@ from helper.cli.options import parse_student
 from helper.errors import UserError, one_line_errors
 from helper.run.checkpoint import describe_model, save_checkpoint
 from helper.step import ranking
+from helper.step.ranking import Ranking
 from models import build_model
 from scripts import rank_augmentations
 from scripts.rank import campaign, figure, measuring, output, validating
@@ -31,7 +32,7 @@ PICKS = [f"cutmix_pick:criterion={name}_entropy" for name in ("teacher", "studen
 KEYS = (
     "scheme t_stddev t_stddev_low t_stddev_high published_t_stddev consistency consistency_low consistency_high "
     "balance balance_low balance_high information information_low information_high teacher_top1 ms_per_image steps "
-    "verdict group"
+    "verdict reason group"
 ).split()
 
 
@@ -114,7 +115,10 @@ def test_the_teacher_sees_each_batch_once_and_each_view_once(networks, monkeypat
 def test_files(networks, capsys, monkeypatch):
     monkeypatch.setattr(figure, "draw", DRAW)
     found = call(networks, "cutmix mixup grey", "--budget 400 -o table.csv --figure picture.svg")
-    assert list(found) == ["teacher", "dataset", "seed", "images", "seconds", "best", "guard", "border", "schemes"]  # fmt: skip
+    assert (
+        list(found)
+        == "teacher dataset seed images seconds best guard border guard_state schemes".split()
+    )
     assert all(list(row) == KEYS for row in found["schemes"])
     rows = {row["scheme"]: row for row in csv.DictReader(open("table.csv"))}
     assert set(rows) == {"identity", "cutmix", "mixup", "grey"}
@@ -154,7 +158,9 @@ def test_garbage_is_never_ranked(networks, monkeypatch):
     assert found["best"] not in ("garbage", "first")
 
 
-@pytest.mark.parametrize("words", ["cutmix mixup grey --until order", "--search space.toml"])
+@pytest.mark.parametrize(
+    "words", ["cutmix mixup grey --until order", "--search space.toml --trust_guard"]
+)
 def test_a_killed_ranking_goes_on(networks, monkeypatch, words):
     """Killed in the middle, in the race and in the finals, it finds what an uninterrupted one
     finds."""
@@ -181,6 +187,57 @@ def test_a_killed_ranking_goes_on(networks, monkeypatch, words):
     assert len(calls) == count
 
 
+@pytest.mark.parametrize(
+    "words", ["cutmix mixup", "cutmix --until budget", "--search space.toml --trust_guard"]
+)
+def test_a_larger_budget_goes_on(networks, monkeypatch, words):
+    """The race takes in further batches, the finals are new; a budget that is not larger does
+    nothing."""
+    write_space(rounds=1, samples=1)
+    monkeypatch.setattr(ranking, "FIRST_LOOK", 4)
+    monkeypatch.setattr(Ranking, "look", lambda self: False)  # never answered
+    command = f"{words} -o kept.csv --budget"
+    first = call(networks, command, "320")
+    shown = []
+    monkeypatch.setattr(
+        measuring.Viewing,
+        "__call__",
+        lambda self, *given, see=measuring.Viewing.__call__: (shown.append(1), see(self, *given)),
+    )
+    assert without_time(call(networks, command, "320")) == without_time(first)
+    assert without_time(call(networks, command, "80")) == without_time(first) and not shown
+    more = call(networks, command, "960")
+    assert more["images"] == 960 and first["images"] + 8 * len(shown) == 960
+    steps = [{row["scheme"]: row["steps"] for row in found["schemes"]} for found in (first, more)]
+    share = 1 if "budget" in words else 2 / 3  # of what is left: the race's
+    assert steps[1]["cutmix"] - steps[0]["cutmix"] == round(share * len(shown))
+    assert without_time(call(networks, command, "960")) == without_time(more)
+
+
+def test_what_is_answered_does_not_go_on(networks):
+    """Nothing can be lower than the only scheme."""
+    command = "identity -o kept.csv --budget"
+    first = call(networks, command, "400")
+    assert first["best"] == "identity" and first["images"] < 400
+    assert without_time(call(networks, command, "800")) == without_time(first)
+
+
+def test_beyond_the_paper_is_unproven(networks, capsys):
+    """Unless the user trusts the guard."""
+    words = "cutmix noise:sigma=0.05 --until budget --budget 320"
+    found = call(networks, words, "-o a.csv")
+    rows = {row["scheme"]: row for row in found["schemes"]}
+    beyond = rows["noise:sigma=0.05"]
+    assert beyond["verdict"] == "unproven" and beyond["group"] is None
+    assert "the guard is not proven" in beyond["reason"] and found["guard_state"] == "not proven"
+    assert "the guard is not proven; --trust_guard ranks them" in capsys.readouterr().out
+    trusted = call(networks, words, "-o b.csv --trust_guard")
+    rows = {row["scheme"]: row for row in trusted["schemes"]}
+    assert "guard is not proven" not in rows["noise:sigma=0.05"]["reason"]
+    assert "a guess that students have to confirm" in capsys.readouterr().out
+    assert "trusted as asked for" in trusted["guard_state"]
+
+
 def test_other_settings_are_not_mixed_in(networks, capsys):
     call(networks, "cutmix --budget 80 -o kept.csv")
     again = f"--budget 80 -o kept.csv --path_t {networks[0]} {DATA} {BATCH}"
@@ -204,10 +261,13 @@ def test_other_settings_are_not_mixed_in(networks, capsys):
         ("cutout:side=3", "key of cutout"),
         (PICKS[1], "picks by a student: give --path_s FILE"),
         ("cutmix -o no/where.csv", "there is no folder"),
-        ("cutmix --guard luck", "unknown guard 'luck'"),
+        ("cutmix --guard luck", "'luck' is not MEASURE=G"),
+        ("cutmix --guard luck=1", "unknown guard 'luck'"),
+        ("cutmix --guard balance=much", "'much' is not a number"),
+        ("--search quick", "add --trust_guard"),
         ("cutmix --figure a.bmp", "ends in .png, .svg or .pdf"),
         ("cutmix --search quick", "leave out the SCHEMEs"),
-        ("--search quik", "no such space. Choices: quick, standard, wide"),
+        ("--search quik --trust_guard", "no such space. Choices: quick, standard, wide"),
         ("cutmix --validate kd", "expected METHOD:MODEL"),
         ("cutmix --confidence 1", "below 1"),
     ],

@@ -6,14 +6,23 @@ one step less changes does.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 import torch
 from scipy import stats
 
 FEWEST_BLOCKS = 4
 """With fewer the interval says nothing: its ends are NaN."""
+CAUTION = 0.8
+"""Of the degrees of freedom, the share that is counted on."""
+ScaleName = Literal["plain", "log", "fisher"]
+SCALES: Mapping[str, tuple[Callable[[torch.Tensor], torch.Tensor], ...]] = {
+    "plain": (torch.clone, torch.clone),
+    "log": (torch.log, torch.exp),  # for errors in proportion to the value
+    "fisher": (torch.atanh, torch.tanh),  # for correlations
+}
+"""Scales on which errors are more nearly normal, and the way back."""
 
 
 class Interval(NamedTuple):
@@ -30,41 +39,56 @@ def jackknife(
     blocks: torch.Tensor,
     confidence: float = 0.95,
     *,
-    logarithmic: bool = False,
+    scale: ScaleName = "plain",
 ) -> Interval:
     """The statistic of all blocks together, and its interval.
 
     statistic: sums (..., W) -> (...,). blocks: (n, W) float64, the sums of n disjoint parts of the
-    data, one step each or equally many. logarithmic: for a positive statistic whose error is
-    proportional to its value.
+    data, one step each or equally many. scale: where the interval is symmetric; plain where it
+    cannot be applied, as Fisher's to a correlation of 1.
 
-    The interval is symmetric about the value without the jackknife's estimate of its bias, on the
-    logarithm's scale if asked for, with Student's t of n - 1 degrees of freedom; where it would not
-    hold the value, it is widened to. `scripts/rank/coverage.py` measures how often it holds the
-    truth.
+    The interval is symmetric about the value without the jackknife's estimate of its bias; where it
+    would not hold the value, it is widened to. `scripts/rank/coverage.py` measures how often it
+    holds the truth.
     """
     total = blocks.sum(dim=0)
-    value = float(statistic(total))
+    value = statistic(total)
     count = len(blocks)
     if count < FEWEST_BLOCKS or not math.isfinite(value):
-        return Interval(value, math.nan, math.nan)
+        return Interval(float(value), math.nan, math.nan)
     left_out = statistic(total - blocks)  # (n,)
-    if logarithmic and value > 0 and bool((left_out > 0).all()):
-        low, high = map(math.exp, _ends(math.log(value), left_out.log(), confidence))
+    there, back = SCALES[scale]
+    scaled = there(torch.cat([value[None], left_out]))
+    if bool(scaled.isfinite().all()):
+        low, high = (float(back(end)) for end in _ends(scaled[0], scaled[1:], confidence))
     else:
-        low, high = _ends(value, left_out, confidence)
-    return Interval(value, min(low, value), max(high, value))
+        low, high = (float(end) for end in _ends(value, left_out, confidence))
+    return Interval(float(value), min(low, float(value)), max(high, float(value)))
 
 
-def _ends(value: float, left_out: torch.Tensor, confidence: float) -> tuple[float, float]:
-    count, mean = len(left_out), float(left_out.mean())
+def _ends(
+    value: torch.Tensor, left_out: torch.Tensor, confidence: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    count, mean = len(left_out), left_out.mean()
     centre = count * value - (count - 1) * mean  # the bias, of order 1 / n, is gone
-    spread = math.sqrt((count - 1) / count * float((left_out - mean).square().sum()))
-    half = t_quantile(confidence, count - 1) * spread
+    squares = (left_out - mean).square()
+    spread = ((count - 1) / count * squares.sum()).sqrt()
+    half = t_quantile(confidence, effective_degrees(squares)) * spread
     return centre - half, centre + half
 
 
-def t_quantile(confidence: float, degrees: int) -> float:
+def effective_degrees(squares: torch.Tensor) -> float:
+    """Degrees of freedom of a variance, from the squared deviations (n,) that make it up.
+
+    n - 1 for normal ones; fewer the heavier their tails are, since a few deviations then decide
+    (F. E. Satterthwaite, Biometrics 2, 1946). `CAUTION` is what synthetic data ask for, see
+    coverage.py.
+    """
+    kurtosis = float(squares.square().mean() / squares.mean().square().clamp(min=1e-300))
+    return CAUTION * (len(squares) - 1) * min(1.0, 3 / max(kurtosis, 1.0))
+
+
+def t_quantile(confidence: float, degrees: float) -> float:
     """Student's t that a value exceeds, on either side, with probability 1 - confidence."""
     return float(stats.t.ppf((1 + confidence) / 2, degrees))
 

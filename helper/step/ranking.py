@@ -19,8 +19,8 @@ from helper.step.intervals import Interval
 from helper.step.view_stats import ViewStatistics, difference
 
 Question = Literal["best", "order", "budget"]
-LOOKS = 10
-"""How often the pairs are looked at: at `look_at` steps, and once at the end."""
+LOOKS = 16
+"""How often the pairs may be looked at: at `look_at` steps, and at the end of each budget."""
 FIRST_LOOK, GROWTH = 16, 1.6
 
 
@@ -103,7 +103,13 @@ class Ranking:
         return self.steps >= look_at(self.looks)
 
     def look(self) -> bool:
-        """Compare the pairs, drop what is settled. True once the question is answered."""
+        """Compare the pairs, drop what is settled. True once the question is answered.
+
+        After `LOOKS` looks nothing is settled any more: a further one would have no share of the
+        confidence.
+        """
+        if self.looks == LOOKS:
+            return False
         self.looks += 1
         verdicts = self.verdicts(self._level(len(self.statistics)))
         contenders = [name for name in self.live if may_win(verdicts[name])]
@@ -127,7 +133,7 @@ class Ranking:
 
     def verdicts(self, confidence: float | None = None) -> dict[str, Verdict]:
         level = self.confidence if confidence is None else confidence
-        return {name: self.guard.verdict(s, level) for name, s in self.statistics.items()}
+        return {name: self.guard.verdict(name, s, level) for name, s in self.statistics.items()}
 
     def by_t_stddev(self, names: Iterable[str]) -> list[str]:
         """Lowest first, by what has been measured so far."""

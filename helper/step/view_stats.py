@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 
-from helper.step.intervals import Interval, c4, jackknife
+from helper.step.intervals import Interval, ScaleName, c4, jackknife
 from helper.step.teacher_stats import GROUP_STEPS, TeacherStddev
 
 MOST_BLOCKS = 128
@@ -168,8 +168,13 @@ MEASURES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "information_share": information_share,
     "teacher_top1": teacher_top1,
 }
-LOGARITHMIC = ("t_stddev", "t_share")
-"""Positive, with an error in proportion to the value."""
+SCALE_OF: Mapping[str, ScaleName] = {
+    "t_stddev": "log",
+    "t_share": "log",
+    "information": "log",
+    "consistency": "fisher",
+}
+"""Scales of the intervals that are not plain."""
 
 
 class ViewStatistics:
@@ -228,8 +233,8 @@ class ViewStatistics:
 
     def measure(self, name: str, confidence: float = 0.95) -> Interval:
         """One of `MEASURES`, over all whole blocks, with its interval."""
-        is_logarithmic = name in LOGARITHMIC
-        return jackknife(MEASURES[name], self.blocks(), confidence, logarithmic=is_logarithmic)
+        scale = SCALE_OF.get(name, "plain")
+        return jackknife(MEASURES[name], self.blocks(), confidence, scale=scale)
 
     def is_finite(self) -> bool:
         """Whether all that the teacher said were numbers."""

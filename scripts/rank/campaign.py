@@ -25,6 +25,8 @@ from scripts.rank.measuring import Costs, Networks, Viewing, endless, generators
 from scripts.rank.schemes import Scheme
 
 SAVE_SECONDS, SAY_SECONDS = 20.0, 10.0
+RACE, FINALS = "race", "finals"
+"""Names of stages."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Plan:
     seconds: float = float("inf")
     """At the most, since the start of the whole."""
 
+    def is_beyond(self, other: "Plan") -> bool:
+        """True if it may measure longer."""
+        return self.steps > other.steps or self.seconds > other.seconds
+
 
 @dataclass
 class Stage:
@@ -50,6 +56,8 @@ class Stage:
     steps: int = 0
     seconds: float = 0.0
     is_done: bool = False
+    is_answered: bool = False
+    """Whether more steps would tell nothing new."""
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -59,12 +67,14 @@ class Stage:
             "steps": self.steps,
             "seconds": self.seconds,
             "is_done": self.is_done,
+            "is_answered": self.is_answered,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.ranking.load_state_dict(state["ranking"])
         self.costs.load_state_dict(state["costs"])
-        self.steps, self.seconds, self.is_done = state["steps"], state["seconds"], state["is_done"]
+        self.steps, self.seconds = state["steps"], state["seconds"]
+        self.is_done, self.is_answered = state["is_done"], state["is_answered"]
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,10 @@ class Campaign:
             device=measured.batches.device,
         )
         stage = Stage(plan, ranking)
+        for earlier in self.stages:
+            if earlier.plan.name == plan.name == RACE:  # under a larger budget it goes on
+                ranking.load_state_dict(earlier.ranking.state_dict())
+                stage.costs.load_state_dict(earlier.costs.state_dict())
         self.viewing = Viewing(measured.networks, schemes, generators, stage.costs)
         views = {f"views {pool}": generator for pool, generator in generators.items()}
         self.state.generators = {"data": measured.data_generator} | views
@@ -177,7 +191,8 @@ class Campaign:
             is_over = distributed.agreed(earlier + stage.seconds > stage.plan.seconds)
             is_last = stage.steps >= stage.plan.steps or is_over
             if is_last or stage.ranking.is_due():
-                stage.is_done = stage.ranking.look() or is_last
+                stage.is_answered = stage.ranking.look()
+                stage.is_done = stage.is_answered or is_last
             if time.monotonic() - self._last_said > SAY_SECONDS:
                 self._last_said = time.monotonic()
                 self.say(self)
@@ -200,7 +215,8 @@ class Campaign:
                 self.stages.append(self._open(plan))
                 self.stages[-1].load_state_dict(state)
             if self.stages and not self.stages[-1].is_done:  # under this command's limits
-                self.stages[-1].plan = self.planner(self.stages[:-1]) or self.stages[-1].plan
+                stage, plan = self.stages[-1], self.planner(self.stages[:-1])
+                stage.plan = plan if plan and plan.name == stage.plan.name else stage.plan
             self.state.load_state_dict(saved["run"])
         except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
             reason = " ".join(str(error).split())

@@ -1,15 +1,18 @@
 """The flags of rank_augmentations.py."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dataset import datasets
 from helper.cli.parser import OptionParser, Options, number, one_of
 from helper.cli.plugins import load_plugins
 from helper.errors import UserError
-from helper.step.guard import Guard
+from helper.step.guard import EVIDENCE, Guard
 from helper.step.view_stats import MEASURES
 from models import model_dict
+from scripts.rank.space import read_space
 
 PROGRAM = "rank_augmentations.py"
 SAME_AS_TRAINING = (
@@ -18,7 +21,6 @@ SAME_AS_TRAINING = (
 )  # fmt: skip
 """Flags that are handed on as they are: `train_student.py --help` explains them."""
 DEFAULT_BUDGET = 50_000
-GUARD = Guard()
 
 
 # One flag, two lines: a table to read, so the formatter stays out.
@@ -31,13 +33,14 @@ def parser() -> OptionParser:
             "Ranks augmentations from the teacher alone: the lower T. stddev, the better a student is to be.\n"
             "A SCHEME is what --mix_mode takes: cutmix, cutout:size=16, autoaugment+cutmix. Without one: the\n"
             "paper's, and a dozen others. A guard leaves out views that say nothing: their T. stddev is lowest.\n"
+            "While it is not proven, schemes beyond the paper's are shown apart and not ranked.\n"
             "Give several SCHEMEs side by side, before or after the options."
         ),
         epilog=(
             "examples:\n"
             "  python scripts/rank_augmentations.py --path_t save/models/wrn_16_2_vanilla/ckpt_epoch_240.pth\n"
             "  python scripts/rank_augmentations.py cutmix mixup cutout:size=16 --path_t FILE --until order\n"
-            "  python scripts/rank_augmentations.py --path_t FILE --search quick --validate kd:resnet8 --seeds 3\n"
+            "  python scripts/rank_augmentations.py --path_t FILE --search quick --trust_guard --validate kd:resnet8\n"
             "scripts/rank/README.md says how to read the table."
         ),
     )
@@ -73,13 +76,12 @@ def add_race(made: OptionParser) -> None:
 
 
 def add_guard(made: OptionParser) -> None:
-    guard = made.section("guard", GUARD.describe())
-    guard("--guard", default=GUARD.measure, type=one_of("guard", MEASURES), metavar="NAME",
-          help=f"one of {', '.join(MEASURES)} (default: {GUARD.measure})")
-    guard("--guard_border", default=GUARD.border, type=number(), metavar="G",
-          help=f"below it a view says nothing (default: {GUARD.border:g})")
-    guard("--information_floor", default=GUARD.information_floor, type=number(), metavar="S",
-          help=f"least information, as a share of identity's (default: {GUARD.information_floor:g})")
+    guard = made.section("guard", Guard().describe())
+    guard("--guard", default=dict(EVIDENCE.floors), type=floors, metavar="MEASURE=G,MEASURE=G",
+          help=f"a view that has less of any of these says nothing; of {', '.join(MEASURES)} "
+               f"(default: {','.join(f'{name}={least:g}' for name, least in EVIDENCE.floors.items())})")
+    guard("--trust_guard", action="store_true",
+          help="rank schemes beyond the paper's too, though the guard is not proven: they are unproven otherwise")
 
 
 def add_search(made: OptionParser) -> None:
@@ -130,6 +132,13 @@ def parse(argv: Sequence[str]) -> Options:
         raise UserError(f"--figure {options.figure}: a figure's name ends in .png, .svg or .pdf")
     if options.search and options.schemes:
         raise UserError("--search has its own schemes: leave out the SCHEMEs, or --search")
+    if options.search:
+        read_space(options.search)  # a wrong one is told before a network is loaded
+    if options.search and not guard_of(options).is_trusted:
+        raise UserError(
+            "--search looks for schemes that the paper did not measure, and the guard against empty views is not "
+            "proven: add --trust_guard to search all the same, and --validate to see students under the winner"
+        )
     return options
 
 
@@ -148,9 +157,21 @@ def training_words(options: Options) -> list[str]:
     return words + ([f"--model_s={options.model_s}"] if options.model_s else [])
 
 
+def floors(text: str) -> dict[str, float]:
+    """An argparse type: measure -> its least value, from "balance=0.88,information_share=0.1"."""
+    found: dict[str, float] = {}
+    for word in text.split(","):
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ArgumentTypeError(f"{word!r} is not MEASURE=G, such as balance=0.88")
+        one_of("guard", MEASURES)(name)
+        if name in found:
+            raise ArgumentTypeError(f"{name} is given twice")
+        found[name] = number()(value)
+    return found
+
+
 def guard_of(options: Options) -> Guard:
-    """The default guard where nothing else is asked for; else its source is the command line."""
-    asked = (options.guard, options.guard_border, options.information_floor)
-    if asked == (GUARD.measure, GUARD.border, GUARD.information_floor):
-        return GUARD
-    return Guard(*asked, source="this command line")
+    """Schemes beyond the paper's are ranked by a proven guard, or if the user asks for it."""
+    guard = Guard(options.guard)
+    return replace(guard, is_trusted=guard.is_proven or options.trust_guard)

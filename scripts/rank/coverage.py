@@ -12,7 +12,7 @@ consistency.
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from helper.step.intervals import Interval
-from helper.step.view_stats import ViewStatistics, difference
+from helper.step.view_stats import ViewStatistics, difference, step_sums
 
 SHOWN = ("t_stddev", "consistency", "balance", "information")
 BATCH = 64
@@ -51,14 +51,15 @@ class SyntheticTeacher:
             policy = int(torch.randint(len(self.views), (), generator=generator))
             yield self.clean[rows], self.views[policy][rows]
 
-    def measured(self, count: int, seed: int) -> dict[str, ViewStatistics]:
-        """A scheme and identity, on the same steps."""
+    def measured(self, counts: Sequence[int], seed: int) -> Iterator[dict[str, ViewStatistics]]:
+        """A scheme and identity on the same steps; yields after each of `counts` steps, ascending."""
         generator = torch.Generator().manual_seed(seed)
         found = {name: ViewStatistics(self.clean.shape[1]) for name in ("view", "identity")}
-        for clean, view in self.steps(count, generator):
-            found["view"].update(clean, view)
-            found["identity"].update(clean, clean)
-        return found
+        for done, (clean, view) in enumerate(self.steps(counts[-1], generator), 1):
+            found["view"].add(step_sums(clean, view, clean))
+            found["identity"].add(step_sums(clean, clean, clean))
+            if done in counts:
+                yield found
 
 
 Values = dict[str, Interval]
@@ -70,15 +71,17 @@ def values_of(found: dict[str, ViewStatistics]) -> Values:
 
 
 def coverage(
-    teacher: SyntheticTeacher, steps: int, seeds: int, truth_steps: int
-) -> dict[str, float]:
-    """The share of intervals that hold the truth, which is a measurement of `truth_steps` steps."""
-    truth = values_of(teacher.measured(truth_steps, seed=2**31))
-    held = dict.fromkeys(truth, 0)
+    teacher: SyntheticTeacher, counts: Sequence[int], *, seeds: int, truth_steps: int
+) -> dict[int, dict[str, float]]:
+    """Steps, ascending -> the share of intervals that hold the truth, a measurement of
+    `truth_steps` steps."""
+    truth = next(values_of(found) for found in teacher.measured([truth_steps], seed=2**31))
+    held = {count: dict.fromkeys(truth, 0) for count in counts}
     for seed in range(seeds):
-        for name, (_, low, high) in values_of(teacher.measured(steps, seed)).items():
-            held[name] += low <= truth[name][0] <= high
-    return {name: count / seeds for name, count in held.items()}
+        for count, found in zip(counts, teacher.measured(counts, seed)):
+            for name, (_, low, high) in values_of(found).items():
+                held[count][name] += low <= truth[name].value <= high
+    return {c: {name: n / seeds for name, n in of.items()} for c, of in held.items()}
 
 
 def main() -> None:
@@ -86,14 +89,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--steps", type=int, nargs="+", default=[16, 32, 64, 150])
+    parser.add_argument("--steps", type=int, nargs="+", default=[8, 16, 40])
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--policies", type=int, default=8)
     parser.add_argument("--truth_steps", type=int, default=30_000)
     options = parser.parse_args()
     teacher = SyntheticTeacher(options.classes, options.policies)
-    for steps in options.steps:
-        held = coverage(teacher, steps, options.seeds, options.truth_steps)
+    found = coverage(
+        teacher, sorted(options.steps), seeds=options.seeds, truth_steps=options.truth_steps
+    )
+    for steps, held in found.items():
         shown = "  ".join(f"{name} {100 * share:.1f} %" for name, share in held.items())
         print(f"{steps:4d} steps, {options.seeds} seeds: {shown}", flush=True)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helper.cli.parser import Options
-from helper.step.guard import Guard
+from helper.step.guard import Guard, is_of_paper
 from helper.step.intervals import Interval
 from helper.step.ranking import Row
 from scripts.rank.planning import Result
@@ -49,6 +49,7 @@ def values_of(report: Report, row: Row) -> dict[str, Any]:
         "ms_per_image": report.result.costs[row.scheme],
         "steps": row.steps,
         "verdict": row.verdict.name,
+        "reason": row.verdict.reason,
         "group": row.group,
     }
 
@@ -73,6 +74,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "best": report.result.best,
         "guard": report.guard.measure,
         "border": report.guard.border,
+        "guard_state": report.guard.state,
         "schemes": schemes,
     }
 
@@ -91,7 +93,7 @@ def as_csv(report: Report) -> str:
             "to_best": row.to_best.value,
             "to_best_low": row.to_best.low,
             "to_best_high": row.to_best.high,
-            "reason": row.verdict.reason,
+            "guard_state": report.guard.state,
         }
         for row in report.result.rows
     ]
@@ -162,15 +164,38 @@ def conclusion(report: Report) -> list[str]:
         tie = f"tie: {', '.join(first)}" if len(first) > 1 else f"lowest: {first[0]}"
         not_sure = f"; {', '.join(open_ones)} may be lower" if open_ones else ""
         lines = [
-            f"{tie}; not resolved at {certain} confidence{not_sure}: a larger --budget, with another -o, may"
+            f"{tie}; not resolved at {certain} confidence{not_sure}: the same command with a larger --budget "
+            "or --minutes goes on"
         ]
     else:
         lines = ["nothing is ranked: no scheme passes the guard"]
+    lines += unproven_lines(report)
     lowest = min(rows, key=lambda row: row.t_stddev.value if row.t_stddev.value > 0 else math.inf)
     if lowest.verdict.name == "no signal":
         lines.append(
             f"T. stddev alone would have chosen {lowest.scheme}, and the guard rejects it: {lowest.verdict.reason}"
         )
+    return lines
+
+
+def unproven_lines(report: Report) -> list[str]:
+    """How far the guard carries schemes that the paper did not measure."""
+    guard, rows = report.guard, report.result.rows
+    beyond = [row for row in rows if not is_of_paper(row.scheme)]
+    if guard.is_proven or not beyond:
+        return []
+    if guard.is_trusted:
+        return [
+            "the guard is not proven, but trusted as asked for: a rank beyond the paper's schemes is "
+            "a guess that students have to confirm (--validate METHOD:MODEL)"
+        ]
+    unproven = [row for row in beyond if row.verdict.name == "unproven"]
+    lower = [row.scheme for row in unproven if row.to_best.high < 0]
+    lines = [
+        "not ranked: the schemes beyond the paper's, since the guard is not proven; --trust_guard ranks them"
+    ]
+    if lower and rows[0].group:
+        lines.append(f"unproven, with a lower T. stddev than {rows[0].scheme}: {', '.join(lower)}")
     return lines
 
 

@@ -19,10 +19,19 @@ def read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         rows = found["schemes"]
-        for name in ("teacher", "dataset", "best", "guard", "border", "images", "seconds"):
+        for name in (
+            "teacher",
+            "dataset",
+            "best",
+            "guard",
+            "border",
+            "guard_state",
+            "images",
+            "seconds",
+        ):
             found[name]
         for row in rows:
-            for name in ("scheme", "verdict", "group", "steps", "teacher_top1"):
+            for name in ("scheme", "verdict", "reason", "group", "steps", "teacher_top1"):
                 row[name]
             if row["verdict"] not in figure.MARKERS:
                 raise ValueError(row["verdict"])
@@ -45,8 +54,8 @@ def section(found: dict[str, Any], number: int) -> str:
     best = f"Best: {found['best']}." if found["best"] else "No single best: what is tied shares a place."  # fmt: skip
     text = (
         f"{best} The lower T. stddev, the better a student is expected to be, as far as {found['guard']} is at least "
-        f"{found['border']:g}: a view that says nothing has the lowest T. stddev of all. {found['images']} training "
-        f"images, {found['seconds']:.0f} s."
+        f"{found['border']:g}: a view that says nothing has the lowest T. stddev of all. This guard is "
+        f"{found['guard_state']}. {found['images']} training images, {found['seconds']:.0f} s."
     )
     body = "".join(f"<tr>{''.join(f'<td>{escaped(c)}</td>' for c in cells(row, found))}</tr>" for row in found["schemes"])  # fmt: skip
     head = "".join(f"<th>{escaped(name)}</th>" for name in HEADER)
@@ -72,7 +81,7 @@ def cells(row: dict[str, Any], found: dict[str, Any]) -> list[str]:
         *(shown(row, name, 1, 2) for name in COLUMNS[1:]),
         top1,
         str(row["steps"]),
-        row["verdict"],
+        f"{row['verdict']}: {row['reason']}" if row["reason"] else row["verdict"],
     ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from helper.step.ranking import FIRST_LOOK, Question, Row
 from helper.step.view_stats import difference
-from scripts.rank.campaign import Plan, Planner, Stage
+from scripts.rank.campaign import FINALS, RACE, Plan, Planner, Stage
 
 FINALISTS = 3
 RACE_SHARE = 2 / 3
@@ -22,15 +22,14 @@ class Limits:
 
 
 def plan_race(
-    name: str, schemes: Sequence[str], until: Question, limits: Limits, used: int = 0
+    schemes: Sequence[str], until: Question, limits: Limits, before: Sequence[Stage] = ()
 ) -> Plan:
-    """`used`: steps that earlier stages took."""
-    left = limits.steps - used
-    if until == "budget":
-        return Plan(name, tuple(schemes), until, max(1, left), limits.seconds)
-    return Plan(
-        name, tuple(schemes), until, max(1, round(RACE_SHARE * left)), RACE_SHARE * limits.seconds
-    )
+    """A race after the stages `before`, over its share of what they left."""
+    share = 1.0 if until == "budget" else RACE_SHARE
+    steps = round(share * (limits.steps - sum(stage.steps for stage in before)))
+    used = sum(stage.seconds for stage in before)
+    seconds = used + share * (limits.seconds - used)
+    return Plan(RACE, tuple(schemes), until, max(1, steps), seconds)
 
 
 def plan_finals(stages: Sequence[Stage], limits: Limits) -> Plan | None:
@@ -47,16 +46,34 @@ def plan_finals(stages: Sequence[Stage], limits: Limits) -> Plan | None:
         return None
     schemes = dict.fromkeys(["identity", *finalists])
     steps = min(left, max(race.steps, FEWEST_FINAL_STEPS))
-    return Plan("finals", tuple(schemes), "budget", steps, limits.seconds)
+    return Plan(FINALS, tuple(schemes), "budget", steps, limits.seconds)
+
+
+def plan_after_race(stages: Sequence[Stage], limits: Limits) -> Plan | None:
+    """Finals; then, if the race is not answered and the limits are larger than those that ended
+    it, the race goes on, and has other finals."""
+    if stages[-1].plan.name == RACE and (finals := plan_finals(stages, limits)):
+        return finals
+    number, race = last_race(stages)
+    wider = plan_race(race.plan.schemes, race.plan.until, limits, stages[:number])
+    more = plan_race(race.plan.schemes, race.plan.until, limits, stages)
+    is_left = (
+        sum(stage.steps for stage in stages) < limits.steps
+        and sum(stage.seconds for stage in stages) < limits.seconds
+    )
+    return more if is_left and wider.is_beyond(race.plan) and not race.is_answered else None
+
+
+def last_race(stages: Sequence[Stage]) -> tuple[int, Stage]:
+    """(its number, the race) of the last one."""
+    return [(number, one) for number, one in enumerate(stages) if one.plan.name == RACE][-1]
 
 
 def ranking_planner(schemes: Sequence[str], until: Question, limits: Limits) -> Planner:
     """A race, then its finals."""
 
     def plan(stages: Sequence[Stage]) -> Plan | None:
-        if not stages:
-            return plan_race("race", schemes, until, limits)
-        return plan_finals(stages, limits) if len(stages) == 1 else None
+        return plan_after_race(stages, limits) if stages else plan_race(schemes, until, limits)
 
     return plan
 
@@ -73,8 +90,10 @@ class Result:
     """Milliseconds an image, by scheme."""
 
 
-def conclude(race: Stage, finals: Stage | None, pools: dict[str, str]) -> Result:
-    """The race's order, with the finalists' values from fresh batches. pools: scheme -> pool."""
+def conclude(stages: Sequence[Stage], pools: dict[str, str]) -> Result:
+    """The last race's order, with its finalists' values from fresh batches. pools: scheme -> pool."""
+    number, race = last_race(stages)
+    finals = stages[-1] if len(stages) > number + 1 else None
     rows, best = race.ranking.table(), race.ranking.best()
     if finals is not None and finals.is_done:
         if best is not None and is_contradicted(best, finals):

@@ -19,7 +19,7 @@ from scripts.rank import output
 from scripts.rank.campaign import Campaign, Measured, Planner, Stage
 from scripts.rank.command_line import DEFAULT_BUDGET, guard_of, training_words
 from scripts.rank.measuring import Networks
-from scripts.rank.planning import Limits, Result, conclude, ranking_planner
+from scripts.rank.planning import Limits, conclude, ranking_planner
 from scripts.rank.schemes import BEYOND, BY_STUDENT, PUBLISHED, Scheme, make_scheme, make_schemes
 from scripts.rank.searching import search_planner
 from scripts.rank.space import read_space
@@ -158,7 +158,8 @@ class RankingJob:
                 "precision": f"{training.precision}{', amp' if training.amp else ''}",
                 "question": options.until,
                 "confidence": options.confidence,
-                "guard": f"{self.guard.measure} {self.guard.border:g} {self.guard.information_floor:g}",
+                "guard": " ".join(f"{name} {least:g}" for name, least in self.guard.floors.items())
+                + (", trusted" if self.guard.is_trusted else ""),
             }
             | what
             | student
@@ -201,7 +202,7 @@ class RankingJob:
     def report(self) -> output.Report:
         pools = {name: scheme.pool for name, scheme in self.pools.items()}
         return output.Report(
-            result_of(self.campaign.stages, pools),
+            conclude(self.campaign.stages, pools),
             self.options,
             self.scene.teacher.name,
             self.scene.spec.name,
@@ -222,13 +223,6 @@ class RankingJob:
             write_atomically(Path(options.json), output.as_json(report).encode())
         figure.draw(output.as_dict(report), picture)
         print(f"table {table}, figure {picture}" + (f", {options.json}" if options.json else ""))
-
-
-def result_of(stages: list[Stage], pools: dict[str, str]) -> Result:
-    """The result of the race, the last stage before the finals."""
-    finals = stages[-1] if stages[-1].plan.name == "finals" else None
-    race = stages[-2] if finals else stages[-1]
-    return conclude(race, finals, pools)
 
 
 def time_left(stage: Stage, campaign: Campaign) -> str:

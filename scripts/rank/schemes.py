@@ -9,14 +9,10 @@ from dataset import DatasetSpec
 from helper.cli.options import parse_student
 from helper.errors import UserError
 from helper.setup.views import make_augmentation, make_pick
+from helper.step.guard import PAPER_SCHEMES
 
-PUBLISHED = (
-    "identity", "flip", "crop+flip", "cutout", "autoaugment", "mixup", "cutmix",
-    "cutmix_pick:criterion=teacher_entropy",
-)  # fmt: skip
-"""Those of the paper that need no student."""
-BY_STUDENT = "cutmix_pick:criterion=student_entropy"
-"""The ninth."""
+*PUBLISHED, BY_STUDENT = PAPER_SCHEMES
+"""Those of the paper that need no student, and the ninth."""
 BEYOND = (
     "randaugment", "trivialaugment", "resizedcrop", "patches", "noise", "noise:sigma=1", "invert", "grayscale",
     "channels", "mean", "crop+flip+cutmix", "autoaugment+cutmix", "cutmix_pick:criterion=teacher_entropy,n_run=4",

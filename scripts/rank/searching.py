@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from helper.step.ranking import FIRST_LOOK, GROWTH
 from scripts.rank.campaign import Plan, Planner, Stage
-from scripts.rank.planning import Limits, plan_finals, plan_race
+from scripts.rank.planning import Limits, plan_after_race, plan_race
 from scripts.rank.schemes import canonical
 from scripts.rank.space import Candidate, Space
 
@@ -43,12 +43,11 @@ def search_planner(
     def plan(stages: Sequence[Stage]) -> Plan | None:
         rounds = space.rounds + 1
         if len(stages) > rounds:
-            return plan_finals(stages, limits) if len(stages) == rounds + 1 else None
+            return plan_after_race(stages, limits)
         kept, known = survivors(stages)
         if len(stages) == rounds:
             racers = list(dict.fromkeys([*CONTROLS, *kept[:RACERS]]))
-            used = sum(stage.steps for stage in stages)
-            return plan_race("race", racers, "best", limits, used)
+            return plan_race(racers, "best", limits, stages)
         before = set().union(*(stage.plan.schemes for stage in stages)) if stages else set()
         fresh = [name for name in known if name not in before]
         schemes = dict.fromkeys(["identity", *kept, *fresh])

@@ -14,12 +14,12 @@ def a_row(scheme, verdict="ranked", group=1):
         for name in page.COLUMNS
         for end, value in (("", 0.9), ("_low", 0.8), ("_high", 1.0))
     }
-    return {"scheme": scheme, "verdict": verdict, "group": group, "steps": 16, "teacher_top1": None} | intervals  # fmt: skip
+    return {"scheme": scheme, "verdict": verdict, "group": group, "steps": 16, "teacher_top1": None, "reason": ""} | intervals  # fmt: skip
 
 
 def found(**changes):
     rows = [a_row("<b>cutmix"), a_row("mixup"), a_row("grey", "no signal", None)]
-    head = {"teacher": "t", "dataset": "d", "best": None, "guard": "balance", "border": 0.88, "images": 640, "seconds": 2.5}  # fmt: skip
+    head = {"teacher": "t", "dataset": "d", "best": None, "guard": "balance", "border": 0.88, "guard_state": "not proven", "images": 640, "seconds": 2.5}  # fmt: skip
     return head | {"schemes": rows} | changes
 
 
@@ -29,6 +29,7 @@ def test_section(tmp_path):
     text = page.section(page.read(file), 0)
     assert "&lt;b&gt;cutmix" in text and "<b>" not in text
     assert text.count("<td>1=</td>") == 2 and "<svg" in text
+    assert "This guard is not proven" in text
     assert "900.000 (800.000 1000.000)" in text
 
 
