@@ -172,10 +172,12 @@ def test_a_scale_that_does_not_fit_gives_way():
 
 def test_intervals_hold_the_truth():
     """A sample of what scripts/rank/coverage.py measures in full."""
-    teacher = SyntheticTeacher(num_classes=10, policies=1, images=2000)
-    for steps, held in coverage(teacher, (8, 16, 40), seeds=100, truth_steps=4000).items():
+    teacher = SyntheticTeacher(num_classes=10, policies=8, images=2000)
+    for steps, held in coverage(teacher, (8, 16, 40), seeds=60, truth_steps=1500).items():
         for name, share in held.items():
-            assert 0.9 <= share <= 0.99, (steps, name, share)  # one share has an error of .022
+            assert share >= 0.88, (steps, name, share)  # one share has an error of .028
+    found = filled(rows_of(40)).measure("t_stddev")
+    assert found.high < 1.4 * found.low  # and they are no wider than they must be
 
 
 def test_pairs_are_told_apart_sooner():

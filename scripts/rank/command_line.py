@@ -1,5 +1,6 @@
 """The flags of rank_augmentations.py."""
 
+import tempfile
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ SAME_AS_TRAINING = (
 )  # fmt: skip
 """Flags that are handed on as they are: `train_student.py --help` explains them."""
 DEFAULT_BUDGET = 50_000
+ENDINGS = {"output": (".csv",), "json": (".json",), "figure": (".png", ".svg", ".pdf")}
 
 
 # One flag, two lines: a table to read, so the formatter stays out.
@@ -99,7 +101,7 @@ def add_output(made: OptionParser) -> None:
     output = made.section("output")
     output("-o", "--output", default="", metavar="FILE.csv",
            help="the table; FILE.png and FILE.state go beside it (default: ranking_TEACHER_DATASET.csv)")
-    output("--json", default="", metavar="FILE", help="the same as JSON")
+    output("--json", default="", metavar="FILE.json", help="the same as JSON")
     output("--figure", default="", metavar="FILE", help="where the figure goes: .png, .svg or .pdf")
 
 
@@ -123,13 +125,9 @@ def parse(argv: Sequence[str]) -> Options:
     """UserError, or exit status 2, on bad input."""
     load_plugins(argv)
     options = parser().parse(argv)
-    for flag in ("output", "json", "figure"):
+    for flag, endings in ENDINGS.items():
         if path := getattr(options, flag):
-            folder = Path(path).resolve().parent
-            if not folder.is_dir():
-                raise UserError(f"--{flag} {path}: there is no folder {folder}")
-    if options.figure and Path(options.figure).suffix not in (".png", ".svg", ".pdf"):
-        raise UserError(f"--figure {options.figure}: a figure's name ends in .png, .svg or .pdf")
+            check_file(flag, Path(path), endings)
     if options.search and options.schemes:
         raise UserError("--search has its own schemes: leave out the SCHEMEs, or --search")
     if options.search:
@@ -140,6 +138,23 @@ def parse(argv: Sequence[str]) -> Options:
             "proven: add --trust_guard to search all the same, and --validate to see students under the winner"
         )
     return options
+
+
+def check_file(flag: str, path: Path, endings: Sequence[str]) -> None:
+    """UserError unless it can be written. An ending of its own keeps one file from replacing
+    another."""
+    if path.suffix not in endings:
+        raise UserError(f"--{flag} {path}: its name has to end in {' or '.join(endings)}")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise UserError(f"--{flag} {path}: there is no folder {folder}")
+    if path.is_dir():
+        raise UserError(f"--{flag} {path} is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"--{flag} {path}: cannot write to {folder}: {error.strerror}") from None
 
 
 def training_words(options: Options) -> list[str]:

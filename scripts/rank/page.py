@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.rank import figure
-from scripts.results import figures
+from scripts.results import figures, style
 from helper.errors import UserError
 from scripts.results.option_list import printable
 
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, Any]:
         for row in rows:
             for name in ("scheme", "verdict", "reason", "group", "steps", "teacher_top1"):
                 row[name]
-            if row["verdict"] not in figure.MARKERS:
+            if row["verdict"] not in style.VERDICTS:
                 raise ValueError(row["verdict"])
             for name in (f"{column}{end}" for column in COLUMNS for end in ("", "_low", "_high")):
                 if row[name] is not None:

@@ -50,18 +50,15 @@ def plan_finals(stages: Sequence[Stage], limits: Limits) -> Plan | None:
 
 
 def plan_after_race(stages: Sequence[Stage], limits: Limits) -> Plan | None:
-    """Finals; then, if the race is not answered and the limits are larger than those that ended
-    it, the race goes on, and has other finals."""
-    if stages[-1].plan.name == RACE and (finals := plan_finals(stages, limits)):
-        return finals
+    """Its finals. Or, if the limits are larger than those that ended it before it was answered, it
+    goes on."""
     number, race = last_race(stages)
     wider = plan_race(race.plan.schemes, race.plan.until, limits, stages[:number])
-    more = plan_race(race.plan.schemes, race.plan.until, limits, stages)
-    is_left = (
-        sum(stage.steps for stage in stages) < limits.steps
-        and sum(stage.seconds for stage in stages) < limits.seconds
-    )
-    return more if is_left and wider.is_beyond(race.plan) and not race.is_answered else None
+    steps, seconds = (sum(values) for values in zip(*((s.steps, s.seconds) for s in stages)))
+    is_left = steps < limits.steps and seconds < limits.seconds
+    if is_left and wider.is_beyond(race.plan) and not race.is_answered:
+        return plan_race(race.plan.schemes, race.plan.until, limits, stages)
+    return plan_finals(stages, limits) if stages[-1] is race else None
 
 
 def last_race(stages: Sequence[Stage]) -> tuple[int, Stage]:

@@ -86,7 +86,10 @@ class RankingJob:
         space = read_space(self.options.search)
         limits = self._limits(space.budget)
         planner = search_planner(space, self.scene.options.seed, limits, self._suits)
-        first = planner([])
+        try:
+            first = planner([])
+        except UserError as error:
+            raise UserError(f"--search {self.options.search}: {error}") from None
         if first is None or not first.schemes[1:]:
             raise UserError(
                 f"--search {self.options.search}: no candidate suits {self.scene.spec.name}"
@@ -170,7 +173,8 @@ class RankingJob:
         options = self.options
         given = options.output or options.json
         kind = f"search_{Path(options.search).stem}" if options.search else "ranking"
-        name = given or f"{kind}_{self.scene.teacher.name}_{self.scene.spec.name}.csv"
+        trusted = "_trusted" if options.trust_guard else ""
+        name = given or f"{kind}_{self.scene.teacher.name}_{self.scene.spec.name}{trusted}.csv"
         return Path(name).with_suffix("")
 
     def opening_lines(self) -> list[str]:
