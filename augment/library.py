@@ -15,6 +15,7 @@ import contextlib
 import functools
 import inspect
 import random
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -126,7 +127,9 @@ class Library(Augmentation):
             for name, kind in (("interpolation", InterpolationMode), ("policy", AutoAugmentPolicy)):
                 if name in given:
                     given[name] = kind(given[name])
-            return self.transform(**given)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that a class has a newer name
+                return self.transform(**given)
         except (TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise UserError(f"torchvision says: {first_line(error)}") from None
 

@@ -14,6 +14,7 @@ is every stage alone, each time that it can happen. PNG, SVG or PDF, by the file
 """
 
 import dataclasses
+import re
 import sys
 import textwrap
 from argparse import Namespace
@@ -51,6 +52,8 @@ from scripts.results.image_rows import NO_DATE, Row, draw
 PROGRAM = "preview_augmentations.py"
 WITHOUT_PICK = [mode for mode in PUBLISHED if mode != "crop"]
 ENTROPIES = ("student_entropy", "teacher_entropy")
+LABEL_WIDTH = 20
+"""Letters of a row's label that fit beside the images."""
 NOBODY = nn.Flatten()
 """Where there is no teacher: ViewMaker shows it the batch, nothing reads what it says."""
 DRAWS = {
@@ -217,10 +220,16 @@ def given_rows(scene: Scene, schemes: Sequence[str]) -> list[Row]:
         view, texts = second_view(scene, flag), []
         if view.source is not None:  # picked: as many as fit
             view, texts = by_image(view, len(scene.images))
-        lines = options.mix_mode.replace("+", "\n+").splitlines()
-        label = "\n".join(part for line in lines for part in textwrap.wrap(line, 24))
-        rows.append(Row(label + share(view), scene.pixels(view.images), texts, scheme=scheme))
+        label = label_of(options.mix_mode) + share(view)
+        rows.append(Row(label, scene.pixels(view.images), texts, scheme=scheme))
     return rows
+
+
+def label_of(scheme: str) -> str:
+    """The scheme in lines that fit beside the images, a stage on each; long ones break at a key."""
+    stages = re.sub("([:,])", r"\1 ", scheme).replace("+", "\n+").splitlines()
+    lines = [line for stage in stages for line in textwrap.wrap(stage, LABEL_WIDTH)]
+    return "\n".join(line.replace(" ", "") for line in lines)
 
 
 def every_stage(scene: Scene) -> list[str]:

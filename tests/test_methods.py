@@ -527,6 +527,18 @@ def test_another_teacher_is_another_job(teacher_file, tmp_path, capsys):
             "--distill kd --lw_mix [1,0,1] --mix_mode cutmix --feature_views both",
             "warning: --feature_views both has no effect: kd compares no features",
         ),
+        (
+            "--distill kd --lw_mix [1,0,1] --mix_mode mixup --bbox square_rand_bbox",
+            "warning: --bbox square_rand_bbox has no effect: it is for cutmix",
+        ),
+        (
+            "--distill kd --lw_mix [1,0,1] --mix_mode cutmix --mix_n_run 4",
+            "warning: --mix_n_run 4 has no effect: nothing is picked",
+        ),
+        (
+            "--distill kd --lw_mix [1,0,1] --mix_mode crop:draw=batch --mix_draw sample",
+            "warning: --mix_draw sample has no effect: every stage has its own draw=",
+        ),
     ],
 )
 def test_what_is_asked_in_vain_is_said(words, line, teacher_file, capsys):

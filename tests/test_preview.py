@@ -108,6 +108,17 @@ def test_same_seed_same_picture_and_the_cells_are_the_views_to_the_pixel(tmp_pat
     assert not np.array_equal(rows[0].images, other.pixels(other.images))
 
 
+def test_labels_break_where_they_fit():
+    assert preview.label_of("tv.ElasticTransform:alpha=80").split("\n") == [
+        "tv.ElasticTransform:",
+        "alpha=80",
+    ]
+    chain = "autoaugment:draw=sample+pick:criterion=teacher_entropy,n_run=3"
+    lines = preview.label_of(chain).split("\n")
+    assert "".join(lines) == chain and max(map(len, lines)) <= preview.LABEL_WIDTH
+    assert lines[:2] == ["autoaugment:", "draw=sample"]
+
+
 @pytest.mark.parametrize("draw", ["batch", "sample"])
 def test_rows_are_the_views_of_a_training_pass(draw, networks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -2,7 +2,7 @@
 
 import torch
 
-from augment import picks
+from augment import parse, picks
 from helper.cli.parser import Options
 from helper.processes import distributed
 from helper.run.folder import has_tensorboard
@@ -30,6 +30,8 @@ def describe(options: Options, defaults: Options, device: torch.device) -> list[
         "precision": (device.type == "cuda", "it is for a GPU"),
         "sync_bn": (distributed.size() > 1, "this is the only process"),
         "mix_draw": (has_view, "there is no second view"),
+        "bbox": ("cutmix" in (mode or ""), "it is for cutmix"),
+        "mix_n_run": (picks(mode), "nothing is picked"),
         "ceiling_ratio_schedule": ("cutmix" in (mode or ""), "it is for cutmix"),
         "floor_ratio_schedule": ("cutmix" in (mode or ""), "it is for cutmix"),
         "n_pick": (picks(mode), "nothing is picked"),
@@ -38,6 +40,8 @@ def describe(options: Options, defaults: Options, device: torch.device) -> list[
         "save_img_interval": (has_view, "there is no second view"),
         "dev_split": (not measures or data == "folder", "a T. stddev pass evaluates nothing"),
     }
+    if has_view and all("draw" in stage.values for stage in parse(mode)):
+        rules["mix_draw"] = False, "every stage has its own draw="
     lines = []
     for name, (has_effect, why) in rules.items():
         if has_effect or not hasattr(options, name):
