@@ -14,7 +14,9 @@ from augment.chain import Chain, Sometimes
 from augment.keys import Key, key, spell
 from augment.pick import Pool
 from dataset.spec import DatasetSpec
+from helper.cli.options import parse_student
 from helper.errors import UserError
+from helper.setup.views import make_augmentation, make_pick
 
 CIFAR = DatasetSpec(
     "cifar100", 100, 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), 4, 8, "cifar10"
@@ -68,13 +70,21 @@ def random_chain(seed):
     return "+".join(stages)
 
 
+def without_defaults(stage):
+    keys = stage.kind.keys()
+    return Stage(stage.name, {k: v for k, v in stage.values.items() if v != keys[k].default})
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_random_chains(seed):
     """Every chain is spelled one way, repeats, declares its sources, and goes with any batch and
     size."""
     text = random_chain(seed)
-    canonical = spell_chain(parse(text))
+    stages = parse(text)
+    canonical = spell_chain(stages)
+    assert parse(canonical) == tuple(without_defaults(stage) for stage in stages)
     assert spell_chain(parse(canonical)) == canonical
+    assert set(canonical) <= set(string.ascii_letters + string.digits + ":=,+._-")
     for count, side in ((3, 32), (1, 32), (4, 64)) + (((2, 224),) if seed % 8 == 0 else ()):
         spec = dataclasses.replace(CIFAR, img_size=side)
         images = images_of(count, side)
@@ -158,6 +168,32 @@ def test_flags_and_keys_say_the_same():
         UserError, match="--mix_n_run 1: cutmix_pick needs a whole number from 2 to 64"
     ):
         with_flags(parse("cutmix_pick"), {"mix_n_run": 1})
+
+
+@pytest.mark.parametrize(
+    ("flags", "keys"),
+    [
+        ("cutmix --bbox square_rand_bbox", "cutmix:box=square_rand_bbox"),
+        (
+            "cutmix_pick --mix_n_run 3 --n_pick 5 --cutmix_pick_criterion student_entropy",
+            "cutmix_pick:criterion=student_entropy,n_pick=5,n_run=3",
+        ),
+        ("mixup_pick:alpha=0.5 --mix_n_run 4", "mixup_pick:alpha=0.5,n_run=4"),
+        ("autoaugment+cutmix+pick --n_pick 2", "autoaugment+cutmix+pick:n_pick=2"),
+    ],
+)
+def test_flags_are_keys_in_the_command_line_too(flags, keys, tmp_path):
+    words = ["--dataset", "synthetic", "--path_t", str(tmp_path), "--model_s", "resnet8"]
+    words += ["--model_t", "resnet8", "--lw_mix", "[1,0,1]", "--mix_mode"]
+    old, new = (parse_student([*words, *text.split()]) for text in (flags, keys))
+    for name in ("bbox", "mix_n_run", "n_pick", "cutmix_pick_criterion"):
+        assert getattr(old, name) == getattr(new, name), name
+    views = []
+    for options in (old, new):
+        stage = make_augmentation(options, CIFAR)
+        stage.start_epoch(1)
+        views.append(stage(images_of(6, 32), generator(3)))
+    assert torch.equal(views[0].images, views[1].images) and make_pick(old) == make_pick(new)
 
 
 def test_canonical_spelling():
