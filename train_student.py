@@ -3,26 +3,32 @@
     python train_student.py --path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth --model_s vgg8 --distill kd \
         -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1] --mix_mode cutmix
 
-`--help` explains every flag, `--dry_run` checks a command without writing anything.
+`--help` explains the flags, `--dry_run` checks a command without writing anything.
 """
 
 import sys
 from collections.abc import Sequence
 
-from helper.cli.options import parse_student
-from helper.loop.distilling import Distilling
-from helper.loop.job import carry_out, script
-from helper.loop.measuring import Measuring
+from helper.cli import short_help
 
 PROGRAM = "train_student.py"
 
 
 def main(argv: Sequence[str]) -> None:
+    # They bring PyTorch along, which takes seconds: --help need not wait for it.
+    from helper.cli.options import parse_student
+    from helper.loop.distilling import Distilling
+    from helper.loop.job import carry_out
+    from helper.loop.measuring import Measuring
+
     options = parse_student(argv)
     task = Measuring if options.fix_student else Distilling
     carry_out(PROGRAM, options, task, defaults=parse_student([]))
 
 
 if __name__ == "__main__":
+    short_help.answer(PROGRAM, sys.argv[1:])
+    from helper.loop.job import script
+
     with script(PROGRAM):
         main(sys.argv[1:])

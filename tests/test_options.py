@@ -3,6 +3,9 @@ changed on purpose."""
 
 import json
 import math
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from distiller_zoo import Target
+from helper.cli import short_help
 from helper.cli.flags import student_parser, teacher_parser
 from helper.cli.options import parse_student, parse_teacher
 from helper.cli.schedule import EpochSchedule, RateSchedule, learning_rate
@@ -18,6 +22,7 @@ from helper.setup.plan import describe_rate, scheme_name
 from helper.setup.optimisation import loop_settings, make_optimizer
 from helper.step.distill import cross_entropy
 
+ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = json.loads((GOLDEN / "config.json").read_text())
 RATES = json.loads((GOLDEN / "lr.json").read_text())
@@ -389,12 +394,42 @@ def test_help_shows_every_flag_in_a_group(make):
     assert max(map(len, shown.splitlines())) < 140
 
 
-@pytest.mark.parametrize("parse", [parse_student, parse_teacher])
-def test_help_ends_well(capsys, parse):
-    with pytest.raises(SystemExit) as stopped:
-        parse(["--help"])
-    assert stopped.value.code == 0
-    assert "examples:" in capsys.readouterr().out.replace("example:", "examples:")
+@pytest.mark.parametrize("make", [student_parser, teacher_parser])
+def test_help_has_a_short_and_a_long_text(capsys, make):
+    shown = {}
+    for words in (["--help"], ["-h"], ["--epochs", "3", "--help"], ["--help", "all"]):
+        with pytest.raises(SystemExit) as stopped:
+            make().parse(words)
+        assert stopped.value.code == 0
+        shown[" ".join(words)] = capsys.readouterr().out
+    full = shown.pop("--help all")
+    assert set(shown.values()) == {short_help.TEXTS[make().prog]}
+    assert "--momentum" in full and "example" in full
+    with pytest.raises(SystemExit):
+        make().parse(["--help", "lots"])
+    assert "'lots'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("make", [student_parser, teacher_parser])
+def test_the_short_help_is_true(make):
+    parser = make()
+    text = short_help.TEXTS[parser.prog]
+    for line in text.splitlines():
+        if match := re.match(r"  (--?\w+)(?: (\S+))?(?:  |$)", line):
+            action = parser._option_string_actions[match[1]]
+            assert match[2] in (action.metavar, None, "same", "all"), line
+            if default := re.search(r"\(default: ([\w.,]+)", line):
+                value = action.default
+                value = ",".join(map(str, value)) if isinstance(value, list) else value
+                assert default[1] in (str(value), "none", "0.05"), line
+    assert max(map(len, text.splitlines())) < 112
+
+
+def test_the_short_help_does_not_wait_for_pytorch():
+    words = [sys.executable, "-X", "importtime", ROOT / "train_student.py", "-h"]
+    ended = subprocess.run(words, capture_output=True, text=True)
+    assert ended.returncode == 0 and ended.stdout == short_help.STUDENT
+    assert "helper.cli.short_help" in ended.stderr and "torch" not in ended.stderr
 
 
 def test_cosine_and_warm_up_of_the_rate():

@@ -297,6 +297,7 @@ def add_resuming(parser: OptionParser) -> None:
 
 def student_parser() -> OptionParser:
     parser = OptionParser(
+        has_short_help=True,
         prog="train_student.py",
         usage="python train_student.py --path_t FILE --model_s NAME --distill NAME [options]",
         description=(
@@ -328,6 +329,7 @@ def student_parser() -> OptionParser:
 
 def teacher_parser() -> OptionParser:
     parser = OptionParser(
+        has_short_help=True,
         prog="train_teacher.py",
         usage="python train_teacher.py --model NAME [options]",
         description="Train a network on labels, for use as a teacher.",

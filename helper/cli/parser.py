@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from augment import parse
 from distiller_zoo import parse_methods
 from helper import VERSION
+from helper.cli import short_help
 from helper.errors import UserError, say_error, unknown_name
 from helper.registry import Registry
 
@@ -41,6 +42,19 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=38, width=110)
 
 
+class _Help(argparse.Action):
+    """--help and --help all: print and end."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _: object, values: Any, *__: object
+    ) -> None:
+        if values not in (None, "all"):
+            parser.error(f"--help takes the word all, or nothing, and not {values!r}")
+        short_help.answer(parser.prog, ["--help"] if values is None else [])
+        parser.print_help()
+        parser.exit()
+
+
 class Options(argparse.Namespace):
     """The options of a command.
 
@@ -58,10 +72,16 @@ class OptionParser(argparse.ArgumentParser):
     if it can, so adding flags never breaks a command that ran.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
+    def __init__(self, *, has_short_help: bool = False, **kwargs: Any) -> None:
+        """has_short_help: --help prints the text of short_help.py, `--help all` every flag."""
+        kwargs = {"formatter_class": _HelpFormatter, "add_help": not has_short_help} | kwargs
+        super().__init__(allow_abbrev=False, **kwargs)
         self.epilog = f"{self.epilog or ''}\n\nversion {VERSION}".lstrip()
         self.flags: dict[str, bool] = {"--help": False}
+        self.all_flags = "--help all" if has_short_help else "--help"
+        if has_short_help:
+            text = "the flags that people use first; all: every flag, as here"
+            self.add_argument("-h", "--help", nargs="?", metavar="all", action=_Help, help=text)
 
     def section(self, title: str, description: str | None = None) -> Callable[..., None]:
         """A titled group in --help; returns its add_argument, which also takes `new=True`."""
@@ -111,11 +131,11 @@ class OptionParser(argparse.ArgumentParser):
         named."""
         plain = flag.casefold().replace("-", "_")
         if hint := MEANT.get(plain.strip("_")):
-            self.error(f"unknown option {flag}: {hint} (--help lists all)")
+            self.error(f"unknown option {flag}: {hint} ({self.all_flags} lists all)")
         folded = {known.casefold().replace("-", "_"): known for known in self.flags}
         nearest = difflib.get_close_matches(plain, folded, n=1, cutoff=0.75)
         hint = f". The nearest one is {folded[nearest[0]]}" if nearest else ""
-        self.error(f"unknown option {flag}{hint} (--help lists all)")
+        self.error(f"unknown option {flag}{hint} ({self.all_flags} lists all)")
 
     def parse(self, argv: Sequence[str]) -> Options:
         """Like parse_args, with abbreviations and one-line errors."""

@@ -110,6 +110,8 @@ def on_page(colour: str, *, dark: bool) -> str:
 
 VERDICTS = ("ranked", "unproven", "no signal")
 """Filled; hollow; hollow with a stroke through it."""
+STROKE: Any = (2, 2, -45)
+"""A slash, as a marker."""
 
 
 def mark(
@@ -122,7 +124,7 @@ def mark(
     axis.scatter(x, y, s=size * look.area, marker=look.marker, facecolors=face, edgecolors=look.colour,
                  linewidths=1.2, zorder=3, alpha=0.9)  # fmt: skip
     if verdict == "no signal":
-        axis.scatter(x, y, s=size * 2.2, marker="x", color=look.colour, linewidths=0.9, zorder=4)
+        axis.scatter(x, y, s=size * 4, marker=STROKE, color=look.colour, linewidths=1.1, zorder=4)
 
 
 def handle(name: str, look: Look, *, verdict: str = "ranked") -> Any:
