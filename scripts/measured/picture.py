@@ -72,10 +72,11 @@ def drawn_schemes(setup: str) -> list[Drawn]:
 
 def rank_correlation(among: Sequence[Drawn]) -> float:
     """Spearman of T. stddev with S. test loss; NaN for too few schemes with students."""
-    pairs = [(one.t.value, one.point.loss) for one in among if one.point]
-    if len(pairs) < FEWEST:
+    t = [one.t.value for one in among if one.point]
+    losses = [one.point.loss for one in among if one.point]
+    if len(t) < FEWEST:
         return math.nan
-    found: Any = spearmanr(*zip(*pairs))
+    found: Any = spearmanr(t, losses)
     return float(found.statistic)
 
 

@@ -99,7 +99,7 @@ def picture_tag(name: str, folder: str) -> str:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
+    argparse.ArgumentParser(description=__doc__).parse_args()
     parts = [HEADER.format(guard=Guard().describe())]
     for setup in SETUPS.values():
         schemes = drawn_schemes(setup.name)

@@ -1,0 +1,48 @@
+"""Completion in a shell."""
+
+import subprocess
+import sys
+
+import pytest
+
+from augment import mix_modes
+from distiller_zoo import distillers
+from helper.errors import UserError
+from scripts import completion
+
+pytest.importorskip("shtab")
+
+
+@pytest.fixture(scope="module")
+def bash(tmp_path_factory):
+    file = tmp_path_factory.mktemp("completion") / "completion.bash"
+    file.write_text(completion.script("bash"))
+
+    def complete(line):
+        """What bash offers for the last word of a line."""
+        words = line.split(" ")
+        code = f'. {file}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _data_aug_kd python "${{!#}}"; echo "${{COMPREPLY[*]}}"'
+        ended = subprocess.run(["bash", "-c", code, "bash", *words], capture_output=True, text=True)
+        return set(ended.stdout.split())
+
+    return complete
+
+
+def test_names_and_flags_complete(bash):
+    cut = {name for name in mix_modes if name.startswith("cut")}
+    assert bash("python train_student.py --mix_mode cut") == cut >= {"cutmix", "cutout"}
+    assert bash("python ./train_student.py --distill dk") == {n for n in distillers if n[:2] == "dk"}  # fmt: skip
+    assert bash("python train_teacher.py --model vgg1") >= {"vgg11", "vgg13"}
+    assert bash("python scripts/rank_augmentations.py --pa") == {"--path_t", "--path_s"}
+    assert not bash("python other.py --pa")
+
+
+def test_zsh_has_every_name():
+    text = completion.script("zsh")
+    assert "compdef _data_aug_kd python" in text and all(name in text for name in distillers)
+
+
+def test_without_the_library_it_says_what_to_type(monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    with pytest.raises(UserError, match="-m pip install shtab"):
+        completion.script("bash")
