@@ -15,7 +15,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from helper.run.atomic import write_result
 from helper.step.guard import Guard
-from scripts.measured.picture import FEWEST, Drawn, draw_all, drawn_schemes, rank_correlation
+from scripts.measured.picture import (
+    FEWEST,
+    Drawn,
+    draw_all,
+    drawn_schemes,
+    rank_correlation,
+    with_signal,
+)
 from scripts.measured.plan import SETUPS, Setup
 from scripts.measured.points import HERE
 
@@ -65,7 +72,7 @@ def students(one: Drawn) -> list[str]:
 def section(setup: Setup, schemes: Sequence[Drawn]) -> Iterator[str]:
     """One teacher: its picture, its coefficients, its table."""
     with_students = [one for one in schemes if one.point]
-    ranked = [one for one in with_students if one.verdict == "ranked"]
+    kept = with_signal(with_students)
     yield f"\n## {setup.name}\n"
     yield (
         f"Teacher {setup.teacher}, student {setup.student}, {setup.epochs} epochs, `{setup.data}`. "
@@ -74,7 +81,7 @@ def section(setup: Setup, schemes: Sequence[Drawn]) -> Iterator[str]:
     if len(with_students) >= FEWEST:
         yield (
             f"Spearman's coefficient of T with S. test loss: {rank_correlation(with_students):+.2f} over these, "
-            f"{rank_correlation(ranked):+.2f} over the {len(ranked)} that the guard ranks."
+            f"{rank_correlation(kept):+.2f} over the {len(kept)} that the guard does not reject."
         )
         yield f"\n{picture_tag(setup.name, FIGURES)}"
     yield ""
