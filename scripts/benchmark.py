@@ -25,14 +25,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from helper.errors import UserError, one_line_errors
+
+import torch
 
 from helper import speed
 from helper.cli.parser import OptionParser, number, one_of
 from helper.cli.plugins import load_plugins
-from helper.errors import UserError, one_line_errors
 from helper.run.atomic import write_result
 from models import model_dict
 from scripts.bench.fast_loop import JOBS, VARIANTS, Case

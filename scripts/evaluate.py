@@ -17,6 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from helper.errors import UserError, memory_advice, one_line_errors
 from dataset import ImageFiles, datasets
 from dataset.batches import Batches
 from dataset.streamed import StreamedBatches
@@ -24,7 +25,6 @@ from helper import speed
 from helper.cli.flags import add_data, add_machine
 from helper.cli.options import data_request
 from helper.cli.parser import OptionParser, Options, one_of
-from helper.errors import UserError, memory_advice, one_line_errors
 from helper.loop.calibration import evaluate_calibration
 from helper.processes import distributed
 from helper.run.checkpoint import check_class_names

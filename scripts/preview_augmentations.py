@@ -22,11 +22,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from helper.errors import UserError, one_line_errors
+
 import numpy as np
 import torch
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from augment import PUBLISHED, Augmented, PoolLogits, mix_modes, pick_criteria, picks
 from augment import parse as parse_chain
@@ -36,7 +38,6 @@ from dataset.batches import normalize_for
 from helper.cli.options import data_request, parse_student
 from helper.cli.parser import OptionParser, Options, names_joined_by_plus, number, one_of
 from helper.cli.plugins import load_plugins
-from helper.errors import UserError, one_line_errors
 from helper.run.checkpoint import load_weights, read_checkpoint
 from helper.setup import plan
 from helper import speed

@@ -13,10 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from helper.errors import one_line_errors
 from dataset import DataRequest, datasets
 from distiller_zoo import Distiller, FeatureDistiller, Setting, distillers, parse_methods
 from distiller_zoo.base import published_for
-from helper.errors import one_line_errors
 from models import model_dict
 
 PROGRAM = "recipe.py"
