@@ -27,6 +27,7 @@ import torch
 from torch import nn
 
 from helper.errors import UserError
+from models.hub import cache_alone_if_unreachable
 from models.external_changes import keys_in, make_stem_small, one_line, switch_off_random_layers
 
 LIBRARIES = ("timm", "torchvision")
@@ -73,7 +74,9 @@ class External:
         """
 
         def build() -> nn.Module:
-            return self.build(num_classes, img_size)
+            size = f"{img_size}x{img_size} pixels"
+            with one_line(f"{self.name} cannot be built for {num_classes} classes, {size}"):
+                return self.build(num_classes, img_size)
 
         network = build()
         base = type(network)
@@ -84,12 +87,10 @@ class External:
         return network
 
     def build(self, num_classes: int, img_size: int, **more: Any) -> nn.Module:
+        """more: keys for the library's constructor. Raises whatever that raises."""
         keys = {key: value for key, value in self.keys.items() if key != "stem"} | more
         build = build_timm if self.library == "timm" else build_torchvision
-        with one_line(
-            f"{self.name} cannot be built for {num_classes} classes, {img_size}x{img_size} pixels"
-        ):
-            network = build(self.architecture, keys, num_classes, img_size)
+        network = build(self.architecture, keys, num_classes, img_size)
         switch_off_random_layers(network)
         if self.keys.get("stem") == "small":
             make_stem_small(network, self.name)
@@ -97,11 +98,13 @@ class External:
 
     def hub_weights(self, img_size: int) -> dict[str, torch.Tensor]:
         """The library's own weights, downloaded; their classes are those that it was trained on."""
-        with one_line(f"the weights of {self.name} cannot be had from their hub"):
+        what = f"the weights of {self.name} cannot be had from their hub: give a file of them"
+        with one_line(what):
             if self.library == "timm":
                 classes = library("timm").get_pretrained_cfg(self.architecture).num_classes
-                return self.build(classes, img_size, pretrained=True).state_dict()
-            weights = library("torchvision").models.get_model_weights(self.architecture).DEFAULT
+                with cache_alone_if_unreachable():
+                    return self.build(classes, img_size, pretrained=True).state_dict()
+            weights = library("torchvision").get_model_weights(self.architecture).DEFAULT
             return dict(weights.get_state_dict(progress=False, check_hash=True))
 
 

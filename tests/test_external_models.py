@@ -2,6 +2,8 @@
 be had."""
 
 import importlib.util
+import urllib.error
+import urllib.request
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ from command_line import identical, load, log_lines, new_run, run, the_run
 from helper.errors import UserError
 from helper.run.load import load_weights
 from helper.setup.methods import shapes_for
-from models import build_model, model_dict
+from models import build_model, hub, model_dict
+from models.external import External
 from models.model_info import count_flops, output_shapes
 
 needs_timm = pytest.mark.skipif(
@@ -202,6 +205,35 @@ def test_from_a_file_of_other_classes_to_teacher_and_student(tmp_path, monkeypat
             run("train_student.py", f"{words} --model_s resnet8 {more}")
         message = capsys.readouterr().err
         assert expected in message and message.count("\n") == 1
+
+
+def no_network(*_, **__):
+    raise urllib.error.URLError("no network")
+
+
+@needs_timm
+def test_a_hub_that_does_not_answer_is_told_at_once(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    said = "the weights of timm.test_vit cannot be had from their hub: give a file of them"
+    with pytest.raises(UserError, match=said) as error:
+        External.named("timm.test_vit").hub_weights(64)
+    assert "\n" not in str(error.value) and not constants.HF_HUB_OFFLINE
+    with hub.cache_alone_if_unreachable():
+        assert constants.is_offline_mode()  # so it is not tried six times
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: None)
+    with hub.cache_alone_if_unreachable():
+        assert not constants.is_offline_mode()
+
+
+def test_weights_of_torchvisions_hub(monkeypatch):
+    api = "torchvision.models._api.load_state_dict_from_url"
+    monkeypatch.setattr(api, lambda url, **_: {url.split("/")[-1]: torch.ones(1)})
+    (name,) = External.named("torchvision.resnet18").hub_weights(224)
+    assert name.startswith("resnet18-")
 
 
 @needs_timm
