@@ -1,7 +1,8 @@
-"""Distil a teacher into a student under a second, stronger view of each batch, or measure T. stddev.
+"""Distil a teacher into a student under a second view of each batch, or measure T. stddev.
 
-    python train_student.py --path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth --model_s vgg8 --distill kd \
-        -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1] --mix_mode cutmix
+    python train_student.py --path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth --model_s vgg8 \
+        --distill kd -r 0.1 -a 0.9 -b 0 --lw_mix [1,0,1] --t_output_as_target_for_input_mix \
+        --mix_mode cutmix
 
 `--help` explains the flags, `--dry_run` checks a command without writing anything.
 """

@@ -13,9 +13,14 @@ Boxes = torch.Tensor
 
 
 def centred_boxes(
-    center_x: torch.Tensor, center_y: torch.Tensor, half_width: torch.Tensor, half_height: torch.Tensor,
-    *, height: int, width: int,
-) -> Boxes:  # fmt: skip
+    center_x: torch.Tensor,
+    center_y: torch.Tensor,
+    half_width: torch.Tensor,
+    half_height: torch.Tensor,
+    *,
+    height: int,
+    width: int,
+) -> Boxes:
     """Boxes of 2 * half around the centres, clipped at the border. Each argument: (n,).
 
     Returns (n, 4).

@@ -110,7 +110,8 @@ def _values_of_flags(stage: Stage, flags: Mapping[str, Any]) -> dict[str, Value]
             raise UserError(f"--{one.flag} {given}: {stage.name} needs {one.range()}") from None
         if stage.values.get(name, given) != given:
             raise UserError(
-                f"--{one.flag} {given} contradicts {name}={spell(stage.values[name])} of {stage.name}: give one"
+                f"--{one.flag} {given} contradicts {name}={spell(stage.values[name])} of"
+                f" {stage.name}: give one"
             )
     return found
 

@@ -95,7 +95,8 @@ def cached(
             _build(cache_dir, name, folder, source, decode)
     except OSError as error:
         raise UserError(
-            f"cannot write decoded images to {cache_dir}/: {error.strerror or error} (--cache_dir names another folder)"
+            f"cannot write decoded images to {cache_dir}/: {error.strerror or error} (--cache_dir"
+            " names another folder)"
         ) from None
     splits = _open(folder, decode)
     assert splits is not None, folder  # it has just been built

@@ -29,6 +29,7 @@ def dev_split(labels: torch.Tensor, fraction: float) -> tuple[torch.Tensor, torc
     if not held_out.any() or held_out.all():
         how_many = "none" if held_out.sum() == 0 else "all"
         raise UserError(
-            f"--dev_split {fraction:g} of {len(labels)} training images holds out {how_many} of them"
+            f"--dev_split {fraction:g} of {len(labels)} training images holds out {how_many} of"
+            " them"
         )
     return torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))

@@ -100,8 +100,8 @@ def _check_archive(archive: Path, sha256: str) -> None:
         raise UserError(f"cannot read {archive}: {error.strerror}") from None
     if digest.hexdigest() != sha256:
         raise UserError(
-            f"{archive} is not the public archive, or only a part of it (its SHA-256 differs): remove it, and it is "
-            "downloaded, or unpack it yourself"
+            f"{archive} is not the public archive, or only a part of it (its SHA-256 differs):"
+            " remove it, and it is downloaded, or unpack it yourself"
         )
 
 
@@ -142,8 +142,8 @@ def _making(request: DataRequest, folder: Path, url: str, needed: Sequence[str])
             with contextlib.suppress(OSError):
                 root.rmdir()
         raise UserError(
-            f"could not download {url} ({error}). With no network, fetch it elsewhere and unpack it so that "
-            f"{folder}/ holds {', '.join(needed)} (--data_root names the folder above)"
+            f"could not download {url} ({error}). With no network, fetch it elsewhere and unpack it"
+            f" so that {folder}/ holds {', '.join(needed)} (--data_root names the folder above)"
         ) from None
 
 

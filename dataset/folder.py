@@ -67,8 +67,10 @@ class Folder:
         notes = [
             *listing.notes,
             *damage_notes(facts),
-            f"data folder {listing.root}: {sum(map(len, files.values()))} images {how} "
-            f"({size / 1e9:.2f} GB decoded, --images {request.images})",
+            (
+                f"data folder {listing.root}: {sum(map(len, files.values()))} images {how} "
+                f"({size / 1e9:.2f} GB decoded, --images {request.images})"
+            ),
             "normalised by mean {:.4f},{:.4f},{:.4f} std {:.4f},{:.4f},{:.4f}".format(
                 *spec.mean, *spec.std
             ),
@@ -144,5 +146,6 @@ def damage_notes(facts: Facts) -> list[str]:
         return []
     reason = next(iter(facts.damaged.values()))
     return [
-        f"warning: {len(facts.damaged)} images that cannot be read are left out; the first: {reason}"
+        f"warning: {len(facts.damaged)} images that cannot be read are left out; the first:"
+        f" {reason}"
     ]

@@ -120,7 +120,8 @@ def facts_of(
                 write_whole(path, json.dumps(vars(known), indent=1).encode())
     except OSError as error:
         raise UserError(
-            f"cannot write to {path.parent}/: {error.strerror or error} (--cache_dir names another folder)"
+            f"cannot write to {path.parent}/: {error.strerror or error} (--cache_dir names another"
+            " folder)"
         ) from None
     return known
 
@@ -188,7 +189,8 @@ def check_damage(files: ImageFiles, damaged: dict[str, str], split: str) -> None
     first = next(iter(damaged.values()))
     if len(damaged) > DAMAGED_AT_MOST * len(files):
         raise UserError(
-            f"{len(damaged)} of {len(files)} {split} images cannot be read, more than one in ten; the first: {first}"
+            f"{len(damaged)} of {len(files)} {split} images cannot be read, more than one in ten;"
+            f" the first: {first}"
         )
     kept = without(files, damaged)
     if split == "training" and len(set(kept.labels.tolist())) < len(set(files.labels.tolist())):

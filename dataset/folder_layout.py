@@ -77,8 +77,8 @@ def read_layout(root: Path) -> Listing:
     train = find_split(root, "train")
     if train is None:
         raise UserError(
-            f"--data_root {root} holds no training images: it takes train/ with a folder for each class, train.csv "
-            f"(path,label), or train*.parquet; {what_is_there(root)}"
+            f"--data_root {root} holds no training images: it takes train/ with a folder for each"
+            f" class, train.csv (path,label), or train*.parquet; {what_is_there(root)}"
         )
     found = {name: split for name in TEST_NAMES if (split := find_split(root, name)) is not None}
     class_names = order_of_classes(root, train)
@@ -128,7 +128,8 @@ def read_class_folders(root: Path, split: str) -> Named | None:
         return None
     if not names:
         raise UserError(
-            f"{folder}/ holds no class folders, and neither {folder}.csv nor {folder}/labels.csv (path,label) is there"
+            f"{folder}/ holds no class folders, and neither {folder}.csv nor {folder}/labels.csv"
+            " (path,label) is there"
         )
     found = []  # (rank in its class, class's place, path, class)
     for place, name in enumerate(names):
@@ -194,8 +195,8 @@ def column_of(table: Path, columns: Sequence[str], wanted: Sequence[str]) -> str
         if (column or "").strip().lower() in wanted:
             return column
     raise UserError(
-        f"{table}: its first line must name the columns, path,label; none of {', '.join(map(str, columns))} is "
-        f"one of {', '.join(wanted)}"
+        f"{table}: its first line must name the columns, path,label; none of"
+        f" {', '.join(map(str, columns))} is one of {', '.join(wanted)}"
     )
 
 
@@ -231,7 +232,8 @@ def with_labels(root: Path, split: Named, class_names: Sequence[str]) -> ImageFi
     number = {name: k for k, name in enumerate(class_names)}
     if unknown := set(split.classes) - number.keys():
         raise UserError(
-            f"{split.where} has the class {min(unknown)!r}, which is none of the {len(number)} training classes"
+            f"{split.where} has the class {min(unknown)!r}, which is none of the {len(number)}"
+            " training classes"
         )
     names = np.array([os.fsencode(path) for path in split.paths])
     labels = torch.tensor([number[name] for name in split.classes], dtype=torch.int64)

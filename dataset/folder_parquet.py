@@ -31,7 +31,8 @@ def unpacked(root: Path, cache_dir: Path, *, may_write: bool) -> Path:
         return folder
     if not may_write:
         raise UserError(
-            f"{shards['train'][0]} is unpacked first, into {folder}/: start the command once without --dry_run"
+            f"{shards['train'][0]} is unpacked first, into {folder}/: start the command once"
+            " without --dry_run"
         )
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,8 @@ def unpacked(root: Path, cache_dir: Path, *, may_write: bool) -> Path:
                 unpack(shards, cache_dir, folder)
     except OSError as error:
         raise UserError(
-            f"cannot write to {cache_dir}/: {error.strerror or error} (--cache_dir names another folder)"
+            f"cannot write to {cache_dir}/: {error.strerror or error} (--cache_dir names another"
+            " folder)"
         ) from None
     return folder
 

@@ -72,7 +72,8 @@ def class_folders(folder: Path, num_classes: int) -> list[str]:
         raise UserError(f"cannot read {folder}/: {error.strerror}") from None
     if len(names) != num_classes:
         raise UserError(
-            f"{folder}/ holds {len(names)} class folders, not {num_classes}: a folder for each class"
+            f"{folder}/ holds {len(names)} class folders, not {num_classes}: a folder for each"
+            " class"
         )
     return names
 
@@ -212,6 +213,6 @@ class WorkerPool:
             if "DataLoader worker" not in str(error):
                 raise
             raise UserError(
-                f"a process that decodes images died ({str(error).splitlines()[0]}); is memory short, or /dev/shm? "
-                "Try a smaller --num_workers, or 0"
+                f"a process that decodes images died ({str(error).splitlines()[0]}); is memory"
+                " short, or /dev/shm? Try a smaller --num_workers, or 0"
             ) from None

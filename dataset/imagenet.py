@@ -52,8 +52,9 @@ class ImageNet:
         folder = located(request, self.name, ("train", "val"))
         if not os.path.isdir(folder):
             raise UserError(
-                f"{folder}/ is absent: it should hold train/ and val/, with a folder of images for each of the "
-                f"{self.num_classes} classes (--data_root names the folder above; it cannot be downloaded)"
+                f"{folder}/ is absent: it should hold train/ and val/, with a folder of images for"
+                f" each of the {self.num_classes} classes (--data_root names the folder above; it"
+                " cannot be downloaded)"
             )
         class_names = class_folders(folder / "train", self.num_classes)
         if class_folders(folder / "val", self.num_classes) != class_names:

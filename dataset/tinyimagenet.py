@@ -78,7 +78,8 @@ class TinyImageNet:
             is_sorted = has_class_folders(folder / "val")
             if present and not is_sorted and not os.path.exists(folder / "val" / ANNOTATIONS):
                 raise UserError(
-                    f"{folder}/ holds {present[0].parent.name}/batch.npy alone: it takes train/ and val/batch.npy"
+                    f"{folder}/ holds {present[0].parent.name}/batch.npy alone: it takes train/ and"
+                    " val/batch.npy"
                 )
             class_names = class_folders(folder / "train", NUM_CLASSES)
             train = images_by_class(folder / "train", class_names)
@@ -144,7 +145,8 @@ def validation_images(folder: Path, class_names: list[str]) -> ImageFiles:
         name, wnid = [*line.split("\t"), "", ""][:2]
         if wnid not in class_of:
             raise UserError(
-                f"{annotations} line {number}: {wnid!r} is none of the {len(class_names)} classes in train/"
+                f"{annotations} line {number}: {wnid!r} is none of the {len(class_names)} classes"
+                " in train/"
             )
         if name not in present:
             raise UserError(f"{annotations} line {number}: {folder}/images/{name} does not exist")
@@ -175,7 +177,8 @@ def read_batch_file(path: Path) -> Decoded:
             or image.shape not in shapes
         ):
             raise UserError(
-                f"{path} is damaged: image {row} is not a ({IMG_SIZE}, {IMG_SIZE}, 3) array of bytes"
+                f"{path} is damaged: image {row} is not a ({IMG_SIZE}, {IMG_SIZE}, 3) array of"
+                " bytes"
             )
         if not isinstance(label, (int, np.integer)) or not 0 <= label < NUM_CLASSES:
             raise UserError(

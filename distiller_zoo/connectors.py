@@ -55,8 +55,8 @@ def require_equal_channels(method: str, pairs: Sequence[tuple[torch.Size, torch.
     for student, teacher in pairs:
         if student[1] != teacher[1]:
             raise UserError(
-                f"--distill {method}: needs stages of equal channels, not {student[1]} (student) and "
-                f"{teacher[1]} (teacher); choose networks of one width, or another method"
+                f"--distill {method}: needs stages of equal channels, not {student[1]} (student)"
+                f" and {teacher[1]} (teacher); choose networks of one width, or another method"
             )
 
 

@@ -81,7 +81,8 @@ class SimKD(FeatureDistiller):
         if classifier is None or classifier.in_features != channels:
             reads = "nothing linear" if classifier is None else f"{classifier.in_features} values"
             raise UserError(
-                f"--distill simkd: needs a teacher that classifies its {channels} features; it reads {reads}"
+                f"--distill simkd: needs a teacher that classifies its {channels} features; it"
+                f" reads {reads}"
             )
         *_, student, _ = setting.student_shapes
         *_, teacher, _ = setting.teacher_shapes

@@ -53,8 +53,8 @@ def memory_advice(batch_size: int) -> Iterator[None]:
             raise
         what = next(filter(None, str(error).splitlines()), "")[:200]
         raise RunFault(
-            f"out of memory at --batch_size {batch_size}: try --amp, a smaller --batch_size (with a smaller "
-            f"--learning_rate), or fewer runs at once ({what})"
+            f"out of memory at --batch_size {batch_size}: try --amp, a smaller --batch_size (with a"
+            f" smaller --learning_rate), or fewer runs at once ({what})"
         ) from None
 
 
@@ -64,7 +64,7 @@ def one_line_errors(program: str) -> Iterator[None]:
 
     The exit status is 2 for a UserError, 1 for a RunFault or an OSError (what the machine refused),
     and 130, or what else the signal asks for, after an interruption. Any other exception is a
-    defect of ours and shows its traceback.
+    defect of this code and shows its traceback.
     """
     global running_program
     running_program = program
@@ -73,19 +73,19 @@ def one_line_errors(program: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        say_error(program, error)
+        print_error(program, error)
         raise SystemExit(2) from None
     except RunFault as error:
-        say_error(program, error)
+        print_error(program, error)
         raise SystemExit(1) from None
     except BrokenPipeError:  # the reader of the output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(1) from None
     except OSError as error:
-        say_error(program, describe_os_error(error))
+        print_error(program, describe_os_error(error))
         raise SystemExit(1) from None
     except KeyboardInterrupt as interrupt:
-        if may_speak():
+        if prints_errors():
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"\n{program}: interrupted\n")
         raise SystemExit(getattr(interrupt, "status", 130)) from None
@@ -97,12 +97,12 @@ def _always() -> bool:
 
 running_program = ""
 """Which script this is, for what cannot reach `one_line_errors`."""
-may_speak: Callable[[], bool] = _always
-"""Of several processes of a run, one tells of the error that ends them all."""
+prints_errors: Callable[[], bool] = _always
+"""Of several processes of a run, one prints the error that ends them all."""
 
 
-def say_error(program: str, message: object) -> None:
-    if not may_speak():
+def print_error(program: str, message: object) -> None:
+    if not prints_errors():
         return
     with contextlib.suppress(OSError):  # stderr may be on the same full disk
         sys.stderr.write(f"{program}: error: {' '.join(str(message).split())}\n")

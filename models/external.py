@@ -185,8 +185,8 @@ class Offers(nn.Module):
         """UserError unless it maps images of this size to logits."""
         if self.source.library == "timm" and isinstance(self.get_classifier(), tuple):
             raise UserError(
-                f"{self.source.name} has a distillation token, whose second classifier has a target of its own; that is "
-                "not offered: choose the network without it"
+                f"{self.source.name} has a distillation token, whose second classifier has a target"
+                " of its own; that is not offered: choose the network without it"
             )
         what = f"{self.source.name} does not take images of {img_size}x{img_size} pixels"
         image = torch.zeros(1, 3, img_size, img_size, device=next(self.parameters()).device)

@@ -45,8 +45,8 @@ def make_stem_small(network: nn.Module, name: str) -> None:
     )
     if first is None or first.stride != (2, 2) or type(first) is not nn.Conv2d:
         raise UserError(
-            f"{name}: stem=small is for networks whose first layer is a convolution of stride 2; of a transformer give "
-            "a smaller patch_size"
+            f"{name}: stem=small is for networks whose first layer is a convolution of stride 2; of"
+            " a transformer give a smaller patch_size"
         )
     small = nn.Conv2d(
         first.in_channels, first.out_channels, 3, padding=1, bias=first.bias is not None

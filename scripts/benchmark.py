@@ -46,7 +46,10 @@ MODES = ("identity", "flip", "crop+flip", "cutout", "autoaugment", "mixup", "cut
 
 def print_titles() -> None:
     """The table's head, in Markdown."""
-    titles = "pair|mode|job|variant|runs|steps/s|images/s|ratio|peak MB|data|teacher|student|other|ceiling"
+    titles = (
+        "pair|mode|job|variant|runs|steps/s|images/s|ratio|peak"
+        " MB|data|teacher|student|other|ceiling"
+    )
     print(
         "| " + titles.replace("|", " | ") + " |\n" + "|---" * len(titles.split("|")) + "|",
         flush=True,
@@ -88,7 +91,8 @@ def counts(text: str) -> list[int]:
 # fmt: off
 def parse(argv: Sequence[str]) -> Namespace:
     load_plugins()
-    parser = OptionParser(prog=PROGRAM, description="Steps per second, and the ratio to a classic loop in the same run.")
+    parser = OptionParser(prog=PROGRAM, description="Steps per second, and the ratio to a classic "
+                                                    "loop in the same run.")
     what = parser.section("what is measured")
     what("--pairs", default=["wrn_40_2/wrn_16_2"], type=pairs, metavar="T/S,T/S",
          help="teacher/student (default: wrn_40_2/wrn_16_2)")
@@ -103,11 +107,13 @@ def parse(argv: Sequence[str]) -> Namespace:
     what("--no_classic", action="store_true",
          help="without the classic loop: no ratios")
     where = parser.section("where")
-    where("--device", default="auto", type=one_of("device", ["auto", "cpu", "cuda"]), metavar="NAME",
+    where("--device", default="auto", type=one_of("device", ["auto", "cpu", "cuda"]),
+          metavar="NAME",
           help="auto, cpu or cuda (default: auto)")
     where("--threads", type=number(int, 1), metavar="N",
           help="of the CPU (default: PyTorch's own choice)")
-    where("--dataset", default="cifar100", type=one_of("data set", ["cifar100", "cifar10", "synthetic"]), metavar="NAME",
+    where("--dataset", default="cifar100", type=one_of("data set", ["cifar100", "cifar10",
+                                                                    "synthetic"]), metavar="NAME",
           help="cifar100, cifar10 or synthetic (default: cifar100)")
     where("--data_root", default="data", metavar="DIR",
           help="folder of the public files (default: data)")

@@ -125,14 +125,15 @@ def main(argv: Sequence[str]) -> None:
     for note in found["notes"]:
         print(note)
     recorded = found["recorded_acc1"]
-    said = (
+    record = (
         "the file records no accuracy"
         if recorded is None
         else f"the file records Acc1 {recorded:.4f}"
     )
     print(
-        f"{found['model']} on {found['dataset']}, {found['images']} test images: Acc1 {found['acc1']:.4f} "
-        f"Acc5 {found['acc5']:.4f} TestLoss {found['loss']:.6f} ECE {found['ece']:.4f} ({said})"
+        f"{found['model']} on {found['dataset']}, {found['images']} test images: Acc1"
+        f" {found['acc1']:.4f} Acc5 {found['acc5']:.4f} TestLoss {found['loss']:.6f} ECE"
+        f" {found['ece']:.4f} ({record})"
     )
 
 

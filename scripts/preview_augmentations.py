@@ -38,7 +38,8 @@ from dataset.batches import normalize_for
 from helper.cli.options import data_request, parse_student
 from helper.cli.parser import OptionParser, Options, names_joined_by_plus, number, one_of
 from helper.cli.plugins import load_plugins
-from helper.run.checkpoint import load_weights, read_checkpoint
+from helper.run.load import load_weights
+from helper.run.read import read_checkpoint
 from helper.setup import plan
 from helper import speed
 from helper.setup.batches import make_batches
@@ -58,17 +59,22 @@ LABEL_WIDTH = 20
 NOBODY = nn.Flatten()
 """Where there is no teacher: ViewMaker shows it the batch, nothing reads what it says."""
 DRAWS = {
-    "batch": "one random draw serves all images of a row, as published; partners to mix with are drawn per image.",
+    "batch": (
+        "one random draw serves all images of a row, as published; partners to mix with are drawn"
+        " per image."
+    ),
     "sample": "every image has its own random draw.",
 }
 SCHEMES_CAPTION = (
-    "A flip happens half of the time, autoaugment's operations with a probability of theirs, and mixup may mix an "
-    "image with itself, so a view may equal its image. lam is an image's own share."
+    "A flip happens half of the time, autoaugment's operations with a probability of theirs, and"
+    " mixup may mix an image with itself, so a view may equal its image. lam is an image's own"
+    " share."
 )
 ORDER_CAPTION = " Picked views stand in the order of the images that they were made from."
 PICK_CAPTION = (
-    "the pool of {n_run} cutmixes of the batch, the highest score first. The {kept} highest (framed) are kept, the "
-    "others (dimmed) dropped. Entropies are in nats, of the network that the criterion reads."
+    "the pool of {n_run} cutmixes of the batch, the highest score first. The {kept} highest"
+    " (framed) are kept, the others (dimmed) dropped. Entropies are in nats, of the network that"
+    " the criterion reads."
 )
 
 
@@ -107,7 +113,10 @@ class Pool(NamedTuple):
 
 def training_options(options: Namespace, *flags: str) -> Options:
     """The options of the T. stddev pass that sees the same."""
-    names = "dataset data_root cache_dir limit_train num_classes img_size num_workers device seed mix_draw path_t model_t"
+    names = (
+        "dataset data_root cache_dir limit_train num_classes img_size num_workers device seed"
+        " mix_draw path_t model_t"
+    )
     given = {name: getattr(options, name) for name in names.split()} | {
         "finetune_student": options.path_s
     }
@@ -274,9 +283,11 @@ def pick_rows(scene: Scene, name: str, pool: Pool) -> list[Row]:
 # fmt: off
 def parse(argv: Sequence[str]) -> Namespace:
     load_plugins()
-    parser = OptionParser(prog=PROGRAM, usage=f"python scripts/{PROGRAM} -o FILE [options]", description=__doc__)
+    parser = OptionParser(prog=PROGRAM, usage=f"python scripts/{PROGRAM} -o FILE [options]",
+                          description=__doc__)
     pictures = parser.section("pictures")
-    pictures("schemes", nargs="*", metavar="SCHEME", help='as --mix_mode; "all": every stage (default: the paper\'s)')
+    pictures("schemes", nargs="*", metavar="SCHEME", help='as --mix_mode; "all": every stage '
+                                                          '(default: the paper\'s)')
     pictures("-o", "--output", default="preview.png", type=Path, metavar="FILE",
              help="the schemes: .png, .svg or .pdf (default: preview.png)")
     pictures("--pick_output", type=Path, metavar="FILE",
@@ -286,25 +297,34 @@ def parse(argv: Sequence[str]) -> Namespace:
     pictures("--seed", default=0, type=number(int), metavar="N",
              help="of every random draw (default: 0)")
     pictures("--mix_draw", default="batch", type=one_of("draw", ["batch", "sample"]), metavar="HOW",
-             help="one random draw a row, as published, or one per image: batch, sample (default: batch)")
+             help="one random draw a row, as published, or one per image: batch, sample (default: "
+                  "batch)")
     pictures("--mix_n_run", default=2, type=number(int, 2), metavar="N",
              help="cutmixes in the pool (default: 2)")
-    pictures("--criterion", type=names_joined_by_plus("pick criterion", pick_criteria), metavar="A+B",
-             help=f"of --pick_output: {', '.join(pick_criteria)}, or several joined by + (default: the entropies)")
+    pictures("--criterion", type=names_joined_by_plus("pick criterion", pick_criteria),
+             metavar="A+B",
+             help=f"of --pick_output: {', '.join(pick_criteria)}, or several joined by + (default: "
+                  "the entropies)")
     networks = parser.section("networks", "Without one, what is picked by it is left out.")
     networks("--path_t", metavar="FILE", help="teacher checkpoint")
-    networks("--model_t", type=one_of("model", model_dict), metavar="NAME", help="where its folder does not say it")
-    networks("--path_s", metavar="FILE", help="student checkpoint, such as a run's weights/ckpt.pth")
-    networks("--model_s", type=one_of("model", model_dict), metavar="NAME", help="where it does not say it itself")
+    networks("--model_t", type=one_of("model", model_dict), metavar="NAME",
+             help="where its folder does not say it")
+    networks("--path_s", metavar="FILE", help="student checkpoint, such as a run's "
+                                              "weights/ckpt.pth")
+    networks("--model_s", type=one_of("model", model_dict), metavar="NAME",
+             help="where it does not say it itself")
     data = parser.section("data and machine", "As in train_student.py, but nothing is downloaded.")
     data("--dataset", default="cifar100", type=one_of("data set", datasets), metavar="NAME",
          help=f"one of {', '.join(datasets)} (default: cifar100)")
-    data("--data_root", default="data", metavar="DIR", help="folder of the public files (default: data)")
-    data("--cache_dir", metavar="DIR", help="folder for decoded images (default: cache in --data_root)")
+    data("--data_root", default="data", metavar="DIR", help="folder of the public files (default: "
+                                                            "data)")
+    data("--cache_dir", metavar="DIR", help="folder for decoded images (default: cache in "
+                                            "--data_root)")
     data("--limit_train", type=number(int, 1), metavar="N", help="only the first N training images")
     data("--num_classes", type=number(int, 2), metavar="K", help="synthetic data (default: 20)")
     data("--img_size", type=number(int, 8), metavar="S", help="synthetic data (default: 32)")
-    data("--num_workers", default=8, type=number(int), metavar="N", help="processes that decode (default: 8)")
+    data("--num_workers", default=8, type=number(int), metavar="N",
+         help="processes that decode (default: 8)")
     data("--device", default="auto", type=one_of("device", ["auto", "cpu", "cuda"]), metavar="NAME",
          help="auto, cpu or cuda (default: auto)")
     options = parser.parse(argv)

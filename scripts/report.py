@@ -47,7 +47,7 @@ def escaped(text: object) -> str:
 
 
 def with_arrow(text: str) -> str:
-    """A title or sentence of ours, escaped; a p-value stays on one line."""
+    """A title or sentence of this file, escaped; a p-value stays on one line."""
     text = escaped(text).replace("-&gt;", "&rarr;")
     return re.sub(r"\(p (=|&lt;) [\d.e-]+\)", r"<span class=whole>\g<0></span>", text)
 
@@ -56,7 +56,10 @@ def summary(results: Results, points: dict[Group, list[Point]]) -> list[str]:
     """The findings with their limits: one sentence about the runs, one for each group."""
     complete = [run for run in results.runs if not run.problem]
     passes = sum(run.measures for run in complete)
-    counted = f"{plural(len(complete) - passes, 'distillation')} and {plural(passes, 'T. stddev pass', 'es')}"
+    counted = (
+        f"{plural(len(complete) - passes, 'distillation')} and"
+        f" {plural(passes, 'T. stddev pass', 'es')}"
+    )
     left_out = [
         plural(len(results.incomplete), "incomplete run") if results.incomplete else "",
         plural(len(results.skipped), "unreadable log") if results.skipped else "",
@@ -91,7 +94,10 @@ def finding(rows: Sequence[Row], points: Sequence[Point]) -> str:
     elif signs == {True}:
         verdict = f"over {len(points)} schemes, a lower T. stddev goes with a lower S. test loss"
     else:
-        verdict = f"over {len(points)} schemes, a lower T. stddev goes with a higher S. test loss, against the theory"
+        verdict = (
+            f"over {len(points)} schemes, a lower T. stddev goes with a higher S. test loss,"
+            " against the theory"
+        )
     if significant and len(significant) < len(found):
         verdict += (
             f" (significant by {' and '.join(name.capitalize() for name in significant)} alone)"
@@ -100,16 +106,16 @@ def finding(rows: Sequence[Row], points: Sequence[Point]) -> str:
 
 
 def published_finding(rows: Sequence[Row], points: Sequence[Point]) -> str:
-    """The published coefficients over those of our schemes that were published, or nothing."""
-    ours = {point.augmentation for point in points}
-    theirs = [
+    """The published coefficients over those of these schemes that were published, or nothing."""
+    schemes = {point.augmentation for point in points}
+    published = [
         Point(row.key.augmentation, row.published["t_stddev"], row.published["s_test_loss"])
         for row in rows
-        if row.key.augmentation in ours and {"t_stddev", "s_test_loss"} <= row.published.keys()
+        if row.key.augmentation in schemes and {"t_stddev", "s_test_loss"} <= row.published.keys()
     ]
-    found = correlations(theirs)
+    found = correlations(published)
     values = " / ".join(f"{found[name]['r']:.4f}" for name in COEFFICIENTS) if found else ""
-    return f"; published, over {len(theirs)} of these schemes: {values}" if found else ""
+    return f"; published, over {len(published)} of these schemes: {values}" if found else ""
 
 
 def table_html(table: Table) -> str:
@@ -148,7 +154,10 @@ def section(number: int, table: Table, rows: Sequence[Row], points: Sequence[Poi
             "Line: mean over complete trials; band: one standard deviation; dotted: a run left out."
         )
         shown_figures.append(f"<figure>{picture}<figcaption>{text}</figcaption></figure>")
-    return f"<section><h2>{title}</h2>{table_html(table)}<div class=figures>{''.join(shown_figures)}</div></section>"
+    return (
+        f"<section><h2>{title}</h2>{table_html(table)}<div"
+        f" class=figures>{''.join(shown_figures)}</div></section>"
+    )
 
 
 def runs_html(runs: Sequence[Run]) -> str:
@@ -163,8 +172,8 @@ def runs_html(runs: Sequence[Run]) -> str:
             f"<pre tabindex=0>{commands}</pre>" if commands else "<p>no command in its log</p>"
         )
         items.append(
-            f"<details><summary>{escaped(run.name)} <span class=small>{kind}, {state}</span></summary>"
-            f"{note}{command}</details>"
+            f"<details><summary>{escaped(run.name)} <span class=small>{kind},"
+            f" {state}</span></summary>{note}{command}</details>"
         )
     return f"<section><h2>Runs and their commands</h2>{''.join(items)}</section>"
 
@@ -231,12 +240,15 @@ def main(argv: Sequence[str]) -> None:
     parser = paths_parser(PROGRAM, __doc__)
     add = parser.section("page")
     # fmt: off
-    add("-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="(default: report.html)")
-    add("--title", default="Data augmentation in knowledge distillation: results", metavar="TEXT", help="its heading")
+    add("-o", "--output", type=Path, default=Path("report.html"), metavar="FILE",
+        help="(default: report.html)")
+    add("--title", default="Data augmentation in knowledge distillation: results", metavar="TEXT",
+        help="its heading")
     add("--preview", type=Path, action="append", default=[], metavar="FILE",
         help="a picture to embed, such as a run's gen_img/*.png; may be given several times")
     add("--ranking", type=Path, action="append", default=[], metavar="FILE",
-        help="a ranking to show, the --json FILE of rank_augmentations.py; may be given several times")
+        help="a ranking to show, the --json FILE of rank_augmentations.py; may be given several "
+             "times")
     # fmt: on
     options = parser.parse(argv)
     results = load(options.paths)

@@ -62,7 +62,8 @@ def read_line(path: str, number: int) -> tuple[list[str], Job]:
     job = job_of(words[split:], where)
     if not os.path.exists(words[programs[0]]):
         raise UserError(
-            f"{where}: there is no {words[programs[0]]} here; call this from the folder where it was printed"
+            f"{where}: there is no {words[programs[0]]} here; call this from the folder where it"
+            " was printed"
         )
     return words[:split], job
 

@@ -15,25 +15,31 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from helper.errors import UserError, one_line_errors
-from helper.run.checkpoint import load_weights, model_name_of, read_checkpoint, weights_in
+from helper.run.load import load_weights
+from helper.run.read import read_checkpoint
+from helper.run.recognize import model_name_of
+from helper.run.weights import weights_in
 from models import model_dict
 
 PROGRAM = "unpack_teachers.py"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Check and unpack public teacher archives.")
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="Check and unpack public teacher archives."
+    )
     parser.add_argument("archives", nargs="+", type=Path, metavar="FILE.zip")
     parser.add_argument(
         "--save", type=Path, default=Path("save"), metavar="DIR", help="where to (default: save)"
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     bad = [problem for archive in arguments.archives for problem in unpack(archive, arguments.save)]
     if bad:
         raise UserError("not unpacked: " + "; ".join(bad))
@@ -116,4 +122,4 @@ def place(container: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> 
 
 if __name__ == "__main__":
     with one_line_errors(PROGRAM):
-        main()
+        main(sys.argv[1:])

@@ -12,16 +12,11 @@ from command_line import identical
 
 from helper.errors import UserError
 from helper.run import checkpoint
-from helper.run.checkpoint import (
-    describe_model,
-    fitting_models,
-    load_weights,
-    model_name_of,
-    read_checkpoint,
-    save_checkpoint,
-    save_keeping_old,
-    weights_in,
-)
+from helper.run.checkpoint import describe_model, save_checkpoint, save_keeping_old
+from helper.run.load import load_weights
+from helper.run.read import read_checkpoint
+from helper.run.recognize import fitting_models, model_name_of
+from helper.run.weights import weights_in
 from helper.setup import networks
 from models import build_model
 

@@ -23,7 +23,6 @@ from command_line import (
 from fast_runs import draw_once  # noqa: F401  (a fixture)
 
 import helper.speed.bfloat16
-from helper import speed
 from augment import PUBLISHED, mix_modes, pick_criteria
 from dataset import DataRequest, datasets
 from dataset.batches import Batches, DefaultDA
@@ -534,7 +533,6 @@ def test_one_draw_per_image(teacher):
     assert results["batch"]["div-mixKLD"] != results["sample"]["div-mixKLD"]
 
 
-@pytest.mark.skipif(speed.is_off(), reason="the room that warns is switched off")
 def test_mixed_precision(teacher, monkeypatch):
     seconds = {torch.float32: 0.001, torch.bfloat16: 0.002}
     monkeypatch.setattr(helper.speed.bfloat16, "seconds_of_convolution", seconds.__getitem__)

@@ -18,7 +18,8 @@ PLACES = (".", "save", "save/models", "data")
 DROPPED = ("--resume", "--resume_student", "--resume_ExpID", "--dry_run", "--list", FLAG)
 """Flags of a logged command that do not belong to running it again."""
 OF_NOW = frozenset(
-    "from_log dry_run resume resume_student resume_ExpID seed_is_drawn cache_dir data_root path_t model_path".split()
+    "from_log dry_run resume resume_student resume_ExpID seed_is_drawn cache_dir data_root path_t"
+    " model_path".split()
 )
 """Options that may well differ, or are listed as paths."""
 

@@ -11,10 +11,10 @@ from distiller_zoo import distillers
 from models import model_dict
 from models.model_info import count_flops, count_parameters
 
-
-STAGES = """stages of --mix_mode: NAME:key=value,key=value, joined by +, from left to right. One that mixes images (*) comes
-last, but for a pick. Each takes p= (how often it happens: 1) and draw= (batch, sample: as --mix_draw).
-tv.CLASS:argument=value,... is any transform of torchvision.transforms.v2. Keys with their defaults:"""
+STAGES = """stages of --mix_mode: NAME:key=value,key=value, joined by +, from left to right.
+One that mixes images (*) comes last, but for a pick. Each takes p= (how often it happens: 1) and
+draw= (batch, sample: as --mix_draw). tv.CLASS:argument=value,... is any transform of
+torchvision.transforms.v2. Keys with their defaults:"""
 
 
 def stage_lines() -> list[str]:
@@ -34,8 +34,9 @@ def stage_lines() -> list[str]:
     return lines
 
 
-DISTILLERS = """distillers of --distill: NAME:key=value,key=value, joined by +. Each takes weight= in place of -a (logits) or -b
-(features). Values that were published for a pair go before the defaults shown here. Keys with their defaults:"""
+DISTILLERS = """distillers of --distill: NAME:key=value,key=value, joined by +. Each takes weight=
+in place of -a (logits) or -b (features). Values that were published for a pair go before the
+defaults shown here. Keys with their defaults:"""
 
 
 def distiller_lines() -> list[str]:
@@ -55,13 +56,15 @@ def distiller_lines() -> list[str]:
 def listing() -> str:
     """Models with parameters and FLOPs (32 px, 100 classes), stages, distillers and data sets."""
     lines = [
-        "models              parameters       FLOPs   (100 classes, 32x32 pixels; a multiply-add is 2 FLOPs)"
+        "models              parameters       FLOPs   (100 classes, 32x32 pixels; a multiply-add is"
+        " 2 FLOPs)"
     ]
     for name in model_dict:
         with torch.device("meta"):  # shapes are enough
             model = model_dict[name](num_classes=100, img_size=32)
         lines.append(
-            f"  {name:<16} {count_parameters(model) / 1e6:>9.2f} M {count_flops(model, 32) / 1e6:>9.1f} M"
+            f"  {name:<16} {count_parameters(model) / 1e6:>9.2f} M"
+            f" {count_flops(model, 32) / 1e6:>9.1f} M"
         )
     lines.append(
         "  timm.NAME, torchvision.NAME: any classifier of these libraries, see models/README.md"

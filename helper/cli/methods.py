@@ -47,5 +47,6 @@ def check_methods(options: argparse.Namespace) -> None:
             )
         if len(weights) == 1 and len(names) > 1:
             raise UserError(
-                f"{flag} {weights[0]:g} is one weight for {', '.join(names)}: give {len(names)}, as W,W"
+                f"{flag} {weights[0]:g} is one weight for {', '.join(names)}: give {len(names)},"
+                " as W,W"
             )

@@ -116,8 +116,9 @@ def check_data_options(options: Options, spec: DatasetSpec) -> None:
         )
     if options.img_size not in (None, spec.img_size):
         raise UserError(
-            f"--img_size {options.img_size}: the images of {spec.name} have {spec.img_size}x{spec.img_size} pixels "
-            "(only those of folder and synthetic have another size if it is wanted)"
+            f"--img_size {options.img_size}: the images of {spec.name} have"
+            f" {spec.img_size}x{spec.img_size} pixels (only those of folder and synthetic have"
+            " another size if it is wanted)"
         )
     for name in ("mean", "std"):
         if getattr(options, name) and not is_folder:

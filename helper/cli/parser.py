@@ -12,9 +12,8 @@ from augment import parse
 from distiller_zoo import parse_methods
 from helper import VERSION
 from helper.cli import short_help
-from helper.errors import UserError, say_error, unknown_name
+from helper.errors import UserError, print_error, unknown_name
 from helper.registry import Registry
-
 
 _EVALUATE = "`python scripts/evaluate.py FILE` evaluates a checkpoint"
 _GPU = "choose GPUs by CUDA_VISIBLE_DEVICES=0 in front of the command"
@@ -94,7 +93,7 @@ class OptionParser(argparse.ArgumentParser):
         return add
 
     def error(self, message: str) -> NoReturn:
-        say_error(self.prog, message)
+        print_error(self.prog, message)
         self.exit(2)
 
     def _expand_home(self, options: Options, action: argparse.Action) -> None:
@@ -181,11 +180,13 @@ def device(text: str) -> str:
     kind, _, index = text.partition(":")
     if kind == "cuda" and index.isdecimal():
         raise argparse.ArgumentTypeError(
-            f"{text!r}: choose the GPU by CUDA_VISIBLE_DEVICES={index} in front of the command, and --device cuda"
+            f"{text!r}: choose the GPU by CUDA_VISIBLE_DEVICES={index} in front of the command, and"
+            " --device cuda"
         )
     if kind in ("mps", "xpu", "tpu", "hip"):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not supported: --device cpu runs everything, cuda needs an NVIDIA or AMD GPU"
+            f"{text!r} is not supported: --device cpu runs everything, cuda needs an NVIDIA or"
+            " AMD GPU"
         )
     return one_of("device", ["auto", "cpu", "cuda"])(text)
 
@@ -268,7 +269,8 @@ def loss_weights_of_mix(text: str) -> tuple[float, float, float]:
         weights = ()
     if len(weights) != 3 or not all(math.isfinite(w) and w >= 0 for w in weights):
         raise argparse.ArgumentTypeError(
-            f"{text!r}: expected three weights [LW1,LW2,LW3] of at least 0, without spaces, such as [1,0,1]"
+            f"{text!r}: expected three weights [LW1,LW2,LW3] of at least 0, without spaces, such as"
+            " [1,0,1]"
         )
     return weights
 

@@ -116,7 +116,8 @@ def check_registered(before: dict[str, set[str]], flag: str, path: Path) -> None
             found = True
             if not isinstance(name, str) or not name or set(name) & set(" /,:=") or name[0] == "-":
                 raise UserError(
-                    f"{flag} {path}: {name!r} cannot be the name of a {kind}: no blank, /, comma, : or ="
+                    f"{flag} {path}: {name!r} cannot be the name of a {kind}: no blank, /, comma, :"
+                    " or ="
                 )
             if fault := fault_of(registry[name]):
                 raise UserError(f"{flag} {path}: the {kind} {name!r} {fault}")

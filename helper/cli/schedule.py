@@ -38,7 +38,8 @@ class EpochSchedule:
                     raise ValueError
             except ValueError:
                 raise UserError(
-                    f"{flag} {text!r}: expected EPOCH:VALUE,EPOCH:VALUE,... such as 0:0.75,150:1, values of at least 0"
+                    f"{flag} {text!r}: expected EPOCH:VALUE,EPOCH:VALUE,... such as 0:0.75,150:1,"
+                    " values of at least 0"
                 ) from None
         return EpochSchedule(default, tuple(sorted(steps)))
 

@@ -25,7 +25,10 @@ def correct_topk(
     return torch.stack([hits[:, :k].sum() for k in ks]).float()
 
 
-NOT_FINITE = "The last checkpoint in weights/ is from before; a lower --learning_rate or loss weight may help"
+NOT_FINITE = (
+    "The last checkpoint in weights/ is from before; a lower --learning_rate or loss weight may"
+    " help"
+)
 
 
 class MeanMeter:
@@ -112,9 +115,9 @@ def evaluate(
     for images, labels, _ in batches:
         interruption.check()
         count += len(labels)
-        sums = sums.to(labels.device)  # also where no row is ours
-        mine = distributed.part(len(labels))
-        images, labels = images[mine], labels[mine]
+        sums = sums.to(labels.device)  # also where this process has no row
+        rows = distributed.part(len(labels))
+        images, labels = images[rows], labels[rows]
         if len(labels):
             logits = logits_of(model, images, amp=amp, is_divided=False)
             loss = F.cross_entropy(logits, labels, reduction="sum")

@@ -108,7 +108,8 @@ class TeacherProbe:
         groups = stddev.groups
         if not math.isfinite(entropy):
             raise RunFault(
-                f"{self._where()}: the teacher's mean entropy is {entropy}: its outputs are not finite"
+                f"{self._where()}: the teacher's mean entropy is {entropy}: its outputs are not"
+                " finite"
             )
         values = {"groups": groups, "t_stddev": value, "entropy": entropy}
         self.run.log(CHECK.format(**self._place(), **values))
@@ -130,7 +131,8 @@ class TeacherProbe:
         exact, approximate = statistic.value()
         vectors = statistic.count // statistic.width
         self.run.log(
-            f"Check Covariance: NumOfSamples {vectors} {self._where()} Cov {exact:.10f} Cov_approx {approximate:.10f}"
+            f"Check Covariance: NumOfSamples {vectors} {self._where()} Cov {exact:.10f} Cov_approx"
+            f" {approximate:.10f}"
         )
         self.run.record("cross_entropy_covariance", vectors=vectors, step=self.total_step,
                         covariance=exact, approximation=approximate)  # fmt: skip

@@ -56,7 +56,8 @@ class RunState:
             try:
                 batch = next(iterator)
             except UserError as error:
-                interruption.check_alone()  # what has reached us may have ended the processes that decode
+                # The signal that ends this run may have ended the processes that decode.
+                interruption.check_alone()
                 raise DataFault(str(error)) from None
             yield index, batch
             self.step = index + 1
@@ -95,7 +96,8 @@ class RunState:
         """Continue from `checkpoint`. UserError if it does not hold what that takes."""
         if checkpoint.get("format", 1) not in range(1, FORMAT + 1):
             raise UserError(
-                f"{flag} {path} has format {checkpoint['format']}, of a newer version: this one reads up to {FORMAT}"
+                f"{flag} {path} has format {checkpoint['format']}, of a newer version: this one"
+                f" reads up to {FORMAT}"
             )
         try:
             self.load_state_dict(checkpoint)

@@ -28,7 +28,8 @@ def check_accuracy(
         error = 100 * math.sqrt(share * (1 - share) / test.count)
         if recorded - result.acc1 > max(ALLOWED_POINTS, ALLOWED_ERRORS * error):
             raise UserError(
-                f"{flag}: the teacher's top-1 is {result.acc1:.2f} on {test.count} test images, but its checkpoint "
-                f"records {recorded:.2f}: other data, or a file that is not what it seems"
+                f"{flag}: the teacher's top-1 is {result.acc1:.2f} on {test.count} test images, but"
+                f" its checkpoint records {recorded:.2f}: other data, or a file that is not what it"
+                " seems"
             )
     return result

@@ -18,7 +18,7 @@ from helper.errors import RunFault, UserError
 from helper.loop.metrics import NOT_FINITE, Evaluation, correct_topk, evaluate
 from helper.loop.state import RunState, saved_if_stopped
 from helper.processes import distributed
-from helper.run.checkpoint import load_weights
+from helper.run.load import load_weights
 from helper.run.log_lines import EPOCH
 from helper.run.folder import RunFolder
 from helper.setup.optimisation import LoopSettings
@@ -250,7 +250,8 @@ def train_epoch(
             latest, means = state.meter.read()
             bar.set_postfix(loss=f"{means['loss']:.3f}", acc1=f"{means['acc1']:.1f}")
             run.log(
-                f"Epoch: [{epoch}][{index}/{len(train)}] {timer} {describe(step.weights, latest, means)}"
+                f"Epoch: [{epoch}][{index}/{len(train)}] {timer}"
+                f" {describe(step.weights, latest, means)}"
             )
         if total_step % settings.tb_freq == 0:
             run.scalars(

@@ -10,7 +10,7 @@ rounding depends on the number of processes (and BatchNorm's statistics,
 unless they are shared: sync_batchnorm.py). Gradients are averaged over the processes; `gathered`
 sees to it that the average is the gradient of the whole batch.
 
-The first process alone writes and speaks. Without torchrun everything here does nothing.
+The first process alone writes and prints. Without torchrun everything here does nothing.
 """
 
 import contextlib
@@ -36,15 +36,15 @@ CHECKS = 10
 is answered."""
 
 LAST_SECONDS = 5.0
-"""At the end, for the answer who is to say why."""
+"""At the end, to learn which process prints the reason."""
 
 
 def _nothing(_: str) -> None:
     pass
 
 
-last_words: Callable[[str], None] = _nothing
-"""What a run that has lost contact logs; its loop cannot say it any more. Set once there is a
+log_fault: Callable[[str], None] = _nothing
+"""Logs why a run that has lost contact ends; its loop cannot do it any more. Set once there is a
 log."""
 _heartbeat: Heartbeat | None = None
 
@@ -64,14 +64,13 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def session() -> Iterator[None]:
-    """The frame of a script: one process speaks, and one that fails or vanishes ends the others."""
+    """The frame of a script: one process prints, and one that fails or vanishes ends the others."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     is_first = os.environ.get("RANK") == "0"
-    errors.may_speak = lambda: (
-        is_first
-    )  # of what goes wrong before they know each other, as a wrong flag
+    # Of what goes wrong before they know each other, as a wrong flag.
+    errors.prints_errors = lambda: is_first
     with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
         if not is_first:
             stack.enter_context(contextlib.redirect_stdout(nowhere))
@@ -80,9 +79,9 @@ def session() -> Iterator[None]:
         except RuntimeError as error:
             if not is_lost_contact(error):
                 raise
-            interruption.check_alone()  # what ends us all has reached another first
+            interruption.check_alone()  # the signal that ends all has reached another first
             fault = f"lost contact with another process of the run ({first_line(error)})"
-            last_words(f"stopped: {fault}")
+            log_fault(f"stopped: {fault}")
             raise RunFault(fault) from None
         finally:
             is_good = sys.exc_info()[0] is None and dist.is_initialized()
@@ -116,7 +115,7 @@ def start(device: torch.device) -> None:
     shares_a_gpu = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > torch.cuda.device_count()
     backend = "nccl" if device.type == "cuda" and not shares_a_gpu else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    errors.may_speak = _FirstToSpeak(store)
+    errors.prints_errors = _FirstToPrint(store)
     global _heartbeat
     _heartbeat = Heartbeat(dist.PrefixStore(prefix, own_connection()), rank, size, _end_here)
     interruption.agree = _Agreement()  # to be made by all together
@@ -131,19 +130,19 @@ def own_connection() -> dist.Store:
 def _end_here(fault: str) -> NoReturn:
     """End this process at once, though the main thread may wait where no signal reaches it."""
 
-    def end(may_speak: Callable[[], bool]) -> NoReturn:
-        errors.may_speak = may_speak
-        errors.say_error(errors.running_program, fault)
+    def end(prints_errors: Callable[[], bool]) -> NoReturn:
+        errors.prints_errors = prints_errors
+        errors.print_error(errors.running_program, fault)
         os._exit(1)
 
-    # Whether another has spoken is asked of the store, which may be gone too.
+    # Whether another has printed it is asked of the store, which may be gone too.
     threading.Timer(LAST_SECONDS, end, [lambda: True]).start()
     with contextlib.suppress(OSError):
-        last_words(f"stopped: {fault}")
-    end(errors.may_speak)
+        log_fault(f"stopped: {fault}")
+    end(errors.prints_errors)
 
 
-class _FirstToSpeak:
+class _FirstToPrint:
     """Says yes once in all processes."""
 
     def __init__(self, store: dist.Store) -> None:
@@ -151,8 +150,8 @@ class _FirstToSpeak:
 
     def __call__(self) -> bool:
         try:
-            return self.store.add("spoken", 1) == 1
-        except RuntimeError:  # the process that holds the store is gone, and cannot have spoken
+            return self.store.add("printed", 1) == 1
+        except RuntimeError:  # the process that holds the store is gone, and cannot have printed
             return True
 
 

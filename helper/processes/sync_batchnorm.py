@@ -32,8 +32,8 @@ class SyncBatchNorm2d(nn.BatchNorm2d, distributed.Divisible):
             return super().forward(images)
         wide = images.float() if images.dtype in (torch.bfloat16, torch.float16) else images
         axes = (0, 2, 3)
-        ours = wide.new_full((1,), wide.numel() / self.num_features)
-        total = _Sum.apply(torch.cat([wide.sum(axes), ours]))  # (C + 1,)
+        own_count = wide.new_full((1,), wide.numel() / self.num_features)
+        total = _Sum.apply(torch.cat([wide.sum(axes), own_count]))  # (C + 1,)
         count = total[-1]
         mean = total[:-1] / count  # (C,)
         centred = wide - mean[:, None, None]

@@ -17,10 +17,6 @@ import torch
 
 from helper.errors import UserError
 from helper.run.atomic import write_atomically
-from helper.run.load import load_weights  # noqa: F401  (moved)
-from helper.run.read import read_checkpoint  # noqa: F401
-from helper.run.recognize import fitting_models, model_name_of  # noqa: F401
-from helper.run.weights import weights_in  # noqa: F401
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -73,7 +69,10 @@ def check_class_names(
     if set(there) == set(here):
         advice = "name them in its order in classes.txt in --data_root, a line each"
     else:
-        advice = "give the folder that it was trained on, or train one on this: train_teacher.py --dataset folder"
+        advice = (
+            "give the folder that it was trained on, or train one on this: train_teacher.py"
+            " --dataset folder"
+        )
     place = next(
         (k for k, (a, b) in enumerate(zip(there, here)) if a != b), min(len(there), len(here))
     )
@@ -82,7 +81,8 @@ def check_class_names(
         for where, names in (("there", there), ("here", here))
     )
     raise UserError(
-        f"{flag} {path} has {len(there)} classes, --data_root {len(here)}; class {place} is {which}: {advice}"
+        f"{flag} {path} has {len(there)} classes, --data_root {len(here)}; class {place} is"
+        f" {which}: {advice}"
     )
 
 

@@ -5,18 +5,23 @@ import zipfile
 from pathlib import Path
 
 BEGINNINGS = (
-    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull` where it is from"),
-    (rb"/?(\.\./)*\.?git/annex/|/annex/objects/", "a git-annex pointer, not the file itself: run `git annex get`"),
+    (rb"version https://git-lfs",
+     "a Git LFS pointer, not the file itself: run `git lfs pull` where it is from"),
+    (rb"/?(\.\./)*\.?git/annex/|/annex/objects/",
+     "a git-annex pointer, not the file itself: run `git annex get`"),
     (rb"(?i)\s*(<!doctype html|<html|<head|<script)",
-     "an HTML page, not a checkpoint: the download needs a login or a click, or the address is wrong"),
+     "an HTML page, not a checkpoint: the download needs a login or a click, "
+     "or the address is wrong"),
     (rb"(?i)\s*<\?xml|\s*<error", "an XML text, not a checkpoint: the download was refused"),
     (rb"\x1f\x8b", "a gzip archive, not a checkpoint: unpack it first"),
-    (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd", "a compressed archive, not a checkpoint: unpack it first"),
+    (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd",
+     "a compressed archive, not a checkpoint: unpack it first"),
     (rb"\x89HDF", "an HDF5 file, as Keras writes it, not a checkpoint of PyTorch"),
     (rb"\x93NUMPY", "a NumPy array, not a checkpoint of PyTorch"),
     (rb"GGUF|ggml|lmgg", "a GGML file, not a checkpoint of PyTorch"),
     (rb"....TFL3", "a TensorFlow Lite model, not a checkpoint of PyTorch"),
-    (rb"\x08[\x00-\x0f]\x12.{0,40}(pytorch|onnx|tf2onnx|keras)", "an ONNX model, not a checkpoint of PyTorch"),
+    (rb"\x08[\x00-\x0f]\x12.{0,40}(pytorch|onnx|tf2onnx|keras)",
+     "an ONNX model, not a checkpoint of PyTorch"),
     (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF|BM.{4}\x00{4}", "an image, not a checkpoint"),
     (rb"%PDF", "a PDF document, not a checkpoint"),
     (rb"\x7fELF|\xca\xfe\xba\xbe|#!", "a program, not a checkpoint"),

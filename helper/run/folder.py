@@ -119,7 +119,10 @@ class RunFolder:
         listed = " ".join(
             f"({name!r}: {options[name]!r})" for name in sorted(options, key=str.casefold)
         )
-        head = f"hostname: {socket.gethostname()}  userip: {user_and_ip()}\ncd {os.getcwd()}\n{command_line()}\n"
+        head = (
+            f"hostname: {socket.gethostname()}  userip: {user_and_ip()}\ncd"
+            f" {os.getcwd()}\n{command_line()}\n"
+        )
         self._texts["log.txt"].append(f"{head}\n{listed}\n\n")
         content = json.dumps(options, indent=1, sort_keys=True, default=str) + "\n"
         write_atomically(self.path / "log" / "args.json", content.encode())
@@ -155,7 +158,10 @@ class RunFolder:
         found = ", ".join(
             f"{name.replace('_', ' ')} {facts[name]}" for name in FOUND_OUT if facts.get(name)
         )
-        return f"version {facts['version']}, code {facts['commit'] or 'without git'}, python {facts['python']}, {versions}; {found}"
+        return (
+            f"version {facts['version']}, code {facts['commit'] or 'without git'}, python"
+            f" {facts['python']}, {versions}; {found}"
+        )
 
     def save_weights(self, name: str, weights: dict[str, Any]) -> None:
         """weights/`name`, to be used by others."""

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from helper.run.atomic import flush_folder, written_beside
-from helper.run.checkpoint import read_checkpoint, serialized
+from helper.run.checkpoint import serialized
+from helper.run.read import read_checkpoint
 
 LATEST, PREVIOUS, DAMAGED = "ckpt.pth", "ckpt.previous.pth", "ckpt.damaged.pth"
 LENGTHS = "log_lengths.json"

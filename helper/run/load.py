@@ -49,8 +49,8 @@ def load_weights(
     found = parts(checkpoint)
     if "head" in checkpoint and not allow_head:
         raise UserError(
-            f"{flag} {path} is a student whose classifier a method replaced (simkd); it can be resumed, but not used "
-            "without that method"
+            f"{flag} {path} is a student whose classifier a method replaced (simkd); it can be"
+            " resumed, but not used without that method"
         )
     if average:
         found = [part for part in found if part.is_average]
@@ -99,13 +99,15 @@ def _of_classes(
         there = here
     if there != here and not starts:
         raise UserError(
-            f"{source} has {there} classes, the data set has {here}: give a network of these classes. All but its "
-            f"classifier is a start for training: train_teacher.py --pretrained FILE, or --model_s_pretrained FILE"
+            f"{source} has {there} classes, the data set has {here}: give a network of these"
+            " classes. All but its classifier is a start for training: train_teacher.py"
+            " --pretrained FILE, or --model_s_pretrained FILE"
         )
     if there != here:
         weights = weights | {key: wanted[key] for key in classifier}
         notes.append(
-            f"the classifier of {source}, of {there} classes, is left out: a new one of {here} is trained"
+            f"the classifier of {source}, of {there} classes, is left out: a new one of {here} is"
+            " trained"
         )
     return weights, notes
 
@@ -127,8 +129,8 @@ def _notes(part: Part, others: list[Part], repository: str, file: str) -> list[s
         lines.append(f"the weights are a running average, {here} of {file}")
     elif averages:
         lines.append(
-            f"the weights are {here} of {file}; it also holds a running average, {', '.join(averages)}: "
-            "--ema takes that"
+            f"the weights are {here} of {file}; it also holds a running average,"
+            f" {', '.join(averages)}: --ema takes that"
         )
     if rest:
         lines.append(f"the weights are {here} of {file}; it also holds {', '.join(rest)}")

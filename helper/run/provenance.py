@@ -65,5 +65,8 @@ def version(package: str) -> str | None:
 def describe_device(device: torch.device) -> str:
     """Its kind and name, and what decides the rounding there."""
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+        return (
+            f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN"
+            f" {torch.backends.cudnn.version()}"
+        )
     return f"cpu, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"

@@ -30,11 +30,10 @@ HARMLESS = [
 NumPy. Plain values, whose reading calls nothing else."""
 
 CONVERT = (
-    "import torch; c = torch.load({source!r}, map_location='cpu', weights_only=False); "
-    "c = c if isinstance(c, dict) else c.state_dict(); "
-    "plain = lambda v: isinstance(v, (torch.Tensor, int, float)); "
-    "torch.save({{k: v for k, v in c.items() if plain(v) or isinstance(v, dict) and all(map(plain, v.values()))}}, "
-    "{target!r})"
+    "import torch; c = torch.load({source!r}, map_location='cpu', weights_only=False); c = c if"
+    " isinstance(c, dict) else c.state_dict(); plain = lambda v: isinstance(v, (torch.Tensor, int,"
+    " float)); torch.save({{k: v for k, v in c.items() if plain(v) or isinstance(v, dict) and"
+    " all(map(plain, v.values()))}}, {target!r})"
 )
 """A program that keeps the weights and the numbers of a checkpoint, and leaves other objects
 out."""
@@ -95,6 +94,6 @@ def _why_not_data(path: Path, message: str) -> str:
     target = path.with_name(f"{path.stem}.weights.pth")
     program = CONVERT.format(source=str(path), target=str(target))
     return (
-        f"holds objects other than weights: {named[1]}. Such a file is never executed here. If you trust "
-        f"who made it, this writes its weights to {target}: python -c {shlex.quote(program)}"
+        f"holds objects other than weights: {named[1]}. Such a file is never executed here. If you"
+        f" trust who made it, this writes its weights to {target}: python -c {shlex.quote(program)}"
     )

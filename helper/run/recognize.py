@@ -130,8 +130,8 @@ def recognize(flag: str, path: str | Path, checkpoint: dict[str, Any]) -> Recogn
         )
     what = f"it fits no model of the zoo ({describe(found[0].weights)})" if found else "no weights"
     raise UserError(
-        f"cannot tell the model in {flag} {path}: {what}. Its folder should be called MODEL_vanilla, or give "
-        f"--model_t. Models: {', '.join(model_dict)}"
+        f"cannot tell the model in {flag} {path}: {what}. Its folder should be called"
+        f" MODEL_vanilla, or give --model_t. Models: {', '.join(model_dict)}"
     )
 
 

@@ -4,8 +4,10 @@ import re
 from typing import Any
 
 NAMES = (
-    "accuracy", "acc", "acc1", "accat1", "prec1", "top1", "top1acc", "testacc", "testacc1", "testaccuracy", "testtop1",
-    "valacc", "valacc1", "valaccuracy", "validacc", "evalacc", "precision1", "bestacc", "bestacc1", "bestaccuracy",
+    "accuracy", "acc", "acc1", "accat1", "prec1", "top1", "top1acc",
+    "testacc", "testacc1", "testaccuracy", "testtop1",
+    "valacc", "valacc1", "valaccuracy", "validacc", "evalacc", "precision1",
+    "bestacc", "bestacc1", "bestaccuracy",
     "besttestacc", "bestvalacc", "bestprec1", "besttop1", "bestmetric", "metric",
 )  # fmt: skip
 """In small letters, without other signs. The ones of the saved epoch come before the best of the

@@ -249,7 +249,7 @@ def open_run(
     run = _open_run(options, resumed, program, **found_out)
     if distributed.size() > 1:
         distributed.agreed(str(run.path))
-        distributed.last_words = run.log
+        distributed.log_fault = run.log
     return run
 
 

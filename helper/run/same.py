@@ -20,9 +20,10 @@ from helper.run.log_lines import DONE, INTERRUPTED, STOPPED
 
 SAME = "same"
 MAY_CHANGE = frozenset(
-    "epochs epoch_factor lr_decay_epochs seed seed_is_drawn device num_workers plugin data_root cache_dir path_t "
-    "model_t_pretrained finetune_student model_s_pretrained pretrained model_path tb_path project_name debug note print_interval "
-    "tb_freq save_freq save_img_interval screen_print test_teacher dry_run from_log resume resume_student resume_ExpID".split()
+    "epochs epoch_factor lr_decay_epochs seed seed_is_drawn device num_workers plugin data_root"
+    " cache_dir path_t model_t_pretrained finetune_student model_s_pretrained pretrained model_path"
+    " tb_path project_name debug note print_interval tb_freq save_freq save_img_interval"
+    " screen_print test_teacher dry_run from_log resume resume_student resume_ExpID".split()
 )
 """Options that a resumed run need not repeat; any other must be what it was."""
 UNIMPORTANT = MAY_CHANGE - set(

@@ -38,8 +38,8 @@ def make_batches(
 ) -> Splits:
     if data.test is None and not options.dev_split:
         raise UserError(
-            f"--data_root {options.data_root} holds no val/ or test/ to measure accuracy on: --dev_split 0.1 takes a "
-            "tenth of the training images for it"
+            f"--data_root {options.data_root} holds no val/ or test/ to measure accuracy on:"
+            " --dev_split 0.1 takes a tenth of the training images for it"
         )
     streams = isinstance(data.train, ImageFiles)
     make: Any = Batches  # the two take the same arguments, of splits of their own kind

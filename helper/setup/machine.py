@@ -18,7 +18,8 @@ def select_device(name: str, precision: str = "default") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
         if name == "cpu" and (wanted := gpu_that_was_meant()):
             raise UserError(
-                f"--device auto: {wanted}, but PyTorch finds no GPU that it can use; --device cpu runs on the processor"
+                f"--device auto: {wanted}, but PyTorch finds no GPU that it can use; --device cpu"
+                " runs on the processor"
             )
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: PyTorch finds no GPU here. Choices: auto, cpu")

@@ -134,9 +134,11 @@ def make_methods(scene: Scene) -> Methods:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         built = {
-            name: distillers[name](setting, **given.get(name, {}))
-            .to(scene.device)
-            .to(memory_format=torch.channels_last)
+            name: (
+                distillers[name](setting, **given.get(name, {}))
+                .to(scene.device)
+                .to(memory_format=torch.channels_last)
+            )
             for name in logit_names + feature_names
         }
     gamma = options.gamma
@@ -169,7 +171,8 @@ def shapes_for(
             why, methods = "it offers no maps before its ReLUs", needs_preact
         if why:
             raise UserError(
-                f"--distill {methods[0]} compares maps with {network.source.name}, the {role}: {why}"
+                f"--distill {methods[0]} compares maps with {network.source.name}, the {role}:"
+                f" {why}"
             )
     shapes = feature_shapes(network, img_size)
     if len(shapes) < 3:

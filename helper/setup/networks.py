@@ -75,7 +75,8 @@ def read_weights(flag: str, path: str, name: str, spec: DatasetSpec) -> dict[str
         return read_checkpoint(flag, path)
     if not is_external(name):
         raise UserError(
-            f"{flag} {HUB}: {name} is no network of timm or torchvision, whose weights are downloaded; give a file"
+            f"{flag} {HUB}: {name} is no network of timm or torchvision, whose weights are"
+            " downloaded; give a file"
         )
     return {"state_dict": External.named(name).hub_weights(spec.img_size)}
 

@@ -49,8 +49,9 @@ def describe_data(data: Dataset, splits: Splits) -> list[str]:
     spec, test = data.spec, "test" if data.test is not None else "held-out (there is no test set)"
     held_out = "" if splits.dev is None else f", {splits.dev.count} held-out"
     counts = (
-        f"data {spec.name}: {splits.train.count} training{held_out} and {splits.test.count} {test} images, "
-        f"{spec.num_classes} classes, {spec.img_size}x{spec.img_size} pixels, {len(splits.train)} steps an epoch"
+        f"data {spec.name}: {splits.train.count} training{held_out} and {splits.test.count} {test}"
+        f" images, {spec.num_classes} classes, {spec.img_size}x{spec.img_size} pixels,"
+        f" {len(splits.train)} steps an epoch"
     )
     return [counts, *data.notes]
 
@@ -59,16 +60,19 @@ def describe_network(role: str, name: str, model: nn.Module, img_size: int, path
     """Role, name, parameters, FLOPs of one image, and where the weights are from."""
     parameters, flops = count_parameters(model), count_flops(model, img_size)
     source = f", from {path}" if path else ""
-    return f"{role} {name}: {parameters / 1e6:.2f} M parameters, {flops / 1e6:.1f} MFLOPs an image{source}"
+    return (
+        f"{role} {name}: {parameters / 1e6:.2f} M parameters, {flops / 1e6:.1f} MFLOPs an"
+        f" image{source}"
+    )
 
 
 def warn_of_other_data(checkpoint_says: dict[str, Any], spec: DatasetSpec) -> list[str]:
     """A warning if the teacher's checkpoint says that it was trained on other data."""
     pairs = (("dataset", spec.name), ("img_size", spec.img_size))
     return [
-        f"warning: the teacher was trained with {name} {checkpoint_says[name]}, this run has {ours}"
-        for name, ours in pairs
-        if checkpoint_says.get(name, ours) != ours
+        f"warning: the teacher was trained with {name} {checkpoint_says[name]}, this run has {here}"
+        for name, here in pairs
+        if checkpoint_says.get(name, here) != here
     ]
 
 
@@ -114,8 +118,10 @@ def describe_student_job(options: Options, scheme: str, methods: Methods | None)
         before = [f"initial stage: {options.init_epochs} epochs of {', '.join(initial)}"]
     return [
         *before,
-        f"distilling: {options.epochs} epochs at {describe_rate(options)}, "
-        f"batch {options.batch_size}, second view: {scheme}{draw}",
+        (
+            f"distilling: {options.epochs} epochs at {describe_rate(options)}, "
+            f"batch {options.batch_size}, second view: {scheme}{draw}"
+        ),
         f"loss: {describe_loss(options, methods)}",
         *methods.describe(),
         *measured,
@@ -149,7 +155,8 @@ def describe_vain_method_options(options: Options, methods: Methods) -> list[str
     lines, main = [], methods.in_main_stage
     if any(as_list(options.beta)) and not main:
         lines.append(
-            f"warning: --beta has no effect: {options.distill} has no feature loss in the main stage"
+            f"warning: --beta has no effect: {options.distill} has no feature loss in the main"
+            " stage"
         )
     for name, beta in methods.beta.items():
         if not beta and name not in methods.with_initial_stage:
@@ -159,7 +166,8 @@ def describe_vain_method_options(options: Options, methods: Methods) -> list[str
         lines.append(f"warning: --init_epochs 0: the initial stage of {names} is left out")
     if options.lw_mix and not methods.logit and not (main and options.feature_views == "both"):
         lines.append(
-            f"warning: the second view has no effect: {options.distill} compares features of the first"
+            f"warning: the second view has no effect: {options.distill} compares features of the"
+            " first"
         )
     if options.feature_views == "both" and not main:
         lines.append(
@@ -181,15 +189,18 @@ def describe_vain_options(
     steps = options.epochs * steps_per_epoch
     if "v1" in options.facts.checks and steps < 2 * GROUP_STEPS:
         lines.append(
-            f"warning: {steps} steps are too few for T. stddev, which needs {2 * GROUP_STEPS}: it will be nan"
+            f"warning: {steps} steps are too few for T. stddev, which needs {2 * GROUP_STEPS}: it"
+            " will be nan"
         )
     if options.mix_mode and options.lw_mix is None:
         lines.append(
-            f"warning: --mix_mode {options.mix_mode} has no effect without --lw_mix, such as [1,0,1]"
+            f"warning: --mix_mode {options.mix_mode} has no effect without --lw_mix, such as"
+            " [1,0,1]"
         )
     if options.mix_n_run > 1 and not picks(options.mix_mode):
         lines.append(
-            f"warning: --mix_n_run {options.mix_n_run} has no effect without a pick, such as --mix_mode cutmix_pick"
+            f"warning: --mix_n_run {options.mix_n_run} has no effect without a pick, such as"
+            " --mix_mode cutmix_pick"
         )
     if methods is not None:
         lines += describe_vain_method_options(options, methods)

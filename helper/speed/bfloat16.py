@@ -29,8 +29,8 @@ def warn_if_slow(device: torch.device, *, amp: bool) -> list[str]:
     if times_as_long < 1.1:
         return []
     return [
-        f"warning: --amp: this CPU takes {times_as_long:.1f} times as long for a bfloat16 convolution as for a float32 "
-        "one, so the run is faster without"
+        f"warning: --amp: this CPU takes {times_as_long:.1f} times as long for a bfloat16"
+        " convolution as for a float32 one, so the run is faster without"
     ]
 
 

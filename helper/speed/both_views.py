@@ -36,10 +36,10 @@ class BothViews:
         )
         self.twin.train()
         pairs = zip(network.modules(), self.twin.modules())
-        self.norms = [(ours, theirs) for ours, theirs in pairs if isinstance(ours, nn.BatchNorm2d)]
-        for _, theirs in self.norms:
+        self.norms = [(norm, twin) for norm, twin in pairs if isinstance(norm, nn.BatchNorm2d)]
+        for _, twin in self.norms:
             for name in STATISTICS:
-                getattr(theirs, name).zero_()
+                getattr(twin, name).zero_()
 
     @staticmethod
     def suits(network: nn.Module) -> bool:
@@ -53,7 +53,7 @@ class BothViews:
         """images: (B, 3, H, W), view: (P, 3, H, W).
         Returns their logits, (B, K) and (P, K), as `logits_of` does.
         """
-        assert all(ours.training for ours, _ in self.norms)
+        assert all(norm.training for norm, _ in self.norms)
         some = next(self.network.parameters())
         logits = _Both.apply(some, [self.network, self.twin], [images, view], amp)
         self._merge_statistics()
@@ -64,14 +64,14 @@ class BothViews:
 
         Through .data: the backward passes have them saved, though they do not read them.
         """
-        for ours, theirs in self.norms:
-            assert ours.momentum is not None and ours.num_batches_tracked is not None
+        for norm, twin in self.norms:
+            assert norm.momentum is not None and norm.num_batches_tracked is not None
             for name in STATISTICS:
-                of_twin = getattr(theirs, name).data
+                of_twin = getattr(twin, name).data
                 if self.keeps_view_statistics:
-                    getattr(ours, name).data.mul_(1 - ours.momentum).add_(of_twin)
+                    getattr(norm, name).data.mul_(1 - norm.momentum).add_(of_twin)
                 of_twin.zero_()
-            ours.num_batches_tracked += self.keeps_view_statistics
+            norm.num_batches_tracked += self.keeps_view_statistics
 
 
 def is_understood(layer: nn.Module) -> bool:

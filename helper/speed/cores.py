@@ -30,5 +30,5 @@ def _workers(process: int, cores: int, count: int) -> ThreadPoolExecutor:
 
     pool = ThreadPoolExecutor(count, "cores", start)
     list(pool.map(int, range(count)))
-    torch.set_num_threads(cores)  # ours, and what further threads begin with
+    torch.set_num_threads(cores)  # of this thread, and what further threads begin with
     return pool

@@ -83,8 +83,8 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
     try:
         fast = fold_batchnorms(trace(network, example)).requires_grad_(False)
         with torch.no_grad():
-            expected, widest = exact(network)(exact(example)), _Widest(exact(fast))
-            logits = widest.run(exact(example))
+            expected, widest = precise(network)(precise(example)), _Widest(precise(fast))
+            logits = widest.run(precise(example))
     except (TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError):
         return network
     if not (logits - expected).abs().max() <= TOLERANCE * expected.abs().max():
@@ -99,7 +99,7 @@ def frozen_copy(network: nn.Module, img_size: int, *, amp: bool = False) -> nn.M
     return FrozenCopy(fast, at_once=at_once, amp=amp)
 
 
-def exact(value: Any) -> Any:
+def precise(value: Any) -> Any:
     """A network or a tensor as it is; in float64 where TF32 may stand in for float32."""
     return copy.deepcopy(value).double() if may_be_tf32(value) else value
 
@@ -158,24 +158,20 @@ def fold_batchnorms(traced: fx.GraphModule) -> fx.GraphModule:
         before = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
         if before is None or len(before.users) > 1:
             continue
-        layer, ours = (
+        earlier, layer = (
             modules.get(n.target) if n.op == "call_module" else None for n in (before, node)
         )
-        if type(ours) in FOLDS and type(layer) is FOLDS[type(ours)][0]:
+        if type(layer) in FOLDS and type(earlier) is FOLDS[type(layer)][0]:
             parent, _, name = before.target.rpartition(".")
-            setattr(traced.get_submodule(parent), name, FOLDS[type(ours)][1](layer, ours))
+            setattr(traced.get_submodule(parent), name, FOLDS[type(layer)][1](earlier, layer))
             node.replace_all_uses_with(before)
             traced.graph.erase_node(node)
-        elif (node.target in (F.relu, torch.relu) or type(ours) is nn.ReLU) and is_new(
-            before, layer
-        ):
-            node.op, node.target, node.args, node.kwargs = (
-                "call_function",
-                torch.relu_,
-                (before,),
-                {},
-            )
-        elif node.target is operator.add and is_new(before, layer):
+        elif not is_new(before, earlier):
+            continue
+        elif node.target in (F.relu, torch.relu) or type(layer) is nn.ReLU:
+            node.op, node.target = "call_function", torch.relu_
+            node.args, node.kwargs = (before,), {}
+        elif node.target is operator.add:
             node.target = operator.iadd
     traced.graph.lint()
     traced.recompile()

@@ -1,7 +1,8 @@
 """One step of knowledge distillation: images and labels in, named losses out.
 
     total = gamma * CE(student(x), y)
-          + alpha * (LW1 * KD(student(x), teacher(x)) + LW2 * CE(student(x'), mixed y) + LW3 * KD(student(x'), target))
+          + alpha * (LW1 * KD(student(x), teacher(x))
+                     + LW2 * CE(student(x'), mixed y) + LW3 * KD(student(x'), target))
           + beta * feature loss(student(x), teacher(x))
 
 x is the batch, x' its second view. `weights.py` names the losses and weighs them.

@@ -6,9 +6,10 @@ when they say nothing. So three more measures stand beside it, none of which nee
 the image, x' its view, p the teacher's probabilities, and m those of the images that x' is made of,
 mixed by their shares:
 
-    consistency  R  = sum_k Cov(p_k(x'), m_k) / sqrt(sum_k Var p_k(x') * sum_k Var m_k)      1 for identity
-    balance      B  = H(mean p(x')) / H(mean p(x))        below 1: the answers fell onto a few classes
-    information  MI = H(mean p(x')) - mean H(p(x'))       nats that an answer carries about the view
+    consistency  R  = sum_k Cov(p_k(x'), m_k) / sqrt(sum_k Var p_k(x') * sum_k Var m_k)
+                                                     1 for identity
+    balance      B  = H(mean p(x')) / H(mean p(x))   below 1: the answers fell onto a few classes
+    information  MI = H(mean p(x')) - mean H(p(x'))  nats that an answer carries about the view
 
 All are functions of sums over the rows of a pass, so that memory is constant however long the pass
 is, and the jackknife has their intervals from the sums of its steps.

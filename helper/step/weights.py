@@ -1,6 +1,7 @@
 """The weights of the named losses in the total, and how the progress line shows them.
 
-    total = gamma * cls + alpha * (a logit distiller's terms, by lw_mix) + beta * a feature distiller's loss
+    total = gamma * cls + alpha * (a logit distiller's terms, by lw_mix)
+          + beta * a feature distiller's loss
 
 A logit distiller's terms are called "div" (one view), "div-oriKLD", "div-mixKLD" (two views) for kd
 and "div-NAME", "div-ori-NAME", "div-mix-NAME" for the others; a feature distiller's loss is called

@@ -158,10 +158,10 @@ class ClassicProcess:
 
     def __init__(self, options: Namespace, case: Case) -> None:
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve_classic, args=(options, case, theirs))
+        self.connection, its_end = context.Pipe()
+        self.process = context.Process(target=serve_classic, args=(options, case, its_end))
         self.process.start()
-        theirs.close()
+        its_end.close()
 
     def run(self, steps: int) -> None:
         self.connection.send(steps)

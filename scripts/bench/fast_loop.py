@@ -180,7 +180,10 @@ def make_fast_loop(
 
     `common`: options of the data.
     """
-    words = f"{JOBS[case.job]} {VARIANTS[variant]} --model_s {case.pair.split('/')[1]} --mix_mode {case.mode} "
+    words = (
+        f"{JOBS[case.job]} {VARIANTS[variant]} --model_s {case.pair.split('/')[1]} --mix_mode"
+        f" {case.mode} "
+    )
     words += (
         "--lw_mix [1,0,1] --distill kd -r 0.1 -a 0.9 --t_output_as_target_for_input_mix --seed 0 "
     )

@@ -152,7 +152,8 @@ class Bench:
         precision = "bfloat16" if "amp" in variant else "float32"
         return Row(
             **case._asdict(), variant=variant, runs_at_once=runs_at_once, steps_per_second=rate,
-            images_per_second=rate * self.options.batch_size, ratio=median(ratios) if ratios else None,
+            images_per_second=rate * self.options.batch_size,
+            ratio=median(ratios) if ratios else None,
             ratios=ratios, peak_memory_mb=None, shares=None, gflops=gflops,
             ceiling_fraction=gflops / ceilings[precision],
         )  # fmt: skip

@@ -18,7 +18,8 @@ from dataset.streamed import AnyBatches
 from helper.errors import UserError
 from helper.loop.state import RunState
 from helper.processes import distributed, interruption
-from helper.run.checkpoint import read_checkpoint, save_checkpoint
+from helper.run.checkpoint import save_checkpoint
+from helper.run.read import read_checkpoint
 from helper.step.guard import Guard
 from helper.step.ranking import Question, Ranking
 from scripts.rank.measuring import Costs, Networks, Viewing, endless, generators_of

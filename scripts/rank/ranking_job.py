@@ -9,7 +9,8 @@ from helper.cli.options import parse_student
 from helper.cli.parser import Options
 from helper.errors import UserError
 from helper.processes import distributed
-from helper.run.checkpoint import read_checkpoint, write_atomically
+from helper.run.checkpoint import write_atomically
+from helper.run.read import read_checkpoint
 from helper.setup import plan as words_for
 from helper.setup.machine import select_device
 from helper.setup.networks import checksum_of

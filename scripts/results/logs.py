@@ -154,7 +154,8 @@ def read_run(path: Path) -> Run | None:
     values, problem = measured(log, epochs) if measures else distilled(log, epochs)
     if len(set(log.writers)) < len(log.writers):
         problem = "two processes wrote into this log in turn"
-    return Run(path, key, measures, epochs, {} if problem else values, problem, log.options, log.curve,
+    return Run(path, key, measures, epochs, {} if problem else values, problem, log.options,
+               log.curve,
                log.commands)  # fmt: skip
 
 

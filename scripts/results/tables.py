@@ -15,7 +15,8 @@ DIGITS = {"t_stddev": 6, "s_test_loss": 4, "s_acc1": 2}
 NAMES = {"t_stddev": "T. stddev", "s_test_loss": "S. test loss", "s_acc1": "S. top-1"}
 RUNS = "runs (KD+T)"
 COLUMNS = (
-    "dataset", "teacher", "student", "augmentation", *VALUES, "method", *(f"{name}_std" for name in VALUES),
+    "dataset", "teacher", "student", "augmentation", *VALUES, "method",
+    *(f"{name}_std" for name in VALUES),
     "runs", "passes", "incomplete", *(f"published_{name}" for name in VALUES),
 )  # fmt: skip
 """Of the CSV file. The first six and s_test_loss_std are what plot_correlation.py reads."""
@@ -111,7 +112,8 @@ def latex(results: Results) -> str:
         title = table.group.title.translate(LATEX).replace(r"-\textgreater{}", r"$\to$")
         lines += [
             r"\begin{table}", r"\centering", rf"\caption{{{title}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", header, r"\midrule", *body,
+            rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", header,
+            r"\midrule", *body,
             r"\bottomrule", r"\end{tabular}", r"\end{table}",
         ]  # fmt: skip
         lines += [f"% {table.caption}"] if table.caption else []

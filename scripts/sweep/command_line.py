@@ -33,22 +33,31 @@ def parse(argv: Sequence[str], text: str = "") -> Namespace:
     parser = OptionParser(prog=PROGRAM, description=description, epilog=details)
     # fmt: off
     what = parser.section("what")
-    what("--dataset", default="cifar100", type=one_of("data set", datasets), metavar="NAME", help="(default: cifar100)")
+    what("--dataset", default="cifar100", type=one_of("data set", datasets), metavar="NAME",
+         help="(default: cifar100)")
     what("--kind", default="train", type=one_of("kind", [*TRIALS, "both"]), metavar="KIND",
          help="train, stddev or both (default: train)")
-    what("--pairs", type=names, default="all", metavar="T/S,T/S", help=f"teacher/student (default: all, {' '.join(PAIRS)})")
-    what("--schemes", type=names, default="all", metavar="A,B", help=f"(default: all, {' '.join(SCHEMES)})")
-    what("--trials", type=number(int, 1), metavar="N", help="(default: 3 trainings, 1 T. stddev pass)")
-    what("--teachers", metavar="DIR", help="folder of MODEL_vanilla/ (default: save/models; for tinyimagenet "
+    what("--pairs", type=names, default="all", metavar="T/S,T/S",
+         help=f"teacher/student (default: all, {' '.join(PAIRS)})")
+    what("--schemes", type=names, default="all", metavar="A,B", help="(default: all, "
+                                                                     f"{' '.join(SCHEMES)})")
+    what("--trials", type=number(int, 1), metavar="N", help="(default: 3 trainings, 1 T. stddev "
+                                                            "pass)")
+    what("--teachers", metavar="DIR", help="folder of MODEL_vanilla/ (default: save/models; for "
+                                           "tinyimagenet "
          "save/models_tinyimagenet, or the folder whose name begins so)")
     what("--teacher_file", default="ckpt_epoch_240.pth", metavar="NAME",
          help="its name there, or a pattern, 'ckpt_epoch_*.pth': the newest (default: %(default)s)")
     how = parser.section("how")
-    how("--print", action="store_true", help="only print the commands that remain, one a line, for xargs or a cluster")
+    how("--print", action="store_true", help="only print the commands that remain, one a line, for "
+                                             "xargs or a cluster")
     how("--status", "--dry_run", action="store_true", help="only list how far each job is")
-    how("--jobs", type=number(int, 1), metavar="K", help="so many at a time (default: one for each of --gpus, or 1)")
-    how("--gpus", type=names, default=[], metavar="0,1", help="which they share, in turn (default: what a job finds)")
-    how("--python", metavar="FILE", help="interpreter of the jobs (default: this one; python in --print)")
+    how("--jobs", type=number(int, 1), metavar="K", help="so many at a time (default: one for each "
+                                                         "of --gpus, or 1)")
+    how("--gpus", type=names, default=[], metavar="0,1", help="which they share, in turn (default: "
+                                                              "what a job finds)")
+    how("--python", metavar="FILE", help="interpreter of the jobs (default: this one; python in "
+                                         "--print)")
     # fmt: on
     options = parser.parse(argv)
     check(options)

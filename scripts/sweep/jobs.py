@@ -23,7 +23,10 @@ PAIRS = (
     "vgg13/MobileNetV2", "resnet32x4/resnet8x4", "resnet32x4/ShuffleV2", "ResNet50/vgg8",
 )  # fmt: skip
 TRIALS = {"train": 3, "stddev": 1}
-DISTIL = "--distill kd --model_s {student} -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1]"
+DISTIL = (
+    "--distill kd --model_s {student} -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix"
+    " --lw_mix [1,0,1]"
+)
 MEASURE = "--learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs 10"
 PICK = "cutmix_pick_"
 LATER = "<of a finished training>"
@@ -117,9 +120,9 @@ def make_job(
     later = ["--finetune_student", LATER] if kind == "stddev" else []
     parsed = parse_student([*words, *later, *extra])
     decided = {
-        "path_t": path_t, "model_s": student, "dataset": options.dataset, "trial": trial, "seed": int(trial),
-        "mix_mode": mode.split()[0], "fix_student": kind == "stddev", "debug": False, "dry_run": False,
-        "resume_student": "", "resume_ExpID": "",
+        "path_t": path_t, "model_s": student, "dataset": options.dataset, "trial": trial,
+        "seed": int(trial), "mix_mode": mode.split()[0], "fix_student": kind == "stddev",
+        "debug": False, "dry_run": False, "resume_student": "", "resume_ExpID": "",
     }  # fmt: skip
     for name, value in decided.items():
         if getattr(parsed, name) != value:

@@ -3,35 +3,29 @@ documents."""
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from fake_cifar import write_cifar
+from script_calls import call, check_refused
 
 from helper.errors import UserError, one_line_errors
-from models import model_dict
-from models.model_info import count_parameters
-from scripts import benchmark, scaling
+from scripts import benchmark
+from scripts.bench import machine
 
 ROOT = Path(benchmark.__file__).parent.parent
 FIELDS = set(re.findall(r"^- `(\w+)`", (ROOT / "BENCHMARKS.md").read_text(), flags=re.MULTILINE))
 
 
-def call(script, *words):
-    command = [sys.executable, str(ROOT / "scripts" / script), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def test_table_json_and_trace(tmp_path):
+def test_table_json_and_trace(tmp_path, monkeypatch):
+    monkeypatch.setitem(machine.MATMUL_SIZE, "cpu", 512)  # the large product takes time
     write_cifar(tmp_path)
     words = (
         f"--data_root {tmp_path} --pairs wrn_16_1/resnet8 --modes cutmix_pick --variants float32"
     )
     small = "--device cpu --threads 1 --batch_size 8 --steps 1 --rounds 1"
     files = ("--json", tmp_path / "b.json", "--profile", tmp_path / "traces")
-    result = call("benchmark.py", *words.split(), *small.split(), *files)
+    result = call(benchmark, *words.split(), *small.split(), *files)
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "b.json").read_text())
     (row,) = report["rows"]
@@ -86,39 +80,5 @@ def test_a_case_that_fails_costs_none_before_it(tmp_path, monkeypatch, capsys):
         ("--round 3 --stepz 4", "The nearest one is --steps"),
     ],
 )
-def test_bad_input_is_one_line(words, told, capsys):
-    check_refused(benchmark, words, told, capsys)
-
-
-def check_refused(script, words, told, capsys):
-    with pytest.raises(SystemExit) as stopped, one_line_errors(script.PROGRAM):
-        script.main(words.split())
-    out, err = capsys.readouterr()
-    assert stopped.value.code == 2 and told in err and len(err.splitlines()) == 1 and not out, err
-
-
-def test_scaling_by_hand():
-    """resnet8 has 83,796 parameters with 100 classes; a ring of two sends them once, of 4 bytes
-    each."""
-    words = "--pairs resnet14/resnet8 --fixed_ms 0 --image_us 1 --gigabytes_per_s 1 --latency_us 0"
-    result = call("scaling.py", *words.split())
-    assert result.returncode == 0, result.stderr
-    parameters = count_parameters(model_dict["resnet8"](num_classes=100, img_size=32))
-    assert f"| 0.08 M | {parameters * 4 / 1e6:.2f} MB / " in result.stdout
-    # Of a batch of 64: half the images, the gradient, and half of four times 64 rows of 100 logits.
-    seconds = 32e-6 + (parameters * 4 + 0.5 * 4 * 64 * 100 * 4) / 1e9
-    assert f"| 64 | {64e-6 / seconds:.2f}x " in result.stdout and "Not measured" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ("--pairs nonet/resnet8", "unknown model 'nonet'"),
-        ("--pairs resnet8", "'resnet8' is not teacher/student"),
-        ("--fixed_mz 3", "The nearest one is --fixed_ms"),
-        ("--latency_us x", "'x' is not a number of at least 0"),
-        ("--fixed_ms 0 --image_us 0", "a step takes some time"),
-    ],
-)
-def test_bad_input_to_scaling(words, told, capsys):
-    check_refused(scaling, words, told, capsys)
+def test_bad_input_is_one_line(words, told):
+    check_refused(benchmark, words, told)

@@ -5,8 +5,6 @@ import csv
 import json
 import math
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,24 +20,19 @@ from fake_runs import (
     write_run,
 )
 from scipy import stats
+from script_calls import call
 
 from helper.errors import UserError
 
 from scripts.results import correlation
 from scripts.results import figures
 from scripts.results import option_list
-from scripts import plot_correlation
+from scripts import collect_results, plot_correlation, report
 from scripts.results import tables as result_tables
 from scripts.results import groups as results
 from scripts.results import logs as run_logs
 
-SCRIPTS = Path(plot_correlation.__file__).parent
 COMMAND = "python train_student.py --lw_mix '[1,0,1]'"
-
-
-def call(script, *arguments):
-    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def read_one(path):
@@ -75,7 +68,7 @@ def runs(tmp_path):
 
 
 def test_table_averages_finished_runs_and_names_the_others(runs, tmp_path):
-    result = call("collect_results.py", runs, "--csv", tmp_path / "out.csv")
+    result = call(collect_results, runs, "--csv", tmp_path / "out.csv")
     assert result.returncode == 0, result.stderr
     assert f"not counted: {runs / 'c'} (epoch 1 of 2)" in result.stderr
     assert "published runs took 240 epochs, these 2" in result.stderr
@@ -292,13 +285,13 @@ def test_damaged_run_folder_falls_back_on_its_log(tmp_path, name, content):
     assert run.key.teacher == "vgg13" and run.values == {"s_test_loss": 1.5, "s_acc1": 71.0}
 
 
-@pytest.mark.parametrize("script", ["collect_results.py", "plot_correlation.py", "report.py"])
+@pytest.mark.parametrize("script", [collect_results, plot_correlation, report])
 def test_nothing_to_read_is_one_line(tmp_path, script):
     write_log(tmp_path / "broken/log.txt", "('epochs': ")
     (tmp_path / "empty").mkdir()
     for folder in ("empty", "broken", "none/"):
         arguments = [tmp_path / folder] if folder != "none/" else [tmp_path / "none", "--json"]
-        if script != "plot_correlation.py":
+        if script is not plot_correlation:
             arguments = arguments[:1]
         result = call(script, *arguments)
         assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
@@ -309,7 +302,7 @@ def test_nothing_to_read_is_one_line(tmp_path, script):
 
 
 def test_impossible_name_is_one_line():
-    result = call("collect_results.py", "a" * 5000)
+    result = call(collect_results, "a" * 5000)
     assert result.returncode == 1 and result.stderr.count("\n") == 1 and "too long" in result.stderr
 
 
@@ -384,13 +377,13 @@ def test_format_is_what_the_files_name_says(runs, tmp_path):
         ("t.json", "{"),
         ("t", "cifar"),
     ):
-        result = call("collect_results.py", runs, "-o", tmp_path / name)
+        result = call(collect_results, runs, "-o", tmp_path / name)
         assert (
             result.returncode == 0
             and result.stdout == ""
             and (tmp_path / name).read_text().startswith(start)
         )
-    result = call("collect_results.py", runs, "-o", tmp_path / "t" / "t.csv")
+    result = call(collect_results, runs, "-o", tmp_path / "t" / "t.csv")
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert not list(tmp_path.glob(".*"))  # no draft left behind
 
@@ -427,7 +420,7 @@ PUBLISHED = {
 
 
 def test_published_coefficients():
-    result = call("plot_correlation.py", results.PUBLISHED / "scatter.csv")
+    result = call(plot_correlation, results.PUBLISHED / "scatter.csv")
     assert result.returncode == 0 and len(result.stdout.splitlines()) == len(PUBLISHED)
     for (dataset, teacher, student), values in PUBLISHED.items():
         (line,) = [

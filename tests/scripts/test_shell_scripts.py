@@ -10,17 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from script_calls import check_refused
 
 from distiller_zoo import Setting, distillers
 from helper.cli.options import parse_student
-from scripts import recipe
+from scripts import quickstart, recipe
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
-
-
-def call(script, *arguments):
-    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 SHELL_SCRIPTS = sorted([*SCRIPTS.glob("*.sh"), *SCRIPTS.glob("*.sbatch")])
@@ -122,10 +118,7 @@ def test_set_up_env_refuses_in_one_line(tmp_path, shell, words, said):
 
 
 def test_quickstart_names_the_choices():
-    result = call("quickstart.py", "cifar1000")
-    assert (
-        result.returncode == 2 and "cifar100" in result.stderr and "Traceback" not in result.stderr
-    )
+    check_refused(quickstart, "cifar1000", "cifar100,")
 
 
 def printed_commands(*words, shell="sh", **variables):
