@@ -23,7 +23,7 @@ from helper.step.networks import freeze, student_passes
 from helper.step.teacher_stats import TeacherStddev
 from models import build_model
 
-CLASSES, SIZE = 10, 32
+CLASSES, SIZE = 10, 16
 SPEC = synthetic_spec(CLASSES, SIZE)
 IMAGES = 40
 """In the training set of the steps below."""

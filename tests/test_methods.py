@@ -26,7 +26,7 @@ from helper.step.views import ViewMaker
 from helper.step.weights import logit_terms
 from models import build_model
 
-CLASSES, SIZE, BATCH = 10, 32, 8
+CLASSES, SIZE, BATCH = 10, 16, 8
 SPEC = synthetic_spec(CLASSES, SIZE)
 NAMES = list(distillers)
 LOGIT = [name for name in NAMES if issubclass(distillers[name], LogitDistiller)]

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from kinds import KINDS, kind_of
 from recipe import load_recipe, recipe_images
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -35,18 +36,8 @@ CASES = [
     for size in (32, 64)
     if "state_dict" in RECORDS.get(f"{name}/{size}", {})  # else the original lacks it or fails
 ]
-ONE_OF_EVERY_FAMILY = [
-    "resnet8", "ResNet18", "resnet50", "wrn_16_1", "vgg8", "vgg8_3neurons",
-    "MobileNetV1", "MobileNetV2_0_25", "ShuffleV1", "ShuffleV2_0_3",
-]  # fmt: skip
 IN_NPZ = [(name, size) for name, size in CASES if f"{name}/{size}/logits64" in ARRAYS]
-# At 64 px models of over 5 million parameters would take a fifth of this file's time; the smaller
-# ones, and those in the .npz, show as much.
-RUN = [
-    (name, size)
-    for name, size in CASES
-    if size == 32 or RECORDS[f"{name}/{size}"]["n_params"] < 5e6
-]
+RUN = [(name, size) for name, size in CASES if size == 32 or name in KINDS]
 WITH_PREACT = [
     (name, size) for name, size in RUN if RECORDS[f"{name}/{size}"]["preact"]["supported"]
 ]
@@ -59,17 +50,10 @@ each_imagenet_resnet = pytest.mark.parametrize(
 )
 each_case_in_npz = pytest.mark.parametrize("name, size", IN_NPZ, scope="module")
 each_name = pytest.mark.parametrize("name", list(model_dict), scope="module")
-# These have ResNet50's blocks, and on a CPU would take longer than all others together.
-each_small_name = pytest.mark.parametrize(
-    "name", [n for n in model_dict if n not in ("ResNet101", "ResNet152")], scope="module"
-)
+each_kind = pytest.mark.parametrize("name", KINDS, scope="module")
 each_known_init = pytest.mark.parametrize(
     "name",
-    [
-        n
-        for n in model_dict
-        if f"{n}/32" in RECORDS or (n.startswith("resnet") and n[6:] in ("18", "34", "50"))
-    ],
+    [name for name in KINDS if f"{name}/32" in RECORDS or name in ("resnet18", "resnet50")],
     scope="module",
 )
 
@@ -129,6 +113,14 @@ def sums_of_running_statistics(model: nn.Module) -> dict[str, float]:
         return sum(value.double().sum().item() for key, value in state if key.endswith(leaf))
 
     return {f"sum_{leaf}": total(leaf) for leaf in ("running_mean", "running_var")}
+
+
+def test_every_kind_is_listed() -> None:
+    """If this fails, a new family, or a new layer in one, has no name in kinds.py."""
+    listed = [kind_of(name) for name in KINDS]
+    assert len(set(listed)) == len(KINDS)
+    missing = {kind_of(name): name for name in model_dict if kind_of(name) not in listed}
+    assert not missing, missing.values()
 
 
 # ---- layout
@@ -293,9 +285,9 @@ def test_shufflev2_preact_is_its_norms_output_behind_the_kept_half() -> None:
         assert torch.equal(branch, output) and (kept >= 0).all()
 
 
-@each_name
+@each_kind
 @torch.no_grad()
-def test_every_model_runs_at_every_data_sets_size(name: str) -> None:
+def test_every_kind_runs_at_every_data_sets_size(name: str) -> None:
     for size, classes in CLASSES.items():
         images = torch.zeros(2, 3, size, size, device="meta")
         features, logits = without_weights(name, size)(images, is_feat=True)
@@ -303,7 +295,7 @@ def test_every_model_runs_at_every_data_sets_size(name: str) -> None:
         assert [feature.ndim for feature in features] == [4] * (len(features) - 1) + [2]
 
 
-@pytest.mark.parametrize("name", ONE_OF_EVERY_FAMILY)
+@each_kind
 @pytest.mark.parametrize("height, width", [(24, 24), (33, 47), (64, 32)])
 @torch.no_grad()
 def test_any_image_size(name: str, height: int, width: int) -> None:
@@ -311,7 +303,7 @@ def test_any_image_size(name: str, height: int, width: int) -> None:
     images = torch.zeros(2, 3, height, width, device="meta")
     features, logits = without_weights(name, 32)(images, is_feat=True)
     assert logits.shape == (2, 100)
-    stride = 2 if name in ("resnet50", "MobileNetV1", "MobileNetV2_0_25") else 1
+    stride = 2 if name in ("resnet18", "resnet50", "MobileNetV1", "MobileNetV2_0_25") else 1
     assert features[0].shape[2:] == (math.ceil(height / stride), math.ceil(width / stride))
     assert features[-1].ndim == 2
 
@@ -335,7 +327,7 @@ def test_wrn_preact_in_train_mode_leaves_no_trace() -> None:
         assert_near(feature.mean(dim=(0, 2, 3)), norm.bias, 1e-4)
 
 
-@each_small_name
+@each_kind
 def test_gradients_reach_every_parameter(name: str) -> None:
     model = copy.deepcopy(new_model(name)).train()
     features, logits = model(recipe_images(32, batch=2), is_feat=True, preact=True)
@@ -346,7 +338,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 # ---- initialisation
 
 
-@each_small_name
+@each_kind
 def test_init_weights_draws_everything_from_its_generator(name: str) -> None:
     """It restores a model whose every tensor was overwritten; another seed changes every weight."""
     expected, model = new_model(name).state_dict(), copy.deepcopy(new_model(name))
@@ -360,7 +352,7 @@ def test_init_weights_draws_everything_from_its_generator(name: str) -> None:
         assert value.ndim < 2 or not torch.equal(value, expected[key]), key
 
 
-@pytest.mark.parametrize("name", ONE_OF_EVERY_FAMILY, scope="module")
+@each_kind
 def test_build_model_draws_from_its_generator_alone(name: str) -> None:
     before = torch.get_rng_state()
     generator = torch.Generator().manual_seed(0)
@@ -425,7 +417,7 @@ def test_the_docstrings_table_holds_the_models_size(name: str) -> None:
     assert (parameters, flops) == (count_parameters(model), count_flops(model, 32))
 
 
-@each_name
+@each_kind
 def test_flops_are_those_that_pytorch_counts(name: str) -> None:
     model = without_weights(name, 32)
     counter = FlopCounterMode(display=False)
