@@ -71,7 +71,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     # fmt: off
     add("-o", "--output", type=Path, action="append", default=[], metavar="FILE",
         help="the figure, a grid over the pairs: .png, .svg or .pdf; may be given several times")
-    add("--each_pair", action="store_true", help="also one figure a pair, FILE's name with the pair's added")
+    add("--each_pair", action="store_true", help="also one figure a pair, FILE's name with the "
+                                                 "pair's added")
     add("--dark", action="store_true", help="for a dark page")
     add("--json", action="store_true", help="print the coefficients as JSON")
     # fmt: on

@@ -64,9 +64,8 @@ def add_data(parser: OptionParser) -> None:
          help="folder for decoded images of tinyimagenet, svhn and folder (default: cache in "
               "--data_root)")
     data("--dev_split", default=0.0, type=number(below=1), metavar="F", new=True,
-         help="hold out this fraction of the training set, the same of each class, and choose the "
-              "best epoch on it "
-              "instead of the test set (default: 0, as published)")
+         help="hold out this fraction of the training set, the same of each class, and choose "
+              "the best epoch on it instead of the test set (default: 0, as published)")
     data("--limit_train", type=number(int, 1), metavar="N", new=True,
          help="only the first N training examples, for smoke runs")
     data("--limit_test", type=number(int, 1), metavar="N", new=True,
@@ -83,8 +82,7 @@ def add_data(parser: OptionParser) -> None:
     data("--images", default="auto", type=one_of("choice", ["auto", "memory", "stream"]),
          metavar="HOW", new=True,
          help="folder: decoded once and held on the device, or streamed from the files in every "
-              "epoch: memory, stream, "
-              "auto: memory up to 2 GiB (default: auto)")
+              "epoch: memory, stream, auto: memory up to 2 GiB (default: auto)")
 
 
 def add_optimisation(parser: OptionParser) -> None:
@@ -167,8 +165,7 @@ def add_look(parser: OptionParser) -> None:
               "criteria; may be repeated")
     look("--from_log", default="", metavar="FILE", new=True,
          help="run the command at the head of this log.txt (or run folder) again, an original's "
-              "too; flags beside it win; "
-              "with --dry_run, only list what differs")
+              "too; flags beside it win; with --dry_run, only list what differs")
     look("--dry_run", action="store_true", new=True,
          help="check everything, print the plan with parameters and FLOPs, write nothing")
     look("--list", action=PrintListing, new=True,
@@ -239,9 +236,10 @@ def add_distillation(parser: OptionParser) -> None:
     kd("--feature_views", default="first", type=one_of("choice", ["first", "both"]),
        metavar="WHICH", new=True,
        help="views on which features are compared: first, both (default: first)")
-    kd("--bn_views", default="both", type=one_of("choice", ["both", "first"]), metavar="WHICH", new=True,
-       help="views from which the student's BatchNorm takes its running statistics: both, as published, or first; "
-            "training is the same, evaluation is not (default: both)")
+    kd("--bn_views", default="both", type=one_of("choice", ["both", "first"]), metavar="WHICH",
+       new=True,
+       help="views from which the student's BatchNorm takes its running statistics: both, as "
+            "published, or first; training is the same, evaluation is not (default: both)")
     kd("--kd_T", default=4.0, type=number(above=True), metavar="T",
        help="kd: temperature of the teacher's logits; the pick criterion kld uses it too (default: "
             "4)")
@@ -320,9 +318,8 @@ def add_resuming(parser: OptionParser) -> None:
            help="continue from a run's weights/ckpt.pth, in its folder: repeat the whole command "
                 "and add this")
     resume("--resume_ExpID", default="", metavar="ID",
-           help="the same by the run folder's name or a part of it; latest: the newest run; same: "
-                "the run of this very "
-                "command, which goes on, begins, or is found done")
+           help="the same by the run folder's name or a part of it; latest: the newest run; "
+                "same: the run of this very command, which goes on, begins, or is found done")
     resume("--model_path",
            help=argparse.SUPPRESS)
     resume("--tb_path",
@@ -336,20 +333,16 @@ def student_parser() -> OptionParser:
         usage="python train_student.py --path_t FILE --model_s NAME --distill NAME [options]",
         description=(
             "Distil a teacher into a student with a second, stronger view of each batch, or "
-            "measure\n"
-            "from the teacher alone how good that view will be (T. stddev).\n\n"
-            "  total = gamma * CE(student(x), y) + alpha * (LW1 * KD(x) + LW2 * CE(x', mixed y) + "
-            "LW3 * KD(x'))\n"
-            "          + beta * feature loss(x)"
+            "measure\nfrom the teacher alone how good that view will be (T. stddev).\n\n  total "
+            "= gamma * CE(student(x), y) + alpha * (LW1 * KD(x) + LW2 * CE(x', mixed y) + LW3 * "
+            "KD(x'))\n          + beta * feature loss(x)"
         ),
         epilog=(
-            "examples:\n"
-            "  python train_student.py --path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth "
-            "--model_s vgg8 \\\n"
-            "    --distill kd -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix "
-            "[1,0,1] --mix_mode cutmix\n"
-            "  the same with  --learning_rate 0 --fix_student --utils.ON --utils.check_ce_var "
-            "--epochs 10  for T. stddev"
+            "examples:\n  python train_student.py --path_t "
+            "save/models/vgg13_vanilla/ckpt_epoch_240.pth --model_s vgg8 \\\n    --distill kd -r "
+            "0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1] --mix_mode "
+            "cutmix\n  the same with  --learning_rate 0 --fix_student --utils.ON "
+            "--utils.check_ce_var --epochs 10  for T. stddev"
         ),
     )
     for add in (
@@ -398,7 +391,6 @@ def teacher_parser() -> OptionParser:
            help="continue from a run's weights/ckpt.pth, in its folder: repeat the whole command "
                 "and add this")
     resume("--resume_ExpID", default="", metavar="ID",
-           help="the same by the run folder's name or a part of it; latest: the newest run; same: "
-                "the run of this very "
-                "command, which goes on, begins, or is found done")
+           help="the same by the run folder's name or a part of it; latest: the newest run; "
+                "same: the run of this very command, which goes on, begins, or is found done")
     return parser

@@ -43,8 +43,9 @@ EVIDENCE = Evidence(
     # student than identity's.
     t_range=(0.66, 1.38),
     source=(
-        "balance below .88 went with bad students on CIFAR-100 (resnet8, wrn_16_2 teacher, 9 views) and on the "
-        "synthetic data (resnet8, wrn_16_1 teacher, 10 views), one seed each (scripts/measured/README.md)"
+        "balance below .88 went with bad students on CIFAR-100 (resnet8, wrn_16_2 teacher, 9 views)"
+        " and on the synthetic data (resnet8, wrn_16_1 teacher, 10 views), one seed each"
+        " (scripts/measured/README.md)"
     ),
 )
 ROUNDING = 1e-9
@@ -107,7 +108,10 @@ class Guard:
             f"{name} of at least {least:g}" for name, least in self.floors.items()
         )
         is_default = self.floors == EVIDENCE.floors
-        return f"guard: {floors}; {self.state}; source: {EVIDENCE.source if is_default else 'your own'}"
+        return (
+            f"guard: {floors}; {self.state}; source:"
+            f" {EVIDENCE.source if is_default else 'your own'}"
+        )
 
     def verdict(self, scheme: str, statistics: ViewStatistics, confidence: float = 0.95) -> Verdict:
         """What can be said so far. scheme: its canonical spelling."""
@@ -130,7 +134,10 @@ class Guard:
     def _within_range(self, share: Interval) -> Verdict:
         low, high = self.t_range
         if is_below(share, low) or share.low > high + ROUNDING or math.isnan(share.low):
-            reason = f"T. stddev is {share.value:.2f} of identity's, measured students have {low:g} to {high:g}"
+            reason = (
+                f"T. stddev is {share.value:.2f} of identity's, measured students have {low:g} to"
+                f" {high:g}"
+            )
             return Verdict("unproven", reason)
         return Verdict("ranked", is_open=share.low < low)
 

@@ -186,7 +186,10 @@ def inline_svg(figure: Any, *, prefix: str, label: str) -> str:
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
     text = with_variables(re.sub(r"#000000|#262626", "currentColor", text))
     # Black fills, which matplotlib leaves out, are inherited from the first tag.
-    first = f'<svg role="img" aria-label="{label}" fill="currentColor" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    first = (
+        f'<svg role="img" aria-label="{label}" fill="currentColor"'
+        ' xmlns:xlink="http://www.w3.org/1999/xlink"'
+    )
     box = re.search(r'viewBox="[^"]*"', text)
     assert box is not None  # matplotlib writes one
     return f"{first} {box[0]}>{text[text.index('>') + 1 :]}"

@@ -29,12 +29,15 @@ STUDENTS_PICKS = ("student_entropy", "kld")
 VALUES = ("t_stddev", "s_test_loss", "s_acc1")
 PUBLISHED_EPOCHS = 240
 DATA_SETTINGS = (
-    "batch_size", "mix_draw", "limit_train", "num_classes", "img_size", "use_DA", "amp", "path_t", "bbox",
+    "batch_size", "mix_draw", "limit_train", "num_classes", "img_size", "use_DA", "amp", "path_t",
+    "bbox",
     "ceiling_ratio_schedule", "floor_ratio_schedule",
 )  # fmt: skip
 TRAINING_SETTINGS = (
-    *DATA_SETTINGS, "alpha", "beta", "gamma", "kd_T", "kd_S", "lw_mix", "learning_rate", "limit_test", "dev_split",
-    "lr_decay_epochs", "lr_decay_rate", "weight_decay", "weight_decay_schedule", "feature_views", "bn_views",
+    *DATA_SETTINGS, "alpha", "beta", "gamma", "kd_T", "kd_S", "lw_mix", "learning_rate",
+    "limit_test", "dev_split",
+    "lr_decay_epochs", "lr_decay_rate", "weight_decay", "weight_decay_schedule", "feature_views",
+    "bn_views",
     "t_output_as_target_for_input_mix",
 )  # fmt: skip
 """Options that should agree between the runs of a pair, or their values cannot be compared."""
