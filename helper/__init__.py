@@ -15,7 +15,10 @@ _SET_UP = "type `sh scripts/set_up_env.sh`, then .venv/bin/python in place of py
 def _check_surroundings():
     if sys.version_info < (3, 10):  # noqa: UP036  (here, this is the question)
         version = "%d.%d" % sys.version_info[:2]  # noqa: UP031
-        return f"Python 3.10 or newer is needed, and this is {version}: type python3.11 or the like in place of python"
+        return (
+            f"Python 3.10 or newer is needed, and this is {version}: type python3.11 or the like in"
+            " place of python"
+        )
     if importlib.util.find_spec("fcntl") is None:
         return "this needs Linux or macOS; on Windows it runs in WSL (type `wsl --install` once)"
     missing = [
