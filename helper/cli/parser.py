@@ -80,7 +80,15 @@ class OptionParser(argparse.ArgumentParser):
         self.all_flags = "--help all" if has_short_help else "--help"
         if has_short_help:
             text = "the flags that people use first; all: every flag, as here"
-            self.add_argument("-h", "--help", nargs="?", metavar="all", action=_Help, help=text)
+            self.add_argument(
+                "-h",
+                "--help",
+                nargs="?",
+                metavar="all",
+                default=argparse.SUPPRESS,
+                action=_Help,
+                help=text,
+            )
 
     def section(self, title: str, description: str | None = None) -> Callable[..., None]:
         """A titled group in --help; returns its add_argument, which also takes `new=True`."""
