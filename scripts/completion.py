@@ -3,7 +3,7 @@
 
     eval "$(python scripts/completion.py bash)"      # zsh in zsh; to keep it, put the line into ~/.bashrc or ~/.zshrc
 
-Then `python train_student.py --mix_mode cut<TAB>` completes. Needs shtab: pip install shtab.
+Then TAB completes after `python train_student.py --mix_mode cut`. Needs shtab: pip install shtab.
 """
 
 import sys

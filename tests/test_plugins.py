@@ -29,8 +29,9 @@ def registries(monkeypatch):
 
 
 def examples():
-    """The Python files in README's section on extending, by name."""
-    text = (ROOT / "README.md").read_text().split("## Extending it")[1].split("\n## ")[0]
+    """The Python files that the rooms' pages show, by name."""
+    rooms = ("augment", "distiller_zoo", "models", "dataset")
+    text = "".join((ROOT / room / "README.md").read_text() for room in rooms)
     return dict(
         re.findall(r"`(my_\w+\.py)`[^\n]*\n(?:[^`]*\n)?```python\n(.*?)```", text, re.DOTALL)
     )
