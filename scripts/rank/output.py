@@ -153,7 +153,7 @@ def conclusion(report: Report) -> list[str]:
     ranked = [row for row in rows if row.group is not None]
     certain = f"{100 * report.options.confidence:g} %"
     if best:
-        lines = [f"best: {best}, lower than every other scheme at {certain} confidence"]
+        lines = [f"best: {best}, lower than every other ranked scheme at {certain} confidence"]
     elif ranked:
         first = [row.scheme for row in ranked if row.group == 1]
         open_ones = [

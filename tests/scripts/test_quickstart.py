@@ -1,0 +1,51 @@
+"""scripts/quickstart.py: which students it trains, and what it says of the ranking."""
+
+import pytest
+
+from scripts import quickstart
+from scripts.quickstart import SCALES, SCHEMES, how_well, jobs_of, trap_of
+
+
+def ranking(*rows):
+    """rows: (scheme, T. stddev, verdict, group)."""
+    names = ("scheme", "t_stddev", "verdict", "group")
+    return {"schemes": [dict(zip(names, row)) for row in rows]}
+
+
+FOUND = ranking(
+    ("cutmix", 0.7, "ranked", 1),
+    ("mixup", 0.8, "ranked", 2),
+    ("identity", 1.0, "ranked", 2),
+    ("garbage", None, "no signal", None),
+    ("grey", 0.5, "no signal", None),
+)
+
+
+def test_the_trap_is_what_t_stddev_alone_would_choose():
+    assert trap_of(FOUND) == "grey"
+    assert trap_of(ranking(("cutmix", 0.4, "ranked", 1), ("grey", 0.5, "no signal", None))) is None
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_jobs(monkeypatch, tmp_path, scale):
+    """Students of all nine schemes, a pass of each, and one student under the trap."""
+    monkeypatch.chdir(tmp_path)
+    scale = SCALES[scale]
+    folder = tmp_path / f"save/models/{scale.teacher}_vanilla"
+    folder.mkdir(parents=True)
+    (folder / quickstart.teacher_file(scale)).touch()
+    for trap in ("grey", None):
+        jobs = jobs_of(scale, scale.data.split(), trap)
+        kinds = [(job.kind, job.scheme) for job in jobs]
+        assert kinds.count(("train", "grey")) == (trap is not None)
+        assert kinds.count(("train", "cutmix")) == scale.trials
+        assert {scheme for kind, scheme in kinds if kind == "stddev"} == set(SCHEMES)
+
+
+def test_what_it_says():
+    losses = {"cutmix": 1.0, "mixup": 1.1, "identity": 1.2, "grey": 3.0, "flip": 0.5}
+    spearman, first, trap = how_well(FOUND, losses)
+    assert "Spearman 1.00" in spearman and "over 3 schemes" in spearman
+    assert first == "the ranking's first, cutmix, is number 1 of 3 by its students"
+    assert "grey" in trap and "3.000" in trap and "1.200" in trap
+    assert "number 3 of 3" in how_well(FOUND, losses | {"cutmix": 2.0})[1]
