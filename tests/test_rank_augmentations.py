@@ -229,11 +229,11 @@ def test_beyond_the_paper_is_unproven(networks, capsys):
     rows = {row["scheme"]: row for row in found["schemes"]}
     beyond = rows["noise:sigma=0.05"]
     assert beyond["verdict"] == "unproven" and beyond["group"] is None
-    assert "the guard is not proven" in beyond["reason"] and found["guard_state"] == "not proven"
+    assert "guard not proven" in beyond["reason"] and found["guard_state"] == "not proven"
     assert "the guard is not proven; --trust_guard ranks them" in capsys.readouterr().out
     trusted = call(networks, words, "-o b.csv --trust_guard")
     rows = {row["scheme"]: row for row in trusted["schemes"]}
-    assert "guard is not proven" not in rows["noise:sigma=0.05"]["reason"]
+    assert "guard not proven" not in rows["noise:sigma=0.05"]["reason"]
     assert "a guess that students have to confirm" in capsys.readouterr().out
     assert "trusted as asked for" in trusted["guard_state"]
 

@@ -122,9 +122,7 @@ class Guard:
             if is_below(interval, least):
                 return Verdict("no signal", f"{name} {interval.value:.2f} is below {least:g}")
         if not (self.is_trusted or is_of_paper(scheme)):
-            return Verdict(
-                "unproven", "not one of the paper's schemes, and the guard is not proven"
-            )
+            return Verdict("unproven", "beyond the paper's schemes, guard not proven")
         for name, least, interval in found:
             if not interval.low >= least:
                 reason = f"{name} {interval.value:.2f} may be below {least:g}"
