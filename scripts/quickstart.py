@@ -119,27 +119,18 @@ def teacher_file(scale: Scale) -> str:
     return f"ckpt_epoch_{scale.teacher_epochs}.pth"
 
 
-def rank(scale: Scale, data: Sequence[str]) -> dict[str, Any]:
-    """The ranking from the teacher alone, with two empty views, as its JSON file has it.
-
-    RunFault if that fails.
-    """
+def ranking_words(scale: Scale, data: Sequence[str]) -> list[str]:
+    """The command line of the ranking, with two empty views."""
     path = f"save/models/{scale.teacher}_vanilla/{teacher_file(scale)}"
-    words = [
-        *PUBLISHED,
-        *TRAPS,
-        "--path_t",
-        path,
-        *data,
-        "--seed",
-        "1",
-        "--budget",
-        str(scale.rank_images),
-    ]
-    words += ["--until", "order", "-o", "ranking.csv", "--json", "ranking.json"]
-    if subprocess.run(
-        [sys.executable, str(ROOT / "scripts/rank_augmentations.py"), *words]
-    ).returncode:
+    limits = ["--until", "order", "--budget", str(scale.rank_images)]
+    files = ["-o", "ranking.csv", "--json", "ranking.json"]
+    return [*PUBLISHED, *TRAPS, "--path_t", path, *data, "--seed", "1", *limits, *files]
+
+
+def rank(scale: Scale, data: Sequence[str]) -> dict[str, Any]:
+    """The ranking from the teacher alone, as its JSON file has it. RunFault if it fails."""
+    script = str(ROOT / "scripts/rank_augmentations.py")
+    if subprocess.run([sys.executable, script, *ranking_words(scale, data)]).returncode:
         raise RunFault("the ranking failed")
     return json.loads(Path("ranking.json").read_text(encoding="utf-8"))
 
@@ -197,6 +188,18 @@ def s_test_losses() -> dict[str, float]:
     return {canonical(name): value for name, value in means.items() if value is not None}
 
 
+def closing(folder: Path, scale: Scale) -> str:
+    """Where to look, and what it does not show."""
+    return (
+        f"\nLower T. stddev should go with lower S. test loss: look at {folder}/results.png\n"
+        f"{scale.caveat}\n"
+        f"All of it on one page: {folder}/report.html\n"
+        f"Every run's log, numbers and curves: {folder}/Experiments\n"
+        f"  tensorboard --logdir {folder}/Experiments\n"
+        "Next: scripts/rank/README.md, the paper's commands in README.md, and python train_student.py --help"
+    )
+
+
 def main(argv: Sequence[str]) -> int:
     """Returns the exit status."""
     description, _, details = (__doc__ or "").partition("\n")
@@ -230,14 +233,7 @@ def main(argv: Sequence[str]) -> int:
     plot_correlation.main(["results.csv", "-o", "results.png"])
     report.main(["Experiments", "--ranking", "ranking.json", "-o", "report.html"])
     say("\n" + "\n".join(how_well(ranking, s_test_losses())))
-    say(
-        f"\nLower T. stddev should go with lower S. test loss: look at {folder}/results.png\n"
-        f"{scale.caveat}\n"
-        f"All of it on one page: {folder}/report.html\n"
-        f"Every run's log, numbers and curves: {folder}/Experiments\n"
-        f"  tensorboard --logdir {folder}/Experiments\n"
-        "Next: scripts/rank/README.md, the paper's commands in README.md, and python train_student.py --help"
-    )
+    say(closing(folder, scale))
     return 0
 
 

@@ -15,7 +15,7 @@ from augment.base import Augmentation, Augmented
 from helper.cli.options import parse_student
 from helper.errors import UserError, one_line_errors
 from helper.run.checkpoint import describe_model, save_checkpoint
-from helper.step import ranking
+from helper.step import guard, ranking
 from helper.step.ranking import Ranking
 from models import build_model
 from scripts import rank_augmentations
@@ -57,6 +57,14 @@ def networks(tmp_path_factory):
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(figure, "draw", lambda report, path: None)  # it takes a second
+    set_evidence(monkeypatch, has_passed=False)
+
+
+def set_evidence(monkeypatch, **changes):
+    """Whatever the guard of today is."""
+    floors = {"balance": 0.88, "information_share": 0.1}
+    evidence = guard.EVIDENCE._replace(floors=floors, t_range=(0.66, 1.38), **changes)
+    monkeypatch.setattr(guard, "EVIDENCE", evidence)
 
 
 def call(networks, *words):
@@ -236,6 +244,14 @@ def test_beyond_the_paper_is_unproven(networks, capsys):
     assert "guard not proven" not in rows["noise:sigma=0.05"]["reason"]
     assert "a guess that students have to confirm" in capsys.readouterr().out
     assert "trusted as asked for" in trusted["guard_state"]
+
+
+def test_beyond_the_paper_a_proven_guard_ranks(networks, monkeypatch, capsys):
+    set_evidence(monkeypatch, has_passed=True)
+    found = call(networks, "noise:sigma=0.05 --until budget --budget 320")
+    row = next(row for row in found["schemes"] if row["scheme"] == "noise:sigma=0.05")
+    assert row["verdict"] == "ranked" and found["guard_state"].startswith("proven")
+    assert "proven; --trust" not in capsys.readouterr().out
 
 
 def test_other_settings_are_not_mixed_in(networks, capsys):

@@ -19,7 +19,8 @@ from scipy import stats
 from scripts.rank.coverage import SyntheticTeacher, coverage
 
 K = 6
-TRUSTED = Guard(is_trusted=True)
+FLOORS = {"balance": 0.88, "information_share": 0.1}
+TRUSTED = Guard(FLOORS, is_trusted=True)
 """The views here are none of the paper's schemes."""
 
 
@@ -268,14 +269,16 @@ def test_guard_names_its_measures():
     for floors in ({"luck": 1.0}, {}):
         with pytest.raises(UserError, match=r"Choices: .*balance"):
             Guard(floors)
-    assert "0.88" in Guard().describe() and EVIDENCE.source in Guard().describe()
+    assert "balance of at least 0.88" in TRUSTED.describe()
+    assert EVIDENCE.source in Guard().describe()
 
 
 @pytest.mark.parametrize("has_passed", [False, True])
 def test_beyond_the_paper_only_a_proven_guard_ranks(monkeypatch, has_passed):
     """A scheme with a lower T. stddev is not the winner, and takes none of the paper's with it."""
-    monkeypatch.setattr(guard_module, "EVIDENCE", EVIDENCE._replace(has_passed=has_passed))
-    guard = Guard(is_trusted=has_passed)
+    evidence = EVIDENCE._replace(has_passed=has_passed, floors=FLOORS)
+    monkeypatch.setattr(guard_module, "EVIDENCE", evidence)
+    guard = Guard()
     ranking = measure(Ranking(["identity", "strong", "grey"], K, guard=guard), 60)
     rows = {row.scheme: row for row in ranking.table()}
     assert rows["strong"].to_best.high < 0 or has_passed

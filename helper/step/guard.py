@@ -72,9 +72,9 @@ class Guard:
 
     floors: Mapping[str, float] = field(default_factory=lambda: dict(EVIDENCE.floors))
     """As in `Evidence`."""
-    is_trusted: bool = EVIDENCE.has_passed
+    is_trusted: bool = field(default_factory=lambda: EVIDENCE.has_passed)
     """Whether schemes that the paper did not measure may be ranked."""
-    t_range: tuple[float, float] = EVIDENCE.t_range
+    t_range: tuple[float, float] = field(default_factory=lambda: EVIDENCE.t_range)
 
     def __post_init__(self) -> None:
         for measure in self.floors or {"": 0}:

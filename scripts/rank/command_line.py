@@ -10,14 +10,14 @@ from dataset import datasets
 from helper.cli.parser import OptionParser, Options, number, one_of
 from helper.cli.plugins import load_plugins
 from helper.errors import UserError
-from helper.step.guard import EVIDENCE, Guard
+from helper.step.guard import Guard
 from helper.step.view_stats import MEASURES
 from models import model_dict
 from scripts.rank.space import read_space
 
 PROGRAM = "rank_augmentations.py"
 SAME_AS_TRAINING = (
-    "dataset", "data_root", "batch_size", "use_DA", "no_DA", "cache_dir", "limit_train", "num_classes", "img_size",
+    "dataset", "data_root", "batch_size", "use_DA", "no_DA", "cache_dir", "limit_train", "limit_test", "num_classes", "img_size",
     "mean", "std", "images", "dev_split", "num_workers", "device", "seed", "amp", "precision", "mix_draw", "path_t", "model_t", "kd_T",
 )  # fmt: skip
 """Flags that are handed on as they are: `train_student.py --help` explains them."""
@@ -79,9 +79,9 @@ def add_race(made: OptionParser) -> None:
 
 def add_guard(made: OptionParser) -> None:
     guard = made.section("guard", Guard().describe())
-    guard("--guard", default=dict(EVIDENCE.floors), type=floors, metavar="MEASURE=G,MEASURE=G",
+    guard("--guard", default=dict(Guard().floors), type=floors, metavar="MEASURE=G,MEASURE=G",
           help=f"a view that has less of any of these says nothing; of {', '.join(MEASURES)} "
-               f"(default: {','.join(f'{name}={least:g}' for name, least in EVIDENCE.floors.items())})")
+               f"(default: {','.join(f'{name}={least:g}' for name, least in Guard().floors.items())})")
     guard("--trust_guard", action="store_true",
           help="rank schemes beyond the paper's too, though the guard is not proven: they are unproven otherwise")
 

@@ -3,7 +3,8 @@
 import pytest
 
 from scripts import quickstart
-from scripts.quickstart import SCALES, SCHEMES, how_well, jobs_of, trap_of
+from scripts.quickstart import SCALES, SCHEMES, TRAPS, how_well, jobs_of, ranking_words, trap_of
+from scripts.rank.command_line import parse
 
 
 def ranking(*rows):
@@ -40,6 +41,14 @@ def test_jobs(monkeypatch, tmp_path, scale):
         assert kinds.count(("train", "grey")) == (trap is not None)
         assert kinds.count(("train", "cutmix")) == scale.trials
         assert {scheme for kind, scheme in kinds if kind == "stddev"} == set(SCHEMES)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_rankings_command_is_one(monkeypatch, tmp_path, scale):
+    monkeypatch.chdir(tmp_path)
+    data = [*SCALES[scale].data.split(), "--data_root", "data"]
+    options = parse(ranking_words(SCALES[scale], data))
+    assert options.dataset == scale and set(TRAPS) < set(options.schemes)
 
 
 def test_what_it_says():
