@@ -8,6 +8,7 @@ and called again. Small
 networks cannot use many cores: one run per core is faster than one run on all of them.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -168,6 +169,15 @@ def how_well(ranking: dict[str, Any], losses: dict[str, float]) -> list[str]:
     if found := correlations(points).get("spearman"):
         agree = f"Spearman {found['r']:.2f}, {p_text(found['p'], 2)}, over {len(points)} schemes"
         lines.append(f"T. stddev of the ranking against S. test loss: {agree}")
+    apart = [
+        losses[a["scheme"]] < losses[b["scheme"]]
+        for a, b in itertools.combinations(ranked, 2)
+        if a["group"] < b["group"]
+    ]
+    if apart:
+        lines.append(
+            f"pairs that the ranking tells apart: {len(apart)}; the students have {sum(apart)} of them in the same order"
+        )
     if points:
         first, order = points[0], sorted(point.s_test_loss for point in points)
         place = f"number {order.index(first.s_test_loss) + 1} of {len(points)} by its students"

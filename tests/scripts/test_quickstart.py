@@ -53,8 +53,10 @@ def test_the_rankings_command_is_one(monkeypatch, tmp_path, scale):
 
 def test_what_it_says():
     losses = {"cutmix": 1.0, "mixup": 1.1, "identity": 1.2, "grey": 3.0, "flip": 0.5}
-    spearman, first, trap = how_well(FOUND, losses)
+    spearman, pairs, first, trap = how_well(FOUND, losses)
     assert "Spearman 1.00" in spearman and "over 3 schemes" in spearman
+    assert "apart: 2; the students have 2 of" in pairs  # mixup and identity are tied
     assert first == "the ranking's first, cutmix, is number 1 of 3 by its students"
     assert "grey" in trap and "3.000" in trap and "1.200" in trap
-    assert "number 3 of 3" in how_well(FOUND, losses | {"cutmix": 2.0})[1]
+    _, pairs, first, _ = how_well(FOUND, losses | {"cutmix": 1.15})
+    assert "apart: 2; the students have 1 of" in pairs and "number 2 of 3" in first
