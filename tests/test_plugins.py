@@ -32,9 +32,8 @@ def examples():
     """The Python files that the rooms' pages show, by name."""
     rooms = ("augment", "distiller_zoo", "models", "dataset")
     text = "".join((ROOT / room / "README.md").read_text() for room in rooms)
-    return dict(
-        re.findall(r"`(my_\w+\.py)`[^\n]*\n(?:[^`]*\n)?```python\n(.*?)```", text, re.DOTALL)
-    )
+    pattern = r"(my_\w+\.py)(?:(?!my_\w+\.py|```).)*```python\n(.*?)```"
+    return dict(re.findall(pattern, text, re.DOTALL))
 
 
 def write(path, content):
