@@ -9,5 +9,5 @@ python=$(cd "${VENV:-$root/.venv}/bin" && pwd)/python
 cd "$root"
 "$python" -m pip install --disable-pip-version-check --quiet -r tests/requirements.txt
 workers=$("$python" -c 'import os; print(min(os.cpu_count() or 1, 4))')
-# A file's tests stay together, and share what they made.
-exec "$python" -m pytest -n "$workers" --dist loadfile "$@"
+# A file's tests stay together, and share what they made; conftest.py puts the longest files first.
+exec "$python" -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder "$@"

@@ -25,6 +25,8 @@ from models import build_model
 
 CLASSES, SIZE = 10, 16
 SPEC = synthetic_spec(CLASSES, SIZE)
+LARGER = synthetic_spec(CLASSES, 32)
+"""Some stages refuse smaller images."""
 IMAGES = 40
 """In the training set of the steps below."""
 
@@ -34,10 +36,10 @@ def network(name, seed):
     return build_model(name, num_classes=CLASSES, img_size=SIZE, generator=generator).double()
 
 
-def batches(sizes):
+def batches(sizes, side=SIZE):
     generator = torch.Generator().manual_seed(5)
     for count in sizes:
-        images = torch.randn(count, 3, SIZE, SIZE, generator=generator, dtype=torch.float64)
+        images = torch.randn(count, 3, side, side, generator=generator, dtype=torch.float64)
         yield (
             images,
             torch.randint(CLASSES, (count,), generator=generator),
@@ -95,7 +97,7 @@ def train(
 
 
 def train_on_labels(mix_mode, sizes=(8, 7, 2)):
-    student = share_batchnorm(network("vgg8", 1))
+    student = share_batchnorm(network("resnet8", 1))
     augment = mix_modes[mix_mode](SPEC, MixSettings())
     step = LabelStep(distributed.parallel(student), augment, torch.Generator().manual_seed(8))
     return descend(step, student, torch.nn.ModuleDict(), sizes)
@@ -177,7 +179,7 @@ def check_weights(results, wanted):
         )
 
 
-@pytest.mark.parametrize("mode", ["mixup", "cutmix", "flip"])
+@pytest.mark.parametrize("mode", ["cutmix", "flip"])
 def test_a_teacher_gets_the_weights_of_one_process(tmp_path, mode):
     work = functools.partial(train_on_labels, mode)
     assert_close(together(work, 2, tmp_path)[1], work())
@@ -295,10 +297,14 @@ def views_of(text, teacher):
     pick = Pick(pick_criteria["teacher_entropy"], 5, 4.0) if picks(text) else None
     generator, stddev = torch.Generator().manual_seed(4), TeacherStddev(CLASSES, is_divided=True)
     views = ViewMaker(
-        teacher, build(text, SPEC, MixSettings()), generator, pick=pick, own_rows_only=pick is None
+        teacher,
+        build(text, LARGER, MixSettings()),
+        generator,
+        pick=pick,
+        own_rows_only=pick is None,
     )
     rows = []
-    for images, *_ in batches((5, 4, 1)):
+    for images, *_ in batches((5, 4, 1), side=32):
         seen = views(images.float().contiguous(memory_format=torch.channels_last))
         rows.append(seen.view.images)
         if pick is None:
