@@ -401,7 +401,7 @@ def test_simkd_is_evaluated_with_the_teachers_classifier():
     images, *_ = batch()
     network.eval()
     features, _ = student(images, is_feat=True)
-    vector = methods.head.project(features[-2]).mean((2, 3))  # both last maps are 8x8
+    vector = methods.head.project(features[-2]).mean((2, 3))  # both last maps are 4x4
     torch.testing.assert_close(network(images), teacher.fc(vector))
     _, logits = make_step(teacher, student, methods)(*batch())
     torch.testing.assert_close(logits, network(images))
