@@ -111,13 +111,19 @@ draw_box: dict[str, Callable[[torch.Tensor, int, int, torch.Generator], Boxes]] 
 }
 
 
-def box_mask(boxes: Boxes, height: int, width: int) -> torch.Tensor:
-    """(n, 4) boxes -> (n, 1, H, W) bool, True inside."""
+def box_mask(
+    boxes: Boxes, height: int, width: int, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """(n, 4) boxes -> (n, 1, H, W) bool on `device`, True inside.
+
+    Rows and columns are compared on the CPU: a GPU has a copy and one operation to do.
+    """
     x1, y1, x2, y2 = boxes[:, :, None].unbind(1)  # each (n, 1)
-    rows = torch.arange(height, device=boxes.device)
-    columns = torch.arange(width, device=boxes.device)
+    rows, columns = torch.arange(height), torch.arange(width)
     inside_rows = (rows >= y1) & (rows < y2)  # (n, H)
     inside_columns = (columns >= x1) & (columns < x2)  # (n, W)
+    both = torch.cat([inside_rows, inside_columns], dim=1).to(device, non_blocking=True)
+    inside_rows, inside_columns = both.split([height, width], dim=1)
     return (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
 
 

@@ -59,7 +59,7 @@ class CutMix(Augmentation):
             .expand(len(images))
             .to(device, non_blocking=True)
         )  # (B,)
-        inside = box_mask(draw.boxes.to(device, non_blocking=True), height, width)  # (n, 1, H, W)
+        inside = box_mask(draw.boxes, height, width, device)  # (n, 1, H, W)
         return Augmented(torch.where(inside, images[partner], images), partner, lam)
 
 

@@ -45,7 +45,7 @@ class Cutout(Augmentation):
         size = self.size or self.spec.cutout_size
         left, top = draw.center_x - size // 2, draw.center_y - size // 2
         boxes = torch.stack([left, top, left + size, top + size], dim=1)  # clipped by the mask
-        hole = box_mask(boxes.to(images.device, non_blocking=True), height, width)
+        hole = box_mask(boxes, height, width, images.device)
         hole = hole.unflatten(0, (-1, self.holes)).any(1)  # (n, 1, H, W)
         mean_color = images.new_zeros(())  # what 0 is after normalisation
         return Augmented(torch.where(hole, mean_color, images))

@@ -51,7 +51,7 @@ class Erasing(Augmentation):
 
     def apply(self, images: torch.Tensor, draw: EraseDraw) -> Augmented:
         device = images.device
-        hole = box_mask(draw.boxes.to(device, non_blocking=True), *images.shape[2:])
+        hole = box_mask(draw.boxes, *images.shape[2:], device)
         fill = images.new_zeros(())
         if draw.fill is not None:
             fill = draw.fill.to(device, non_blocking=True).permute(0, 3, 1, 2)  # (B, 3, H, W)

@@ -167,12 +167,12 @@ class Library(Augmentation):
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """The global generators seeded inside, and as they were afterwards."""
-    devices = list(range(torch.cuda.device_count())) if device.type == "cuda" else []
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     before, numpy_before = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices):
         torch.random.default_generator.manual_seed(seed)
         if devices:
-            torch.cuda.manual_seed_all(seed)
+            torch.cuda.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed)
         try:

@@ -49,5 +49,5 @@ class ResizeMix(Augmentation):
         left, top, right, bottom = boxes.float().T[..., None]  # each (n, 1)
         rows, columns = shrink(top, bottom, height), shrink(left, right, width)
         small = resampled(images[partner], rows=rows, columns=columns)
-        mixed = torch.where(box_mask(boxes, height, width), small, images)
+        mixed = torch.where(box_mask(draw.boxes, height, width, device), small, images)
         return Augmented(mixed, partner, lam.to(device, non_blocking=True))

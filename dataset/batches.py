@@ -90,7 +90,8 @@ class Batches:
 
     With a generator: shuffled, with the default DA, anew in each pass. Without: in order,
     untouched. The last batch is short where the batch size does not divide the split. `rows`, (n,)
-    int64, restricts it to a part.
+    int64, restricts it to a part. `at_once`: how many shuffled batches are made together; a batch
+    is then a view of their images.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Batches:
         generator: torch.Generator | None = None,
         default_da: DefaultDA | None = None,
         rows: torch.Tensor | None = None,
+        at_once: int = 1,
     ) -> None:
         split = split.to(device)
         self.images, self.labels = split.images, split.labels
@@ -114,6 +116,7 @@ class Batches:
         self.generator = generator
         self.default_da = default_da or DefaultDA()
         self.padding = spec.crop_padding
+        self.at_once = at_once
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
@@ -133,11 +136,12 @@ class Batches:
             return
         draws = self._draw_epoch(self.generator)
         for places, top, left, mirror in zip(
-            *(draw[first:].split(self.batch_size) for draw in draws)
+            *(draw[first:].split(self.batch_size * self.at_once) for draw in draws)
         ):
             rows = self._rows(places)
             images = crop_and_flip(self.images, rows, top=top, left=left, mirror=mirror)
-            yield self.normalize(images), self.labels[rows], places
+            made = self.normalize(images), self.labels[rows], places
+            yield from zip(*(part.split(self.batch_size) for part in made))
 
     @property
     def served_labels(self) -> torch.Tensor:

@@ -205,10 +205,12 @@ class LogitDistiller(Distiller):
         """Both logits (P, K) -> a scalar. The teacher's carry no gradient."""
         loss, arguments = type(self).loss, self.arguments
         if not self.needs_labels:
-            return self.ramp * loss(student_logits, teacher_logits, **arguments)
-        return self.ramp * target.average(
-            lambda labels: loss(student_logits, teacher_logits, labels, **arguments)
-        )
+            value = loss(student_logits, teacher_logits, **arguments)
+        else:
+            value = target.average(
+                lambda labels: loss(student_logits, teacher_logits, labels, **arguments)
+            )
+        return value if self.ramp == 1 else self.ramp * value
 
     def second_view(
         self, student_logits: torch.Tensor, teacher_logits: torch.Tensor, target: Target

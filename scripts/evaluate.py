@@ -101,7 +101,10 @@ def evaluate_file(options: Options) -> dict[str, Any]:
         )  # fmt: skip
     else:
         batches = Batches(
-            data.test, data.spec, evaluation_batch_of(data.spec, device), device=device
+            data.test,
+            data.spec,
+            evaluation_batch_of(device, data.spec.img_size, [network]),
+            device=device,
         )
     result, error = evaluate_calibration(network, batches, amp=options.amp)
     return {

@@ -8,7 +8,6 @@ where the archive files it under a folder whose name begins with "models". What 
 and the same, stays.
 """
 
-import argparse
 import contextlib
 import os
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from helper.cli.parser import OptionParser
 from helper.errors import UserError, one_line_errors
 from helper.run.load import load_weights
 from helper.run.read import read_checkpoint
@@ -32,14 +32,12 @@ PROGRAM = "unpack_teachers.py"
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="Check and unpack public teacher archives."
-    )
+    title, _, details = (__doc__ or "").partition("\n")
+    parser = OptionParser(prog=PROGRAM, description=title, epilog=details)
     parser.add_argument("archives", nargs="+", type=Path, metavar="FILE.zip")
-    parser.add_argument(
-        "--save", type=Path, default=Path("save"), metavar="DIR", help="where to (default: save)"
-    )
-    arguments = parser.parse_args(argv)
+    add = parser.section("output")
+    add("--save", type=Path, default=Path("save"), metavar="DIR", help="where to (default: save)")
+    arguments = parser.parse(argv)
     bad = [problem for archive in arguments.archives for problem in unpack(archive, arguments.save)]
     if bad:
         raise UserError("not unpacked: " + "; ".join(bad))

@@ -21,7 +21,7 @@ from dataset.batches import Normalize
 from distiller_zoo import Setting
 from distiller_zoo.kd import KD
 from helper.cli.flags import PRECISIONS
-from helper.loop.metrics import MeanMeter
+from helper.loop.metrics import MOST_PENDING, MeanMeter
 from helper.loop.training import load_optimizer
 from helper.setup.machine import select_device
 from helper.speed.both_views import BothViews
@@ -315,9 +315,10 @@ def test_statistics_do_not_grow():
     stddev.update(torch.rand(4, 10))
     meter.update({"loss": torch.zeros(())}, 4)
     before = size(stddev.state_dict()), size(vars(meter))
-    for _ in range(20 * GROUP_STEPS):
+    for _ in range(MOST_PENDING):
         stddev.update(torch.rand(4, 10))
         meter.update({"loss": torch.zeros(())}, 4)
+    assert len(meter._pending) < MOST_PENDING
     assert (size(stddev.state_dict()), size(vars(meter))) == before
 
 

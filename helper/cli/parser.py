@@ -6,6 +6,7 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from augment import parse
@@ -107,11 +108,20 @@ class OptionParser(argparse.ArgumentParser):
     def _expand_home(self, options: Options, action: argparse.Action) -> None:
         """A shell leaves ~ as it is in --data_root=~/x."""
         value = getattr(options, action.dest, None)
-        if isinstance(value, str):
-            expanded = os.path.expanduser(value)
-            if expanded.startswith("~") and "/" in expanded:
-                self.error(f"{action.option_strings[0]} {value}: there is no such user")
-            setattr(options, action.dest, expanded)
+        if isinstance(value, list):
+            setattr(options, action.dest, [self._at_home(action, one) for one in value])
+        else:
+            setattr(options, action.dest, self._at_home(action, value))
+
+    def _at_home(self, action: argparse.Action, value: Any) -> Any:
+        names_a_file = action.metavar in ("FILE", "DIR") and isinstance(value, str)
+        if not names_a_file and not isinstance(value, Path):
+            return value
+        expanded = os.path.expanduser(value)
+        if expanded.startswith("~") and "/" in expanded:
+            flag = next(iter(action.option_strings), action.dest)
+            self.error(f"{flag} {value}: there is no such user")
+        return type(value)(expanded)
 
     def full_flag(self, flag: str) -> str:
         """The flag that `flag` abbreviates. Exits with the nearest name if there is none."""
@@ -156,7 +166,7 @@ class OptionParser(argparse.ArgumentParser):
             )
         options, rest = self.parse_known_args(expanded, Options())
         for action in self._actions:
-            if action.metavar in ("FILE", "DIR"):
+            if action.dest in options:
                 self._expand_home(options, action)
         if rest and rest[0].startswith("-"):
             self.unknown_flag(rest[0])

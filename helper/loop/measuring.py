@@ -58,6 +58,7 @@ class Measuring:
         scene.teacher = teacher._replace(
             network=prepared.teacher or teacher.network
         )  # frees the first one's memory
+        self.probe.student = prepared.student
         self.views = make_views(
             scene.options,
             scene.spec,

@@ -1,6 +1,6 @@
-"""Accuracy and loss: sums that stay on the device until a line is written."""
+"""Accuracy and loss: values that stay on the device until a line is written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,61 +13,75 @@ from helper.processes import distributed, interruption
 from helper.step.networks import logits_of
 
 
-def correct_topk(
-    logits: torch.Tensor, labels: torch.Tensor, ks: tuple[int, ...] = (1, 5)
-) -> torch.Tensor:
-    """How many labels are among the k largest logits, for each k: (B, K), (B,) -> (len(ks),) float.
+def top_k_hits(logits: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
+    """(B, K), (B,) -> (B, k) bool: whether the label has the largest logit, the second, ...
 
-    With fewer than k classes every label is.
+    With fewer than k classes, a column for each class.
     """
-    ranked = logits.topk(min(max(ks), logits.shape[1]), dim=1).indices  # (B, k)
-    hits = ranked == labels[:, None]
-    return torch.stack([hits[:, :k].sum() for k in ks]).float()
+    return logits.topk(min(k, logits.shape[1]), dim=1).indices == labels[:, None]
 
 
 NOT_FINITE = (
     "The last checkpoint in weights/ is from before; a lower --learning_rate or loss weight may"
     " help"
 )
+MOST_PENDING = 1000
+"""Steps whose values the device keeps at the most: 512 bytes a value on a GPU."""
 
 
 class MeanMeter:
-    """Means of named scalars, weighted by batch size, kept on the device; reading them is the only
-    wait.
+    """Means of named values, weighted by batch size.
 
-    Once a value is not finite, neither are the means, and the meter keeps the batch that brought
-    it.
+    `update` launches nothing on a GPU: it keeps what it gets. Reading sums it up, on the CPU in
+    float64, and is the only wait. Once a value is not finite, neither are the means, and the meter
+    keeps the batch that brought it.
     """
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
         self.count = 0
+        self.sums, self.latest = torch.zeros(0, dtype=torch.float64), torch.zeros(0)
+        self.steps = torch.zeros((), dtype=torch.int64)
+        """Up to the first that was not finite."""
+        self._pending: list[tuple[list[torch.Tensor], int]] = []
 
     def update(self, values: dict[str, torch.Tensor], weight: int) -> None:
-        """Add one batch's scalars. Every call brings the same names."""
-        latest = torch.stack([value.detach().double() for value in values.values()])
+        """Add one batch's values. Every call brings the same names.
+
+        A value is a scalar, or (B, k) bool: in percent, how many rows have a True; one has at most
+        one.
+        """
+        self.names = tuple(values)
+        self._pending.append(([value.detach() for value in values.values()], weight))
+        if len(self._pending) == MOST_PENDING:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Add what is pending to the sums."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        rows = on_cpu([values for values, _ in pending])
         if not self.count:
-            self.names, self.sums, self.latest = tuple(values), torch.zeros_like(latest), latest
-            self.steps = latest.new_zeros(
-                (), dtype=torch.int64
-            )  # up to the first that was not finite
-        for name in ("sums", "latest", "steps"):  # loaded ones may be elsewhere
-            setattr(self, name, getattr(self, name).to(latest.device))
-        was_finite = self.sums.isfinite().all()
-        self.latest = torch.where(was_finite, latest, self.latest)
-        self.steps += was_finite
-        self.sums += latest * weight
-        self.count += weight
+            self.sums = torch.zeros_like(rows[0])
+        for latest, (_, weight) in zip(rows, pending):
+            if self.sums.isfinite().all():
+                self.latest = latest
+                self.steps += 1
+            self.sums += latest * weight
+            self.count += weight
 
     def read(self) -> tuple[dict[str, float], dict[str, float]]:
         """(latest values, means so far), by name."""
+        self._take_in()
         latest, means = torch.stack([self.latest, self.sums / self.count]).tolist()
         return dict(zip(self.names, latest)), dict(zip(self.names, means))
 
     def check_finite(self, where: str) -> None:
         """Raise RunFault with the step, and the values in it, if any value so far was not
         finite."""
-        if not self.count or self.sums.isfinite().all():
+        self._take_in()
+        if self.sums.isfinite().all():
             return
         parts = ", ".join(f"{name} {value:.6g}" for name, value in self.read()[0].items())
         raise RunFault(
@@ -75,17 +89,39 @@ class MeanMeter:
         )
 
     def state_dict(self) -> dict[str, Any]:
+        self._take_in()
         return {
-            name: value.clone() if torch.is_tensor(value) else value
-            for name, value in vars(self).items()
+            "names": self.names,
+            "count": self.count,
+            **{name: getattr(self, name).clone() for name in ("sums", "latest", "steps")},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.names, self.count = state["names"], state["count"]
+        self.names, self.count, self._pending = state["names"], state["count"], []
         if self.count:
             self.sums, self.latest, self.steps = (
-                state[name].clone() for name in ("sums", "latest", "steps")
+                state[name].cpu().clone() for name in ("sums", "latest", "steps")
             )
+
+
+def on_cpu(steps: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
+    """Each step's values, as `MeanMeter.update` takes them: (steps, values) float64.
+
+    Two copies bring them from a device.
+    """
+    rows = torch.empty(len(steps), len(steps[0]), dtype=torch.float64)
+    is_hits = torch.tensor([value.dtype == torch.bool for value in steps[0]])
+    scalars = [value for values in steps for value in values if value.dtype != torch.bool]
+    if scalars:
+        rows[:, ~is_hits] = torch.stack(scalars).cpu().double().view(len(steps), -1)
+    hits = [value for values in steps for value in values if value.dtype == torch.bool]
+    if hits:
+        parts = (
+            torch.cat([value.flatten() for value in hits]).cpu().split([*map(torch.numel, hits)])
+        )
+        shares = [part.sum().float() * (100 / len(value)) for part, value in zip(parts, hits)]
+        rows[:, is_hits] = torch.stack(shares).double().view(len(steps), -1)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -120,8 +156,9 @@ def evaluate(
         images, labels = images[rows], labels[rows]
         if len(labels):
             logits = logits_of(model, images, amp=amp, is_divided=False)
+            hits = top_k_hits(logits, labels, 5)
             loss = F.cross_entropy(logits, labels, reduction="sum")
-            sums = sums + torch.stack([*correct_topk(logits, labels), loss]).double()
+            sums = sums + torch.stack([hits[:, 0].sum(), hits.sum(), loss]).double()
     model.train(was_training)
     acc1, acc5, loss = (distributed.summed(sums) / count).tolist()
     return Evaluation(100 * acc1, 100 * acc5, loss)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from dataset.streamed import AnyBatches
 from helper.errors import RunFault, UserError
-from helper.loop.metrics import NOT_FINITE, Evaluation, correct_topk, evaluate
+from helper.loop.metrics import NOT_FINITE, Evaluation, evaluate, top_k_hits
 from helper.loop.state import RunState, saved_if_stopped
 from helper.processes import distributed
 from helper.run.load import load_weights
@@ -241,8 +241,9 @@ def train_epoch(
         total.backward()
         distributed.average_gradients(step.replicated)
         state.optimizer.step()
-        acc1, acc5 = correct_topk(logits.detach(), labels) * (100 / len(labels))
-        state.meter.update({"loss": total, "acc1": acc1, "acc5": acc5, **losses}, len(labels))
+        hits = top_k_hits(logits.detach(), labels, 5)
+        measured = {"loss": total, "acc1": hits[:, :1], "acc5": hits, **losses}
+        state.meter.update(measured, len(labels))
         timer.step_done()
         total_step = (epoch - 1) * len(train) + index
         if index % settings.print_interval == 0:

@@ -15,6 +15,7 @@ The first process alone writes and prints. Without torchrun everything here does
 
 import contextlib
 import os
+import socket
 import sys
 import threading
 import warnings
@@ -112,14 +113,25 @@ def start(device: torch.device) -> None:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     prefix = f"attempt {attempt}"  # torchrun may keep the store when it starts us again
     store = dist.PrefixStore(prefix, store)
-    shares_a_gpu = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > torch.cuda.device_count()
-    backend = "nccl" if device.type == "cuda" and not shares_a_gpu else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    has_own_gpu = device.type == "cuda" and all_differ(gpu_of(device), store, rank, size)
+    backend, bound = ("nccl", {"device_id": device}) if has_own_gpu else ("gloo", {})
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, **bound)
     errors.prints_errors = _FirstToPrint(store)
     global _heartbeat
     _heartbeat = Heartbeat(dist.PrefixStore(prefix, own_connection()), rank, size, _end_here)
     interruption.agree = _Agreement()  # to be made by all together
     _heartbeat.start()
+
+
+def gpu_of(device: torch.device) -> str:
+    """Tells a GPU from any other, whatever number each process knows it by."""
+    return f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}"
+
+
+def all_differ(name: str, store: dist.Store, rank: int, size: int) -> bool:
+    """Whether each process says another name. NCCL wants a GPU for each."""
+    store.set(f"gpu {rank}", name)
+    return len({store.get(f"gpu {other}") for other in range(size)}) == size
 
 
 def own_connection() -> dist.Store:

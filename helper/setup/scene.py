@@ -15,7 +15,7 @@ from helper.cli.options import data_request
 from helper.cli.parser import Options
 from helper.processes import distributed
 from helper.processes.sync_batchnorm import share_batchnorm
-from helper.setup.batches import Splits, make_batches
+from helper.setup.batches import Splits, check_smallest_part, make_batches
 from helper.setup.machine import make_generators
 from helper.setup.networks import (
     Teacher,
@@ -89,6 +89,7 @@ class Scene:
             amp=self.options.amp,
             compiles=self.options.compile,
             preacts=preacts,
+            is_alone=distributed.size() == 1,
             sees_both_views=trains and self.options.facts.has_view and distributed.size() == 1,
             keeps_view_statistics=getattr(self.options, "bn_views", "both") == "both",
             trains=trains,
@@ -115,5 +116,9 @@ def open_scene(options: Options, device: torch.device, *, has_teacher: bool) -> 
         if options.sync_bn:
             share_batchnorm(student)
     data = source.load(request)
-    splits = make_batches(data, options, device, generators["data"])
+    networks = [one for one in (teacher and teacher.network, student) if one is not None]
+    splits = make_batches(data, options, device, generators["data"], networks)
+    if student is not None and student.training:
+        counts = {"count": splits.train.count, "batch_size": options.batch_size}
+        check_smallest_part(student, name, spec.img_size, **counts)
     return Scene(options, device, generators, spec, data, splits, teacher, student, name, notes)

@@ -24,5 +24,5 @@ def make_statistics(scene: Scene) -> Statistics | None:
     return Statistics(
         stddev if "v1" in facts.checks else None,
         CovarianceMeans(device) if "v2" in facts.checks else None,
-        CrossEntropyCovariance() if "v3" in facts.checks else None,
+        CrossEntropyCovariance(device=device) if "v3" in facts.checks else None,
     )

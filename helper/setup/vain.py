@@ -2,7 +2,8 @@
 
 import torch
 
-from augment import parse, picks
+from augment import mix_modes, parse, picks
+from distiller_zoo import distillers, parse_methods
 from helper.cli.parser import Options
 from helper.processes import distributed
 from helper.run.folder import has_tensorboard
@@ -11,6 +12,35 @@ SIZED = ("synthetic", "folder")
 """Data sets whose images have the size that --img_size says."""
 CACHED = ("tinyimagenet", "svhn", "folder")
 DECODED = ("tinyimagenet", "imagenet", "imagenet100", "folder")
+
+
+KNOWN_ELSEWHERE = ("kd_T", "kd_S", "n_pick", "mix_n_run", "cutmix_pick_criterion")
+"""Flags of methods and stages that have a rule of their own."""
+
+
+def rules_of_parts(options: Options) -> dict[str, tuple[bool, str]]:
+    """Flags that are keys of single methods or of stages: name -> (it has an effect, why not)."""
+    methods = {name: distillers[name].keys() for name in distillers}
+    stages = {name: mix_modes[name].keys() for name in mix_modes}
+    chosen = set(parse_methods(options.distill)) if hasattr(options, "distill") else set()
+    chain = [stage.kind.keys() for stage in parse(options.mix_mode)] if options.mix_mode else []
+    chosen_keys = [methods[name] for name in chosen] + chain
+    users: dict[str, list[str]] = {}
+    for name, keys in (methods | stages).items():
+        for flag in {one.flag for one in keys.values()} - {"", *KNOWN_ELSEWHERE}:
+            users.setdefault(flag, []).append(name)
+    rules = {
+        flag: (
+            any(one.flag == flag for keys in chosen_keys for one in keys.values()),
+            f"it is for {', '.join(names)}",
+        )
+        for flag, names in users.items()
+    }
+    prepared = [
+        name for name in distillers if getattr(distillers[name], "has_initial_stage", False)
+    ]
+    rules["init_epochs"] = (bool(chosen & set(prepared)), f"it is for {', '.join(prepared)}")
+    return rules
 
 
 def describe(options: Options, defaults: Options, device: torch.device) -> list[str]:
@@ -43,7 +73,7 @@ def describe(options: Options, defaults: Options, device: torch.device) -> list[
     if has_view and all("draw" in stage.values for stage in parse(mode)):
         rules["mix_draw"] = False, "every stage has its own draw="
     lines = []
-    for name, (has_effect, why) in rules.items():
+    for name, (has_effect, why) in (rules | rules_of_parts(options)).items():
         if has_effect or not hasattr(options, name):
             continue
         value, default = getattr(options, name), getattr(defaults, name)

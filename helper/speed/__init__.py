@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from helper.speed import bfloat16, compiled, memory
+from helper.speed import bfloat16, compiled, counters, memory
 from helper.speed.both_views import BothViews
 from helper.speed.frozen import frozen_copy
 from helper.speed.layout import in_fast_layout
@@ -42,6 +42,17 @@ def place(network: nn.Module, device: torch.device, img_size: int) -> nn.Module:
     return network if is_off() else in_fast_layout(network, device, img_size)
 
 
+PIXELS_MADE_AT_ONCE = 32 * 64 * 32 * 32
+"""32 batches of 64 images of 32x32 pixels: 25 MB, and a few times that while they are made."""
+
+
+def batches_at_once(device: torch.device, batch_size: int, img_size: int) -> int:
+    """How many training batches are made together: on a GPU making one takes as many launches."""
+    if is_off() or device.type == "cpu":
+        return 1
+    return max(1, PIXELS_MADE_AT_ONCE // (batch_size * img_size**2))
+
+
 @dataclass(frozen=True)
 class Wanted:
     """The use that a run makes of its networks."""
@@ -52,6 +63,8 @@ class Wanted:
     """--compile"""
     preacts: Sequence[bool] = ()
     """Which features are read; none: logits alone."""
+    is_alone: bool = True
+    """No other process trains the student."""
     sees_both_views: bool = False
     """The student is trained on two views, by this process alone."""
     keeps_view_statistics: bool = True
@@ -76,13 +89,20 @@ def prepare(teacher: nn.Module | None, student: nn.Module | None, wanted: Wanted
         return Prepared(teacher, student, None, [])
     lines = []
     if teacher is not None and not wanted.preacts:
-        teacher = frozen_copy(teacher, wanted.img_size, amp=wanted.amp)
+        given = teacher
+        teacher = frozen_copy(given, wanted.img_size, amp=wanted.amp)
+        if teacher is given:
+            lines.append(
+                "the teacher is used as it is: no faster copy gives the same logits, or memory ran out"
+            )
     if student is not None and not wanted.trains:
         student = frozen_copy(student, wanted.img_size, amp=wanted.amp)
     networks = [network for network in (teacher, student) if network is not None]
     device = next(networks[0].parameters()).device
     if wanted.compiles:
         lines += compiled.compile_networks(networks, device)
+    elif student is not None and wanted.is_alone and device.type == "cuda":
+        counters.keep_on_cpu(student)
     both_views = None
     can_both = wanted.sees_both_views and not wanted.preacts and device.type == "cpu"
     if can_both and student is not None and BothViews.suits(student):

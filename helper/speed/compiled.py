@@ -27,12 +27,21 @@ def compile_networks(networks: Sequence[nn.Module | None], device: torch.device)
     if reason := why_not(device):
         return [f"warning: --compile has no effect: {reason}"]
     config.suppress_errors = True
+    make_repeatable()
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     for network in networks:
         if network is not None:
             inner = network.network if isinstance(network, FrozenCopy) else network
             inner.compile(dynamic=False, mode=mode)
     return ["the networks are compiled; the first steps take a minute"]
+
+
+def make_repeatable() -> None:
+    """Let no timing choose between programs that round differently, where PyTorch offers it."""
+    from torch._inductor import config
+
+    if hasattr(config, "deterministic"):
+        config.deterministic = True
 
 
 def why_not(device: torch.device) -> str:

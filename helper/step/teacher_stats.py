@@ -171,9 +171,11 @@ class CrossEntropyCovariance(RunningSums):
     lengths differed; here all have `width`.
     """
 
-    def __init__(self, width: int = 6400, vectors: int = 100) -> None:
+    def __init__(
+        self, width: int = 6400, vectors: int = 100, device: torch.device | str = "cpu"
+    ) -> None:
         self.width, self.vectors = width, vectors
-        self.values = torch.zeros(2, width * vectors, dtype=torch.float64)
+        self.values = torch.zeros(2, width * vectors, dtype=torch.float64, device=device)
         self.count = 0
 
     @property
@@ -186,8 +188,8 @@ class CrossEntropyCovariance(RunningSums):
         probability = teacher_logits.double().softmax(dim=1)
         exact = -(probability * student_logits.double().log_softmax(dim=1)).sum(dim=1)
         approximate = -(probability * teacher_logits.double().log_softmax(dim=1)).sum(dim=1)
-        rows = torch.stack([exact, approximate]).cpu()[:, : self.values.shape[1] - self.count]
-        self.values[:, self.count : self.count + rows.shape[1]] = rows
+        rows = torch.stack([exact, approximate])[:, : self.values.shape[1] - self.count]
+        self.values[:, self.count : self.count + rows.shape[1]].copy_(rows)
         self.count += rows.shape[1]
 
     def value(self) -> tuple[float, float]:
