@@ -58,8 +58,8 @@ def check_smallest_part(
         return
     part = "a part of a batch" if processes > 1 else "a batch"
     raise UserError(
-        f"--batch_size {batch_size} leaves one of the {count} training images alone in {part}, and the BatchNorms of "
-        f"{name} need two there: choose another --batch_size, or --limit_train"
+        f"--batch_size {batch_size} leaves one of the {count} training images alone in {part}, and "
+        f"the BatchNorms of {name} need two there: choose another --batch_size, or --limit_train"
     )
 
 

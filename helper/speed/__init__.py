@@ -93,7 +93,8 @@ def prepare(teacher: nn.Module | None, student: nn.Module | None, wanted: Wanted
         teacher = frozen_copy(given, wanted.img_size, amp=wanted.amp)
         if teacher is given:
             lines.append(
-                "the teacher is used as it is: no faster copy gives the same logits, or memory ran out"
+                "the teacher is used as it is: no faster copy gives the same logits, or memory ran "
+                "out"
             )
     if student is not None and not wanted.trains:
         student = frozen_copy(student, wanted.img_size, amp=wanted.amp)
