@@ -314,12 +314,12 @@ def test_statistics_do_not_grow():
     stddev, meter = TeacherStddev(10), MeanMeter()
     stddev.update(torch.rand(4, 10))
     meter.update({"loss": torch.zeros(())}, 4)
-    before = size(stddev.state_dict()), size(vars(meter))
+    before = size(stddev.state_dict()), size(meter.state_dict())
     for _ in range(MOST_PENDING):
         stddev.update(torch.rand(4, 10))
         meter.update({"loss": torch.zeros(())}, 4)
     assert len(meter._pending) < MOST_PENDING
-    assert (size(stddev.state_dict()), size(vars(meter))) == before
+    assert (size(stddev.state_dict()), size(meter.state_dict())) == before
 
 
 def test_without_a_compiler_there_is_one_line(tmp_path, monkeypatch):
