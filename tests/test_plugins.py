@@ -65,7 +65,7 @@ def test_an_example_of_each_kind_from_the_readme(tmp_path, monkeypatch, capsys):
         listed = listing()
     assert all(name in listed for name in (stage, criterion, distiller, model, data))
     with pytest.raises(SystemExit):
-        run("train_student.py", f"{plugins} --help")
+        run("train_student.py", f"{plugins} --help all")
     assert {stage, criterion, distiller, data} <= set(re.findall(r"\w+", capsys.readouterr().out))
 
     data_words = f"{plugins} {SMALL} --dataset {data}".replace("--num_classes 5 --img_size 16", "")
