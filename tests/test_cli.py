@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from places import ROOT
 from command_line import (
     identical,
     load,
@@ -32,7 +33,6 @@ from helper.setup import networks
 from helper.setup.machine import make_generators
 from models import model_dict
 
-ROOT = Path(__file__).parent.parent
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 TINY = (
     "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 --batch_size 16 "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT
 
 from augment import MixSettings, build
 from dataset.synthetic import synthetic_spec
@@ -17,7 +18,6 @@ from distiller_zoo import Setting, distillers
 from helper.cli.options import parse_student
 from helper.cli.plugins import KINDS
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     path.relative_to(ROOT)
     for pattern in ("*.md", "*/README.md", "*/*/*.md", ".github/*.md")

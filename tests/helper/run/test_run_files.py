@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from places import ROOT
 
 from helper.errors import UserError
 from helper.run.files import AppendedText, Lock
@@ -77,7 +78,7 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
     (tmp_path / "log").mkdir()
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        cwd=os.path.dirname(os.path.dirname(__file__)),
+        cwd=ROOT,
     )  # fmt: skip
     assert holder.stdout.readline() == b"locked\n"
     for create in (True, False):

@@ -2,12 +2,12 @@
 them."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as tv
+from places import GOLDEN
 
 from augment import MixSettings, Pick, PoolLogits, mix_modes, pick_criteria, picks
 from augment.autoaugment import PolicyDraw
@@ -22,7 +22,6 @@ from dataset.batches import Normalize
 from dataset.spec import DatasetSpec
 from helper.cli.schedule import EpochSchedule
 
-GOLDEN = Path(__file__).parent / "golden"
 FACTS = json.loads((GOLDEN / "da.json").read_text())
 ARRAYS = np.load(GOLDEN / "da.npz")
 

@@ -2,11 +2,11 @@
 teachers."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import ROOT
 
 from helper.errors import UserError
 from helper.step import guard as guard_module
@@ -328,7 +328,7 @@ def test_state_continues():
 
 def test_the_readmes_example():
     """It names the best of the views, and its code is what the README shows."""
-    text = (Path(__file__).parent.parent / "scripts" / "rank" / "README.md").read_text()
+    text = (ROOT / "scripts" / "rank" / "README.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
     example = {}
     exec(code, example)  # our own file

@@ -1,11 +1,11 @@
 """Losses against the recorded ones, against loops in NumPy, and the step's own arithmetic."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import GOLDEN
 
 from augment import Augmented
 from distiller_zoo import Setting, Target
@@ -13,8 +13,8 @@ from distiller_zoo.kd import KD, kd_loss
 from helper.step.distill import cross_entropy, target_of
 from helper.step.weights import loss_weights
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "losses.json").read_text())["losses"]
-KD_CASES = [name for name in GOLDEN if name.startswith("KD_T")]
+LOSSES = json.loads((GOLDEN / "losses.json").read_text())["losses"]
+KD_CASES = [name for name in LOSSES if name.startswith("KD_T")]
 
 
 def normal(seed, shape):
@@ -29,7 +29,7 @@ def checksum(tensor):
 @pytest.mark.parametrize("name", KD_CASES)
 @pytest.mark.parametrize("precision, tolerance", [("f64", 1e-9), ("f32", 2e-5)])
 def test_kd_value_and_gradient(name, precision, tolerance):
-    case = GOLDEN[name]
+    case = LOSSES[name]
     rows = 16 if name.endswith("B16") else 64
     dtype = torch.float64 if precision == "f64" else torch.float32
     student = torch.tensor(normal(1, (64, 100))[:rows] * 3, dtype=dtype, requires_grad=True)

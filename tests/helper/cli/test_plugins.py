@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from places import ROOT
 from command_line import log_lines, new_run, run
 
 from helper.cli.listing import listing
@@ -13,8 +14,6 @@ from helper.cli.options import parse_student
 from helper.cli.plugins import KINDS, PREFIX, VARIABLE, load_plugins
 from helper.errors import UserError
 from models import model_dict
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)

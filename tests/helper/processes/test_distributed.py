@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from places import ROOT
 from command_line import identical, load, log_lines, metrics, new_run, run, the_run, without_clock
 from fake_images import write_imagenet
 from fast_runs import draw_once  # noqa: F401  (a fixture)
@@ -18,7 +19,6 @@ from processes import STORES, end_stores, finish_all, said, start_all  # noqa: F
 
 from helper.processes import distributed, heartbeat
 
-ROOT = Path(__file__).parent.parent
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 TINY = (
     "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 --batch_size 16 --device cpu "

@@ -2,11 +2,11 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import GOLDEN
 
 from helper.step.teacher_stats import (
     CovarianceMeans,
@@ -15,7 +15,6 @@ from helper.step.teacher_stats import (
     sum_below_diagonal,
 )
 
-GOLDEN = Path(__file__).parent / "golden"
 FACTS = json.loads((GOLDEN / "tstddev.json").read_text())
 ARRAYS = np.load(GOLDEN / "tstddev.npz")
 SEQUENCES = [name for name in FACTS if name[1] == "_"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from places import ROOT
 from fake_images import copy_with_links, picture, replace, wnid, write_tiny_imagenet
 from PIL import Image
 
@@ -18,7 +19,6 @@ from dataset import DataRequest, cache, datasets
 from helper.errors import UserError
 
 REAL = os.environ.get("DATA_AUG_KD_TINYIMAGENET")
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")

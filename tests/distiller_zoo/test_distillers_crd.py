@@ -6,11 +6,11 @@ Recorded values come from the original's float64 and float32 runs (tests/golden/
 
 import copy
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import GOLDEN
 from recipe import load_recipe
 from torch import nn
 
@@ -35,7 +35,6 @@ from distiller_zoo.registry import distillers
 from helper.errors import UserError
 from models import model_dict
 
-GOLDEN = Path(__file__).parent / "golden"
 RECORDS = json.loads((GOLDEN / "losses.json").read_text())["losses"]
 ARRAYS = np.load(GOLDEN / "losses.npz")
 ZOO = json.loads((GOLDEN / "models.json").read_text())["models"]

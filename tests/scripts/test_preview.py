@@ -1,11 +1,11 @@
 """scripts/preview_augmentations.py: its pictures show what training sees, and what Pick keeps."""
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import ROOT
 from command_line import run
 from PIL import Image
 
@@ -17,7 +17,7 @@ from helper.step.networks import logits_of
 from models import build_model
 from scripts.results import image_rows
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "preview_augmentations.py"
+SCRIPT = ROOT / "scripts" / "preview_augmentations.py"
 loaded = importlib.util.spec_from_file_location("preview_augmentations", SCRIPT)
 preview = importlib.util.module_from_spec(loaded)
 loaded.loader.exec_module(preview)

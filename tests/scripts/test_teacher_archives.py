@@ -5,16 +5,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT
 from script_calls import call
 
 from models import build_model
 from scripts import unpack_teachers
 
-ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "set_up_pretrained_models.sh"
 
 needs_curl = pytest.mark.skipif(

@@ -11,12 +11,12 @@ import json
 import math
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from places import GOLDEN
 from kinds import KINDS, kind_of
 from recipe import load_recipe, recipe_images
 from torch import Tensor, nn
@@ -25,7 +25,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from models import build_model, model_dict
 from models.model_info import count_flops, count_parameters
 
-GOLDEN = Path(__file__).parent / "golden"
 RECORDS = json.loads((GOLDEN / "models.json").read_text())["models"]
 ARRAYS = np.load(GOLDEN / "models.npz")
 CLASSES = {32: 100, 64: 200, 224: 1000}

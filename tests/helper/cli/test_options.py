@@ -6,11 +6,11 @@ import math
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from places import GOLDEN, ROOT
 
 from distiller_zoo import Target
 from helper.cli import short_help
@@ -22,8 +22,6 @@ from helper.setup.plan import describe_rate, scheme_name
 from helper.setup.optimisation import loop_settings, make_optimizer
 from helper.step.distill import cross_entropy
 
-ROOT = Path(__file__).parent.parent
-GOLDEN = Path(__file__).parent / "golden"
 CONFIG = json.loads((GOLDEN / "config.json").read_text())
 RATES = json.loads((GOLDEN / "lr.json").read_text())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT
 from command_line import run, snapshot
 from fake_cifar import make_entry, write_cifar, write_pickle
 from fake_images import copy_with_links, replace, wnid, write_imagenet, write_tiny_imagenet
@@ -18,7 +19,6 @@ from fake_images import copy_with_links, replace, wnid, write_imagenet, write_ti
 from helper.run.checkpoint import describe_model
 from models import build_model
 
-ROOT = Path(__file__).parent.parent
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 GOOD = {
     STUDENT: "--data_root {m}/cifar --device cpu --epochs 1 --path_t {m}/resnet8_vanilla/good.pth",

@@ -8,11 +8,11 @@ first, by the recorded table.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from places import GOLDEN
 from recipe import load_recipe
 
 from augment import MixSettings, Pick, mix_modes, pick_criteria
@@ -32,7 +32,6 @@ from helper.step.views import ViewMaker
 from helper.step.weights import loss_weights
 from models import model_dict
 
-GOLDEN = Path(__file__).parent / "golden"
 CASES = json.loads((GOLDEN / "steps.json").read_text())["cases"]
 ARRAYS = np.load(GOLDEN / "steps.npz")
 SPEC = datasets["cifar100"].spec(DataRequest())

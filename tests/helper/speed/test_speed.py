@@ -4,10 +4,10 @@ itself."""
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT
 from command_line import log_lines, new_run, run
 from kinds import KINDS
 from torch import nn
@@ -443,7 +443,7 @@ def test_wide_networks_and_large_images_come_in_smaller_parts(name, img_size, im
 
 def in_new_process(code, folder=None):
     """What it prints, working in `folder`."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(
         command, cwd=folder, env=environment, check=True, capture_output=True, text=True
