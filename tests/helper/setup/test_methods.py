@@ -26,7 +26,7 @@ from helper.step.views import ViewMaker
 from helper.step.weights import logit_terms
 from models import build_model
 
-CLASSES, SIZE, BATCH = 10, 16, 8
+CLASSES, SIZE, BATCH = 10, 32, 8
 SPEC = synthetic_spec(CLASSES, SIZE)
 NAMES = list(distillers)
 LOGIT = [name for name in NAMES if issubclass(distillers[name], LogitDistiller)]
@@ -400,7 +400,7 @@ def test_simkd_is_evaluated_with_the_teachers_classifier():
     images, *_ = batch()
     network.eval()
     features, _ = student(images, is_feat=True)
-    vector = methods.head.project(features[-2]).mean((2, 3))  # both last maps are 4x4
+    vector = methods.head.project(features[-2]).mean((2, 3))  # both last maps are 8x8
     torch.testing.assert_close(network(images), teacher.fc(vector))
     _, logits = make_step(teacher, student, methods)(*batch())
     torch.testing.assert_close(logits, network(images))
