@@ -194,6 +194,8 @@ def column_of(table: Path, columns: Sequence[str], wanted: Sequence[str]) -> str
     for column in columns:
         if (column or "").strip().lower() in wanted:
             return column
+    if not any(columns):
+        raise UserError(f"{table} is empty: its first line names the columns, path,label")
     raise UserError(
         f"{table}: its first line must name the columns, path,label; none of"
         f" {', '.join(map(str, columns))} is one of {', '.join(wanted)}"

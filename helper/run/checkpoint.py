@@ -77,7 +77,7 @@ def check_class_names(
         (k for k, (a, b) in enumerate(zip(there, here)) if a != b), min(len(there), len(here))
     )
     which = " and ".join(
-        f"{where} {repr(names[place]) if place < len(names) else 'no such'}"
+        f"{repr(names[place]) if place < len(names) else 'absent'} {where}"
         for where, names in (("there", there), ("here", here))
     )
     raise UserError(

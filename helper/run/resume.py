@@ -207,6 +207,7 @@ def check_same_job(
         given_before = before.get(name, value)
         if name not in MAY_CHANGE and given_before != value:
             word = name.replace("_", " ") if name in found_out else f"--{name}"
+            word = "plugins of SHA-256" if name == "plugin_sha256" else word
             raise UserError(f"{flag} {run}: that run had {word} {given_before}, not {value}")
 
 

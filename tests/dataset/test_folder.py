@@ -214,7 +214,7 @@ BAD = {
         text("train.csv", "path,size\ntrain/ant/0.png,3\n"),
         "must name the columns",
     ),
-    "empty table": (text("train.csv", ""), "must name the columns"),
+    "empty table": (text("train.csv", ""), "train.csv is empty"),
     "no rows": (text("train.csv", "path,label\n"), "lists no image"),
     "no label": (text("train.csv", "path,label\nant/0.png,\n"), "line 2 has no label"),
     "short row": (text("train.csv", "path,label\nant/0.png\n"), "line 2 has no label"),
@@ -274,7 +274,7 @@ def test_class_names_go_with_the_networks(tmp_path, monkeypatch, capsys):
     assert load_checkpoint(folder / "weights" / "ckpt.pth")["class_names"] == ["ant", "bee"]
     write_folder(tmp_path / "other", classes=("ant", "cat"))
     for words, expected in (
-        (f"{student} other", "class 1 is there 'bee' and here 'cat'"),
+        (f"{student} other", "class 1 is 'bee' there and 'cat' here"),
         (f"{student} data", "holds no val/ or test/"),
         (f"{student} other --img_size 3", "img_size"),
         (f"--path_t {teacher} --mean 0.5,0.5,0.5", "--mean is for --dataset folder"),

@@ -114,7 +114,11 @@ def test_a_resumed_run_wants_the_same_file_and_the_environment_names_files_too(
     with pytest.raises(SystemExit) as caught:
         run("train_student.py", words.replace("--epochs 1", "--epochs 3"), resume)
     message = capsys.readouterr().err
-    assert caught.value.code == 2 and "plugin_sha256" in message and message.count("\n") == 1
+    assert (
+        caught.value.code == 2
+        and "had plugins of SHA-256 ['" in message
+        and message.count("\n") == 1
+    )
 
 
 STAGE = "from augment import Augmentation, mix_modes\n"
