@@ -70,7 +70,7 @@ def guard_words(found: dict[str, Any]) -> str:
 def _shade(axis: Any, border: float) -> None:
     """Below the guard's border."""
     low, high = axis.get_ylim()
-    low = min(low, border - 0.05)
+    low, high = min(low, border - 0.05), max(high, border + 0.05)
     axis.set_ylim(low, high)
     axis.axhspan(low, border, color="0.5", alpha=0.15, linewidth=0, zorder=0)
     axis.annotate("no signal", (1, border), xycoords=("axes fraction", "data"), xytext=(-4, -4),

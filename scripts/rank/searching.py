@@ -19,7 +19,9 @@ FEWEST_KEPT, RACERS = 4, 8
 CONTROLS = ("identity", "cutmix", "cutmix_pick:criterion=teacher_entropy")
 """They run in every race, to say what the search gained."""
 ROUNDS_SHARE = 0.5
-"""Of the time: what the rounds may take."""
+"""Of the budget: what the rounds may take."""
+FEWEST_STEPS = 6
+"""Of a round, however small the budget: below it there are hardly any intervals."""
 
 
 def search_planner(
@@ -51,11 +53,18 @@ def search_planner(
         before = set().union(*(stage.plan.schemes for stage in stages)) if stages else set()
         fresh = [name for name in known if name not in before]
         schemes = dict.fromkeys(["identity", *kept, *fresh])
-        steps = round(FIRST_LOOK * GROWTH ** len(stages))
+        steps = steps_of_rounds(rounds, limits.steps)[len(stages)]
         name = f"round {len(stages) + 1} of {rounds}"
         return Plan(name, tuple(schemes), "budget", steps, ROUNDS_SHARE * limits.seconds)
 
     return plan
+
+
+def steps_of_rounds(rounds: int, most: int) -> list[int]:
+    """Each round is longer than the one before. most: steps of the whole search."""
+    wanted = [FIRST_LOOK * GROWTH**number for number in range(rounds)]
+    factor = min(1.0, ROUNDS_SHARE * most / sum(wanted))
+    return [max(FEWEST_STEPS, round(factor * steps)) for steps in wanted]
 
 
 def best_of(stage: Stage) -> list[str]:

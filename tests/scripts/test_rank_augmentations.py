@@ -22,6 +22,7 @@ from scripts import rank_augmentations
 from scripts.rank import campaign, figure, measuring, output, validating
 from scripts.rank.command_line import PROGRAM
 from scripts.rank.schemes import canonical
+from scripts.rank.searching import steps_of_rounds
 from scripts.rank.space import read_space, space_of
 
 CLASSES = 5
@@ -313,6 +314,12 @@ def test_a_space_is_drawn_and_refined():
     for near in space.near([parent], seed=1, number=1):
         assert near.chain == parent.chain and 2 <= dict(near.values)["s"] <= 8
         assert near.scheme != parent.scheme
+
+
+def test_rounds_leave_half_of_the_budget_to_the_race():
+    assert steps_of_rounds(3, most=1000) == [16, 26, 41]
+    assert sum(steps_of_rounds(3, most=80)) == 40
+    assert steps_of_rounds(2, most=1) == [6, 6]
 
 
 @pytest.mark.parametrize("name", ["quick", "standard", "wide"])
