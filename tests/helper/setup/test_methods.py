@@ -10,7 +10,7 @@ import torch
 from command_line import identical, load, log_lines, metrics, new_run, run, without_clock
 from scenes import scene_of
 
-from augment import PUBLISHED, MixSettings, Pick, mix_modes, pick_criteria
+from augment import MixSettings, Pick, mix_modes, pick_criteria
 from dataset.synthetic import synthetic_spec
 from distiller_zoo import FeatureDistiller, LogitDistiller, distillers
 from helper.cli.flags import student_parser
@@ -243,9 +243,10 @@ def test_the_paraphraser_stays_as_it_is_after_the_initial_stage():
 # --- Views -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mix_mode", [*PUBLISHED, "mean", "cutmix_pick"])
+# To a method, a view is of one image, of two, of several, or of rows that a pick kept.
+@pytest.mark.parametrize("mix_mode", ["identity", "cutmix", "mean", "cutmix_pick"])
 @pytest.mark.parametrize("name", NAMES)
-def test_any_method_with_any_mix_mode(name, mix_mode):
+def test_any_method_with_any_kind_of_view(name, mix_mode):
     teacher, student, methods = build(name, "resnet8", "resnet8", "--lw_mix", "[1,0.5,1]")
     step = make_step(teacher, student, methods, mix_mode, both=True)
     losses, _ = step(*batch())
