@@ -50,8 +50,8 @@ class Erasing(Augmentation):
         return EraseDraw(boxes * fits[:, None], fill)
 
     def apply(self, images: torch.Tensor, draw: EraseDraw) -> Augmented:
-        device = images.device
-        hole = box_mask(draw.boxes, *images.shape[2:], device)
+        device, (height, width) = images.device, images.shape[2:]
+        hole = box_mask(draw.boxes, height, width, device)
         fill = images.new_zeros(())
         if draw.fill is not None:
             fill = draw.fill.to(device, non_blocking=True).permute(0, 3, 1, 2)  # (B, 3, H, W)

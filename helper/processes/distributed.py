@@ -114,7 +114,8 @@ def start(device: torch.device) -> None:
     prefix = f"attempt {attempt}"  # torchrun may keep the store when it starts us again
     store = dist.PrefixStore(prefix, store)
     has_own_gpu = device.type == "cuda" and all_differ(gpu_of(device), store, rank, size)
-    backend, bound = ("nccl", {"device_id": device}) if has_own_gpu else ("gloo", {})
+    backend = "nccl" if has_own_gpu else "gloo"
+    bound: dict[str, Any] = {"device_id": device} if has_own_gpu else {}
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, **bound)
     errors.prints_errors = _FirstToPrint(store)
     global _heartbeat
