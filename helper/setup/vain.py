@@ -2,7 +2,7 @@
 
 import torch
 
-from augment import mix_modes, parse, picks
+from augment import parse, picks
 from distiller_zoo import distillers, parse_methods
 from helper.cli.parser import Options
 from helper.processes import distributed
@@ -14,33 +14,28 @@ CACHED = ("tinyimagenet", "svhn", "folder")
 DECODED = ("tinyimagenet", "imagenet", "imagenet100", "folder")
 
 
-KNOWN_ELSEWHERE = ("kd_T", "kd_S", "n_pick", "mix_n_run", "cutmix_pick_criterion")
-"""Flags of methods and stages that have a rule of their own."""
+OF_METHODS = ("nce_k", "nce_t", "nce_m", "mode", "feat_dim", "hint_layer")
+"""Flags that are keys of single methods. --kd_T and --kd_S are told of in plan.py."""
 
 
-def rules_of_parts(options: Options) -> dict[str, tuple[bool, str]]:
-    """Flags that are keys of single methods or of stages: name -> (it has an effect, why not)."""
-    methods = {name: distillers[name].keys() for name in distillers}
-    stages = {name: mix_modes[name].keys() for name in mix_modes}
+def rules_of_methods(options: Options) -> dict[str, tuple[bool, str]]:
+    """Flag -> (whether a chosen method reads it, why not)."""
     chosen = set(parse_methods(options.distill)) if hasattr(options, "distill") else set()
-    chain = [stage.kind.keys() for stage in parse(options.mix_mode)] if options.mix_mode else []
-    chosen_keys = [methods[name] for name in chosen] + chain
-    users: dict[str, list[str]] = {}
-    for name, keys in (methods | stages).items():
-        for flag in {one.flag for one in keys.values()} - {"", *KNOWN_ELSEWHERE}:
-            users.setdefault(flag, []).append(name)
-    rules = {
-        flag: (
-            any(one.flag == flag for keys in chosen_keys for one in keys.values()),
-            f"it is for {', '.join(names)}",
-        )
-        for flag, names in users.items()
+    users = {
+        flag: [
+            name
+            for name in distillers
+            if any(one.flag == flag for one in distillers[name].keys().values())
+        ]
+        for flag in OF_METHODS
     }
-    prepared = [
+    users["init_epochs"] = [
         name for name in distillers if getattr(distillers[name], "has_initial_stage", False)
     ]
-    rules["init_epochs"] = (bool(chosen & set(prepared)), f"it is for {', '.join(prepared)}")
-    return rules
+    return {
+        flag: (not chosen.isdisjoint(names), f"it is for {', '.join(names)}")
+        for flag, names in users.items()
+    }
 
 
 def describe(options: Options, defaults: Options, device: torch.device) -> list[str]:
@@ -73,7 +68,7 @@ def describe(options: Options, defaults: Options, device: torch.device) -> list[
     if has_view and all("draw" in stage.values for stage in parse(mode)):
         rules["mix_draw"] = False, "every stage has its own draw="
     lines = []
-    for name, (has_effect, why) in (rules | rules_of_parts(options)).items():
+    for name, (has_effect, why) in (rules | rules_of_methods(options)).items():
         if has_effect or not hasattr(options, name):
             continue
         value, default = getattr(options, name), getattr(defaults, name)

@@ -21,6 +21,7 @@ from helper.errors import UserError
 from helper.setup.plan import describe_rate, scheme_name
 from helper.setup.optimisation import loop_settings, make_optimizer
 from helper.step.distill import cross_entropy
+from scripts.results.command_line import paths_parser
 
 CONFIG = json.loads((GOLDEN / "config.json").read_text())
 RATES = json.loads((GOLDEN / "lr.json").read_text())
@@ -517,3 +518,12 @@ def test_every_path_expands_the_home_folder(monkeypatch):
             options = parser.parse([f"{action.option_strings[0]}=~/x"])
             values = getattr(options, action.dest)
             assert values in ("/home/me/x", ["/home/me/x"]), action.dest
+
+
+def test_every_path_of_a_script_expands_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = paths_parser("report.py", "Text.")
+    parser.section("pictures")("--preview", type=Path, action="append", metavar="FILE")
+    options = parser.parse(["~/runs", "log.txt", "--preview=~/p.png"])
+    assert options.paths == [Path("/home/me/runs"), Path("log.txt")]
+    assert options.preview == [Path("/home/me/p.png")]

@@ -283,3 +283,13 @@ def test_one_process_of_torchrun_is_a_plain_run(tmp_path):
     statuses, _ = finish_all(TEACHER, words, tmp_path, 1, tmp_path / "child")
     assert statuses == [0]
     assert identical(*(load(path / "weights" / "ckpt.pth") for path in (the_run(), whole)))
+
+
+@pytest.mark.parametrize(
+    "names, expected", [(["a 0", "a 1", "b 0"], True), (["a 0", "b 0", "a 0"], False)]
+)
+def test_nccl_is_for_processes_that_each_have_a_gpu(names, expected):
+    store = dist.HashStore()
+    for rank, name in enumerate(names[:-1]):
+        store.set(f"gpu {rank}", name)
+    assert distributed.all_differ(names[-1], store, len(names) - 1, len(names)) == expected

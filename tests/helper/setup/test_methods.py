@@ -527,6 +527,11 @@ def test_another_teacher_is_another_job(teacher_file, tmp_path, capsys):
             "--distill kd --lw_mix [1,0,1] --mix_mode cutmix --feature_views both",
             "warning: --feature_views both has no effect: kd compares no features",
         ),
+        ("--distill kd --nce_k 8", "warning: --nce_k 8 has no effect: it is for crd"),
+        (
+            "--distill kd --init_epochs 3",
+            "warning: --init_epochs 3 has no effect: it is for fsp, abound, factor",
+        ),
         (
             "--distill kd --lw_mix [1,0,1] --mix_mode mixup --bbox square_rand_bbox",
             "warning: --bbox square_rand_bbox has no effect: it is for cutmix",
