@@ -38,6 +38,12 @@ CONVERT = (
 """A program that keeps the weights and the numbers of a checkpoint, and leaves other objects
 out."""
 
+NEXT = {
+    "--path_t": ": `sh scripts/set_up_pretrained_models.sh` fetches the public teachers, "
+    "`python train_teacher.py --model NAME` trains one"
+}
+"""What to type where the file of a flag is absent."""
+
 
 def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
     """The dict in a checkpoint file, on the CPU.
@@ -54,7 +60,7 @@ def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise UserError(f"{flag} {path} {_why_not_data(path, str(error))}") from None
     except FileNotFoundError:
-        raise UserError(f"{flag} {path} does not exist") from None
+        raise UserError(f"{flag} {path} does not exist{NEXT.get(flag, '')}") from None
     except PermissionError as error:
         raise UserError(f"{flag} {path}: {error.strerror}") from None
     except Exception as error:  # a damaged zip or pickle can raise nearly anything
