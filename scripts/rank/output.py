@@ -190,6 +190,8 @@ def unproven_lines(report: Report) -> list[str]:
             "a guess that students have to confirm (--validate METHOD:MODEL)"
         ]
     unproven = [row for row in beyond if row.verdict.name == "unproven"]
+    if not unproven:
+        return []
     lower = [row.scheme for row in unproven if row.to_best.high < 0]
     lines = [
         "not ranked: the schemes beyond the paper's, since the guard is not proven; --trust_guard ranks them"
