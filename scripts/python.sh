@@ -1,11 +1,13 @@
 #!/bin/sh
-# Runs Python for the other scripts: PYTHON=FILE if it is given, else the interpreter of the active environment, of
-# .venv beside this folder, or of the system.
+# Runs Python for the other scripts: PYTHON=FILE if it is given, else the interpreter of the environment VENV=DIR, of
+# the active environment, of .venv beside this folder, or of the system.
 set -eu
 
 venv=$(dirname "$0")/../.venv/bin/python
 if [ -z "${PYTHON:-}" ]; then
-    if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$venv" ]; then
+    if [ -n "${VENV:-}" ]; then
+        PYTHON=$VENV/bin/python
+    elif [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$venv" ]; then
         PYTHON=$venv
     elif command -v python >/dev/null; then
         PYTHON=python
