@@ -36,16 +36,16 @@ class Evidence(NamedTuple):
 
 
 EVIDENCE = Evidence(
-    has_passed=False,
-    # Uniform answers to everything have a balance of 1, so information has a floor too.
+    has_passed=True,
+    # The floor of balance was fixed before the students of the test were trained. Uniform answers
+    # to everything have a balance of 1, so information has a floor too.
     floors={"balance": 0.88, "information_share": 0.1},
-    # The paper's 72 points have .66 to 1.00, autoaugment on the synthetic data 1.37, with a worse
-    # student than identity's.
-    t_range=(0.66, 1.38),
+    # The paper's 72 points have .66 to 1.00, autoaugment on the synthetic data 1.37 and 1.39, with
+    # a worse student than identity's.
+    t_range=(0.66, 1.39),
     source=(
-        "balance below .88 went with bad students on CIFAR-100 (resnet8, wrn_16_2 teacher, 9 views)"
-        " and on the synthetic data (resnet8, wrn_16_1 teacher, 10 views), one seed each"
-        " (scripts/measured/README.md)"
+        "29 and 17 views of teachers wrn_16_1 and resnet14 on the synthetic data, students resnet8,"
+        " three seeds; on CIFAR-100 nine views, one seed each (scripts/measured/README.md)"
     ),
 )
 ROUNDING = 1e-9
@@ -99,7 +99,7 @@ class Guard:
     def state(self) -> str:
         """How far it can be believed, in words."""
         if self.is_proven:
-            return "proven: it passed its test on other views and another teacher"
+            return "proven on small synthetic images, with other views and another teacher"
         return "not proven" + (", but trusted as asked for" if self.is_trusted else "")
 
     def describe(self) -> str:
