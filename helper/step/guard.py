@@ -36,12 +36,10 @@ class Evidence(NamedTuple):
 
 
 EVIDENCE = Evidence(
-    has_passed=True,
-    # The floor of balance was fixed before the students of the test were trained. Uniform answers
-    # to everything have a balance of 1, so information has a floor too.
+    has_passed=False,
+    # Uniform answers to everything have a balance of 1, so information has a floor too.
     floors={"balance": 0.88, "information_share": 0.1},
-    # The paper's 72 points have .66 to 1.00, autoaugment on the synthetic data 1.37 and 1.39, with
-    # a worse student than identity's.
+    # The paper's 72 points have .66 to 1.00, autoaugment on the synthetic data 1.37 and 1.39.
     t_range=(0.66, 1.39),
     source=(
         "29 and 17 views of teachers wrn_16_1 and resnet14 on the synthetic data, students resnet8,"
@@ -99,7 +97,7 @@ class Guard:
     def state(self) -> str:
         """How far it can be believed, in words."""
         if self.is_proven:
-            return "proven on small synthetic images, with other views and another teacher"
+            return "proven: it passed its test on other views and another teacher"
         return "not proven" + (", but trusted as asked for" if self.is_trusted else "")
 
     def describe(self) -> str:

@@ -35,14 +35,14 @@ def parser() -> OptionParser:
             "Ranks augmentations from the teacher alone: the lower T. stddev, the better a student is to be.\n"
             "A SCHEME is what --mix_mode takes: cutmix, cutout:size=16, autoaugment+cutmix. Without one: the\n"
             "paper's, and a dozen others. A guard leaves out views that say nothing: their T. stddev is lowest.\n"
-            "A guard of your own ranks schemes beyond the paper's only with --trust_guard.\n"
+            "While it is not proven, schemes beyond the paper's are shown apart and not ranked.\n"
             "Give several SCHEMEs side by side, before or after the options."
         ),
         epilog=(
             "examples:\n"
             "  python scripts/rank_augmentations.py --path_t save/models/wrn_16_2_vanilla/ckpt_epoch_240.pth\n"
             "  python scripts/rank_augmentations.py cutmix mixup cutout:size=16 --path_t FILE --until order\n"
-            "  python scripts/rank_augmentations.py --path_t FILE --search quick --validate kd:resnet8\n"
+            "  python scripts/rank_augmentations.py --path_t FILE --search quick --trust_guard --validate kd:resnet8\n"
             "scripts/rank/README.md says how to read the table."
         ),
     )
@@ -83,7 +83,7 @@ def add_guard(made: OptionParser) -> None:
           help=f"a view that has less of any of these says nothing; of {', '.join(MEASURES)} "
                f"(default: {','.join(f'{name}={least:g}' for name, least in Guard().floors.items())})")
     guard("--trust_guard", action="store_true",
-          help="rank schemes beyond the paper's by a guard that is not proven, such as your own; they are unproven otherwise")
+          help="rank schemes beyond the paper's too, though the guard is not proven: they are unproven otherwise")
 
 
 def add_search(made: OptionParser) -> None:
