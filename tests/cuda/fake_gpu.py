@@ -25,6 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[2]
+OUTSIDE = (str(ROOT / "tests"), sys.prefix)
+"""Tests and libraries. A virtual environment often lies within the project."""
 NO_KERNEL = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "detach", "lift_fresh", "as_strided_"}  # fmt: skip
 """Operations that write nothing, beside those whose result is a view."""
 HOST_WAITS = {
@@ -60,9 +62,9 @@ def calling_line() -> str:
     """The innermost line outside tests/ and the libraries."""
     frame = sys._getframe(1)
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / "tests"):
-            return f"{path.relative_to(ROOT)}:{frame.f_lineno}"
+        path = frame.f_code.co_filename
+        if path.startswith(str(ROOT)) and not path.startswith(OUTSIDE):
+            return f"{Path(path).relative_to(ROOT)}:{frame.f_lineno}"
         frame = frame.f_back
     return "the test"
 
