@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+import torch._dynamo  # PyTorch imports it at the first weight; it must not meet the pretended GPU
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
