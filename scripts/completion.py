@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Completion of flags and names in bash and zsh, for the two training scripts and the ranking.
 
-    eval "$(python scripts/completion.py bash)"      # zsh in zsh; to keep it, put the line into ~/.bashrc or ~/.zshrc
+    eval "$(python scripts/completion.py bash)"      # zsh in zsh
 
-Then TAB completes after `python train_student.py --mix_mode cut`. Needs shtab: pip install shtab.
+To keep it, put the line into ~/.bashrc or ~/.zshrc. Then TAB completes after
+`python train_student.py --mix_mode cut`. Needs shtab: pip install shtab.
 """
 
 import sys
@@ -26,9 +27,11 @@ from scripts.rank.command_line import parser as rank_parser
 
 PROGRAM = "completion.py"
 NAMES = {
-    "distill": distillers, "mix_mode": mix_modes, "schemes": mix_modes, "cutmix_pick_criterion": pick_criteria,
-    "dataset": datasets, "model": model_dict, "model_s": model_dict, "model_t": model_dict, "bbox": draw_box,
-    "device": ("auto", "cpu", "cuda"), "mix_draw": ("batch", "sample"), "feature_views": ("first", "both"),
+    "distill": distillers, "mix_mode": mix_modes, "schemes": mix_modes,
+    "cutmix_pick_criterion": pick_criteria, "dataset": datasets, "bbox": draw_box,
+    "model": model_dict, "model_s": model_dict, "model_t": model_dict,
+    "device": ("auto", "cpu", "cuda"), "mix_draw": ("batch", "sample"),
+    "feature_views": ("first", "both"),
     "resume_ExpID": ("same", "latest"), "help": ("all",),
 }  # fmt: skip
 """Options -> the words that complete them."""

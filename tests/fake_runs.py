@@ -26,9 +26,10 @@ def options_of(scheme: str = "flip", **changes) -> dict:
     """The options of a run that matter here, and a few more."""
     mode, _, criterion = scheme.partition(" by ")
     return {
-        "alpha": 0.9, "amp": False, "batch_size": 64, "beta": 0.0, "cutmix_pick_criterion": criterion or "kld",
-        "dataset": "cifar100", "distill": "kd", "epochs": 2, "fix_student": False, "gamma": 0.1,
-        "lw_mix": [1.0, 0.0, 1.0], "mix_mode": mode, "model_s": "vgg8", "note": "",
+        "alpha": 0.9, "amp": False, "batch_size": 64, "beta": 0.0,
+        "cutmix_pick_criterion": criterion or "kld", "dataset": "cifar100", "distill": "kd",
+        "epochs": 2, "fix_student": False, "gamma": 0.1, "lw_mix": [1.0, 0.0, 1.0],
+        "mix_mode": mode, "model_s": "vgg8", "note": "",
         "path_t": "./save/models/vgg13_vanilla/ckpt_epoch_240.pth",
     } | changes  # fmt: skip
 
@@ -48,14 +49,16 @@ def log_head(options: dict, command: str = "python train_student.py", quoted: bo
 
 def epoch_line(number: int, loss: float, acc1: float, stamp: str = STAMP) -> str:
     return (
-        f"{stamp} Acc1 {acc1:.4f} Acc5 90.0000 TestLoss {loss:.6f} Epoch {number} (after update) lr 0.05 "
+        f"{stamp} Acc1 {acc1:.4f} Acc5 90.0000 TestLoss {loss:.6f} Epoch {number} (after "
+        "update) lr 0.05 "
         f"(Best_Acc1 {acc1:.4f} @ Epoch {number})\n"
     )
 
 
 def check_line(group: int, number: int, step: int, total: int, value: float) -> str:
     return (
-        f"{STAMP} Check T prob: NumOfSampledStd {group} Epoch {number} Step {step} TotalStep {total} "
+        f"{STAMP} Check T prob: NumOfSampledStd {group} Epoch {number} Step {step} "
+        f"TotalStep {total} "
         f"MeanStd {value:.6f} MeanEntropy 0.412345\n"
     )
 
@@ -106,8 +109,10 @@ def write_experiments(root: Path, epochs: int = 40, trials: int = 2, note: str =
             path = f"./save/models/{teacher}_vanilla/ckpt_epoch_240.pth"
             base = options_of(scheme, epochs=epochs, model_s=student, path_t=path, note=note)
             command = (
-                f"python train_student.py --path_t {path} --distill kd --model_s {student} -r 0.1 -a 0.9 -b 0 "
-                f"--t_output_as_target_for_input_mix --lw_mix '[1,0,1]' --mix_mode {base['mix_mode']} "
+                f"python train_student.py --path_t {path} --distill kd --model_s {student} "
+                "-r 0.1 -a 0.9 -b 0 "
+                "--t_output_as_target_for_input_mix --lw_mix '[1,0,1]' --mix_mode "
+                f"{base['mix_mode']} "
                 f"--epochs {epochs} --note '{note}'"
             )
             slug = scheme.replace(" by ", "_")
@@ -121,5 +126,6 @@ def write_experiments(root: Path, epochs: int = 40, trials: int = 2, note: str =
             measuring = base | {"fix_student": True, "epochs": 10}
             write_run(root / NAME.format(f"std__{teacher}{student}__{slug}"), measuring, records,
                       f"{command} --fix_student", teacher)  # fmt: skip
-    write_run(root / NAME.format("kd__cut_off"), base | {"seed": 9}, learning_curve(epochs, 1.0, draw)[: epochs // 2],
+    write_run(root / NAME.format("kd__cut_off"), base | {"seed": 9}, learning_curve(epochs, 1.0,
+    draw)[: epochs // 2],
               f"{command} --seed 9", teacher)  # fmt: skip

@@ -152,7 +152,10 @@ def space(folder: Path) -> tuple[list[Path], Reader]:
 @formats.register("log")
 def log(folder: Path) -> tuple[list[Path], Reader]:
     path, parser = folder / "log.txt", student_parser()
-    command = "python train_student.py --path_t ./save/models/wrn_16_2_vanilla/t.pth --lw_mix [1,0,1] --mix_mode cutmix"
+    command = (
+        "python train_student.py --path_t ./save/models/wrn_16_2_vanilla/t.pth --lw_mix [1,0,1] "
+        "--mix_mode cutmix"
+    )
     path.write_text(
         f"hostname: h\ncd /work\n{command} --epochs 3\n\n('alpha': 0.9) ('seed': 3)\n\n"
     )

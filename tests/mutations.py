@@ -14,11 +14,15 @@ from forked import finish
 
 from helper.errors import one_line_errors
 
-SYNTHETIC = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 20 --batch_size 16 --device cpu"
+SYNTHETIC = (
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 20 "
+    "--batch_size 16 --device cpu"
+)
 JUNK = (
-    "", "0", "-1", "1e400", "nan", "-inf", "1e-400", "999999999999999999999", "0x10", "1,2,3", "[1,0,1", "[1,0,1,1]",
-    "[a,b,c]", "[nan,0,1]", "kd", "kd+", "+", "None", "True", "../../etc/passwd", "/dev/null", "/", "~", "$(id)", "`id`",
-    "; id", "\n", "a\nb", "\x1b[31m", "\udcff", "é", "🙂", "a" * 300, "a/b", "%s%n", "{}", "0:1,", "0:1,5:x", "1:2:3", "--", "-",
+    "", "0", "-1", "1e400", "nan", "-inf", "1e-400", "999999999999999999999", "0x10", "1,2,3",
+    "[1,0,1", "[1,0,1,1]", "[a,b,c]", "[nan,0,1]", "kd", "kd+", "+", "None", "True",
+    "../../etc/passwd", "/dev/null", "/", "~", "$(id)", "`id`", "; id", "\n", "a\nb", "\x1b[31m",
+    "\udcff", "é", "🙂", "a" * 300, "a/b", "%s%n", "{}", "0:1,", "0:1,5:x", "1:2:3", "--", "-",
 )  # fmt: skip
 
 
@@ -53,9 +57,10 @@ def mutated_tensors(content: dict, draw) -> dict:
     key = draw.choice(list(content["model"]))
     value = content["model"][key]
     content["model"][key] = draw.choice((
-        lambda: value.float() * float("nan"), lambda: value.to(torch.complex64), lambda: value.bool(),
-        lambda: value.flatten()[:0], lambda: value.unsqueeze(0), lambda: value.to_sparse() if value.ndim else value,
-        lambda: "text", lambda: None, lambda: value.double() * 1e300,
+        lambda: value.float() * float("nan"), lambda: value.to(torch.complex64),
+        lambda: value.bool(), lambda: value.flatten()[:0], lambda: value.unsqueeze(0),
+        lambda: value.to_sparse() if value.ndim else value, lambda: "text", lambda: None,
+        lambda: value.double() * 1e300,
     ))()  # fmt: skip
     if draw.random() < 0.5:
         other = draw.choice(
@@ -73,7 +78,8 @@ class Calls:
     def __init__(self, draw, canary):
         self.parts = draw.choice((
             (eval, (f"open({str(canary)!r}, 'w')",)), (exec, (f"open({str(canary)!r}, 'w')",)),
-            (open, (str(canary), "w")), (shutil.copy, (__file__, str(canary))), (torch.save, ({}, str(canary))),
+            (open, (str(canary), "w")), (shutil.copy, (__file__, str(canary))),
+            (torch.save, ({}, str(canary))),
         ))  # fmt: skip
 
     def __reduce__(self):
@@ -188,7 +194,10 @@ def finished_run(folder, teacher, name):
     """(a run folder, the words that made it), in a folder of its own."""
     home = folder / name
     home.mkdir()
-    words = f"{SYNTHETIC} --path_t {teacher} --model_s resnet8 --lw_mix [1,0,1] --mix_mode flip --seed 1 --utils.check_ce_var"
+    words = (
+        f"{SYNTHETIC} --path_t {teacher} --model_s resnet8 --lw_mix [1,0,1] --mix_mode flip "
+        "--seed 1 --utils.check_ce_var"
+    )
     status, _, errors = finish(
         "train_student.py", f"{words} --epochs 2", home, output=folder / "child"
     )
@@ -208,8 +217,9 @@ def resumed_runs(folder, teacher, draw):
         shutil.rmtree(home, ignore_errors=True)
         run = home / "Experiments" / whole.name
         shutil.copytree(whole, run)
-        names = ("weights/ckpt.pth", "weights/ckpt.previous.pth", "log/args.json", "log/metrics.jsonl",
-                 "log/log.txt", "log/lock", "log/provenance.jsonl")  # fmt: skip
+        names = ("weights/ckpt.pth", "weights/ckpt.previous.pth", "log/args.json",
+                 "log/metrics.jsonl", "log/log.txt", "log/lock",
+                 "log/provenance.jsonl")  # fmt: skip
         name = draw.choice(names)
         if draw.random() < 0.3:
             name = "values"
@@ -253,7 +263,10 @@ def pictures(folder, draw):
     write_tiny_imagenet(root, per_class=1, val=3)
     base = root / "tiny-imagenet-200"
     images = sorted(base.glob("train/*/images/*.JPEG"))
-    words = f"--dataset tinyimagenet --data_root {root} --model resnet8 --device cpu --epochs 1 --num_workers 0 --dry_run"
+    words = (
+        f"--dataset tinyimagenet --data_root {root} --model resnet8 --device cpu --epochs 1 "
+        "--num_workers 0 --dry_run"
+    )
     while True:
         path = draw.choice((images[0], base / "val" / "val_annotations.txt", base / "wnids.txt"))
         if path.exists():

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-import torch._dynamo  # DistributedDataParallel imports it: once here, not in each of a hundred forks
+import torch._dynamo  # DistributedDataParallel imports it: once here, not in each fork
 import torch.distributed as dist
 from forked import start
 
@@ -66,7 +66,8 @@ def start_all(program, words, folder, size, output):
     return [
         start(
             program, words, folder,
-            output=output.with_name(f"{output.name}{rank}"), prepare=functools.partial(join, rank, size, port),
+            output=output.with_name(f"{output.name}{rank}"), prepare=functools.partial(join, rank,
+            size, port),
         )
         for rank in range(size)
     ]  # fmt: skip

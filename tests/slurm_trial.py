@@ -51,7 +51,8 @@ def main(whole: Path, interrupted: Path) -> int:
             else "weights, metrics, log as without Slurm, bit for bit"
         )
         print(
-            f"{name:15} saved itself {stops} times, resumed {starts} times; {len(shown(run))} results, each once; {verdict}"
+            f"{name:15} saved itself {stops} times, resumed {starts} times; "
+            f"{len(shown(run))} results, each once; {verdict}"
         )
     return 1 if failures else 0
 

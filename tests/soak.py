@@ -22,22 +22,34 @@ from forked import finish, start
 from mutations import mutated_inputs
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-DATA = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 300 --limit_test 60 --batch_size 16 --device cpu"
+DATA = (
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 300 --limit_test 60 "
+    "--batch_size 16 --device cpu"
+)
 KD = "--model_s resnet8 --distill kd --lw_mix [1,0,1] --t_output_as_target_for_input_mix --epochs 6"
 JOBS = {
     "cutmix": (STUDENT, f"{KD} --mix_mode cutmix --tb_freq 5"),
     "crd, both views": (
         STUDENT,
-        "--model_s resnet8 --distill kd+crd --nce_k 40 --lw_mix [1,0,1] --mix_mode mixup --feature_views both --epochs 4",
+        (
+            "--model_s resnet8 --distill kd+crd --nce_k 40 --lw_mix [1,0,1] --mix_mode mixup "
+            "--feature_views both --epochs 4"
+        ),
     ),
     "abound": (STUDENT, "--model_s resnet14 --distill abound --init_epochs 2 --epochs 3"),
     "pick by student": (
         STUDENT,
-        f"{KD} --mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy --utils.check_ce_var",
+        (
+            f"{KD} --mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy "
+            "--utils.check_ce_var"
+        ),
     ),
     "T. stddev": (
         STUDENT,
-        "--learning_rate 0 --fix_student --utils.check_ce_var --lw_mix [1,0,1] --mix_mode autoaugment --epochs 12",
+        (
+            "--learning_rate 0 --fix_student --utils.check_ce_var --lw_mix [1,0,1] --mix_mode "
+            "autoaugment --epochs 12"
+        ),
     ),
     "teacher": (TEACHER, "--model resnet8 --epochs 6 --mix_mode cutmix"),
 }
@@ -84,7 +96,7 @@ class Soak:
         assert status == 0, errors
         return the_run(folder)
 
-    # --- Kills -------------------------------------------------------------------------------------------------------
+    # --- Kills ------------------------------------------------------------------------------------
 
     def kills(self, count: int) -> None:
         """Kill runs at random moments until `count` kills are used up; each job ends as if nothing
@@ -155,7 +167,7 @@ class Soak:
                 if name == "vanilla" and not identical(load(path), load(other)):
                     self.fail(f"{what}: another {path.name}")
 
-    # --- Full disks --------------------------------------------------------------------------------------------------
+    # --- Full disks -------------------------------------------------------------------------------
 
     def full_disk(self, step: int) -> None:
         """A disk of every size that is too small, in steps of so many KiB; then it is enlarged, and
@@ -207,7 +219,7 @@ class Soak:
             if status not in (0, 1, 2) or errors.count("\n") > 1 or "Traceback" in errors:
                 self.fail(f"file size limit {size}: status {status}: {errors}")
 
-    # --- Malformed inputs --------------------------------------------------------------------------------------------
+    # --- Malformed inputs -------------------------------------------------------------------------
 
     def inputs(self, count: int) -> None:
         """Each is refused in one line, or is harmless; none hangs."""
@@ -227,7 +239,7 @@ class Soak:
             if number % 100 == 0:
                 print(f"{number} inputs, {len(self.failures)} failures", flush=True)
 
-    # --- A second process --------------------------------------------------------------------------------------------
+    # --- A second process -------------------------------------------------------------------------
 
     def second(self) -> None:
         """While a run is on, nobody else can resume it; afterwards, one can."""

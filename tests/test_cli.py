@@ -35,12 +35,16 @@ from models import model_dict
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 --batch_size 16 "
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
+    "--batch_size 16 "
     "--device cpu --seed 7"
 )
 """Three steps an epoch, the last one of 12 images."""
 STEPS = 3
-PAPER = "--distill kd --model_s resnet8 -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1]"
+PAPER = (
+    "--distill kd --model_s resnet8 -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix "
+    "--lw_mix [1,0,1]"
+)
 PASS = "--learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs 4"
 PICK = "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion"
 SCHEMES = {mode: f"--mix_mode {mode}" for mode in PUBLISHED} | {
@@ -50,7 +54,8 @@ SCHEMES = {mode: f"--mix_mode {mode}" for mode in PUBLISHED} | {
 
 N, ACCURACY = r"(\d+\.\d+)", r"(\d+\.\d{4})"
 EPOCH_LINE = re.compile(
-    rf"Acc1 {ACCURACY} Acc5 {ACCURACY} TestLoss (\d+\.\d{{6}}) Epoch (\d+) \(after update\) lr (\S+) "
+    rf"Acc1 {ACCURACY} Acc5 {ACCURACY} TestLoss (\d+\.\d{{6}}) Epoch (\d+) \(after update\) "
+    r"lr (\S+) "
     rf"\(Best_Acc1 {ACCURACY} @ Epoch (\d+)\)"
 )
 STDDEV_LINE = re.compile(
@@ -58,8 +63,10 @@ STDDEV_LINE = re.compile(
     r"MeanStd (nan|\d\.\d{6}) MeanEntropy (\d\.\d{6})"
 )
 STEP_LINE = re.compile(
-    rf"Epoch: \[(\d+)\]\[(\d+)/(\d+)\] Time {N} \({N}\) Data {N} \({N}\) Loss {N} \({N}\) Acc@1 {N} \({N}\) "
-    rf"Acc@5 {N} \({N}\) \| loss_cls\(\*0\.1\) {N} loss_div-oriKLD\(\*1\.0\) {N} loss_div-mixKLD\(\*1\.0\) {N}"
+    rf"Epoch: \[(\d+)\]\[(\d+)/(\d+)\] Time {N} \({N}\) Data {N} \({N}\) Loss {N} \({N}\) "
+    rf"Acc@1 {N} \({N}\) "
+    rf"Acc@5 {N} \({N}\) \| loss_cls\(\*0\.1\) {N} loss_div-oriKLD\(\*1\.0\) {N} "
+    rf"loss_div-mixKLD\(\*1\.0\) {N}"
     rf" loss_div\(\*0\.9\) {N}"
 )
 
@@ -117,7 +124,7 @@ def tiny_data():
     return datasets["synthetic"].load(request)
 
 
-# --- Teachers ------------------------------------------------------------------------------------------------
+# --- Teachers -------------------------------------------------------------------------------------
 
 
 def test_teacher_lies_where_path_t_looks_for_it(teacher):
@@ -159,7 +166,7 @@ def test_a_second_teacher_does_not_replace_the_first_unseen():
     assert not Path("save").exists()
 
 
-# --- Every scheme ----------------------------------------------------------------------------------------------
+# --- Every scheme ---------------------------------------------------------------------------------
 
 
 def test_schemes_are_all_there():
@@ -290,7 +297,7 @@ def test_best_weights_are_those_of_the_best_epoch(trained):
     assert (entries[-1]["best_epoch"], entries[-1]["best_acc1"]) == (first, top)
 
 
-# --- The same again ----------------------------------------------------------------------------------------------
+# --- The same again -------------------------------------------------------------------------------
 
 
 TIMES = re.compile(r"Time \S+ \(\S+\) Data \S+ \(\S+\)|\d+\.\d s\)|Experiments/\S+")
@@ -339,7 +346,7 @@ def test_runs_that_differ_in_the_view_see_the_same_batches(teacher):
     assert first[0][13:15] == first[1][13:15] and first[0][15] != first[1][15]
 
 
-# --- Resuming ----------------------------------------------------------------------------------------------------
+# --- Resuming -------------------------------------------------------------------------------------
 
 
 LONG = "--lr_decay_epochs 3 --utils.ON --utils.check_ce_var"
@@ -422,7 +429,7 @@ def test_resuming_a_finished_run_changes_nothing(teacher, trained):
     assert len(metrics(folder, "epoch")) == 1
 
 
-# --- Students as teachers, and weights to start from --------------------------------------------------------------
+# --- Students as teachers, and weights to start from ----------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["ckpt.pth", "resnet8_best.pth"])
@@ -443,7 +450,7 @@ def test_a_student_starts_from_given_weights(teacher, trained, flag):
     assert got["bn1.num_batches_tracked"] == wanted["bn1.num_batches_tracked"] + 2 * STEPS
 
 
-# --- What is asked for in vain, and said so ---------------------------------------------------------------------------
+# --- What is asked for in vain, and said so -------------------------------------------------------
 
 
 def test_check_ce_var_works_without_utils_on(teacher):
@@ -488,7 +495,7 @@ def test_statistics_while_training_leave_the_training_alone(teacher, trained):
     )
 
 
-# --- Other flags -----------------------------------------------------------------------------------------------------
+# --- Other flags ----------------------------------------------------------------------------------
 
 
 def test_the_other_statistics(teacher, trained):
@@ -607,7 +614,7 @@ def test_head_of_the_log_lists_every_option(teacher):
     assert "('alpha': 0.9) ('amp': False) " in listed and "('seed': 7)" in listed
 
 
-# --- Looking first ---------------------------------------------------------------------------------------------------
+# --- Looking first --------------------------------------------------------------------------------
 
 
 def test_dry_run_writes_nothing_and_says_what_would_be_done(teacher, capsys):
@@ -645,7 +652,7 @@ def test_list_names_everything(capsys):
     assert not err and not list(Path().iterdir())
 
 
-# --- As a real process -------------------------------------------------------------------------------------------------
+# --- As a real process ----------------------------------------------------------------------------
 
 
 def test_a_real_process_on_a_pipe(teacher):

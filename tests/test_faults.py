@@ -23,7 +23,8 @@ from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 --batch_size 16 --device cpu "
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
+    "--batch_size 16 --device cpu "
     "--seed 3 --print_interval 2"
 )
 WORDS = f"{TINY} --model resnet8 --epochs 3"
@@ -62,7 +63,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch, capsys, value, cal
         breaks_at(call, float(value), patch)
         line = stops(TEACHER, WORDS, capsys)
     assert re.match(
-        rf"epoch 2, step {step}: a loss is not finite: loss {value}, acc1 \S+, acc5 \S+, cls {value}\. ",
+        rf"epoch 2, step {step}: a loss is not finite: loss {value}, acc1 \S+, acc5 \S+, "
+        rf"cls {value}\. ",
         line,
     )
     assert f"stopped: {line}" in log_lines(the_run())
@@ -185,7 +187,8 @@ def test_a_terminal_that_is_gone_does_not_end_the_run(tmp_path):
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"
+            "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate "
+            "memory: you tried"
         ),
     ],
 )
@@ -223,7 +226,8 @@ def test_an_image_that_turns_bad_costs_no_step(tmp_path, monkeypatch, capsys, wo
     """A streamed data set: what is done of the epoch is saved, and done once the file is back."""
     write_imagenet(tmp_path / "data", train=1)
     words = (
-        f"--dataset imagenet100 --data_root data --limit_train 6 --limit_test 1 --batch_size 2 --model resnet18 --epochs 1 "
+        "--dataset imagenet100 --data_root data --limit_train 6 --limit_test 1 "
+        "--batch_size 2 --model resnet18 --epochs 1 "
         f"--device cpu --seed 3 --num_workers {workers} --print_interval 1 --model_path"
     )
     whole = new_run(TEACHER, words, "whole --debug", root="Debug_Dir")

@@ -65,7 +65,7 @@ class Understood(Exception):
 
 
 def main_of(script):
-    """The function `main` of a file. A folder may have the same name, so it is loaded by its path."""
+    """The function `main` of a file, loaded by its path: a folder may have the same name."""
     spec = importlib.util.spec_from_file_location(f"page_{Path(script).stem}", ROOT / script)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up

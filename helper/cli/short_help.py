@@ -11,8 +11,8 @@ from collections.abc import Sequence
 STUDENT = """\
 usage: python train_student.py --path_t FILE --model_s NAME --distill NAME [options]
 
-Distil a teacher into a student with a second, stronger view of each batch; or measure from the teacher
-alone how good that view is (T. stddev).
+Distil a teacher into a student with a second, stronger view of each batch; or measure from the
+teacher alone how good that view is (T. stddev).
 
   --path_t FILE               the teacher: a checkpoint, .../MODEL_vanilla/*.pth
   --model_s NAME              the student (default: resnet8)
@@ -20,8 +20,9 @@ alone how good that view is (T. stddev).
   -r W  -a W  -b W            weights of the labels, of methods on logits, of methods on features
   --mix_mode STAGE+STAGE      the second view: cutmix, cutout:size=8+mixup, ...; with --lw_mix
   --lw_mix [W,W,W]            weights of KD on x, of labels on x', of KD on x'; the paper: [1,0,1]
-  --t_output_as_target_for_input_mix      the teacher's output on x' is the target there, as in the paper
-  --dataset NAME              cifar100, tinyimagenet, folder, ...; synthetic needs no files (default: cifar100)
+  --t_output_as_target_for_input_mix
+                              the teacher's output on x' is the target there, as in the paper
+  --dataset NAME              cifar100 (default), tinyimagenet, folder, ..., synthetic (no files)
   --data_root DIR             where the data are; for folder, your images (default: data)
   --epochs N                  (default: 240)
   --seed N                    fixes every random draw
@@ -32,19 +33,21 @@ alone how good that view is (T. stddev).
   --help all                  every flag
 
   python train_student.py --path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth --model_s vgg8 \\
-    --distill kd -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1] --mix_mode cutmix
+    --distill kd -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1] \\
+    --mix_mode cutmix
 
-T. stddev: the same with  --learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs 10
+T. stddev: the same with
+    --learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --epochs 10
 """
 TEACHER = """\
 usage: python train_teacher.py --model NAME [options]
 
-Train a network on labels, for use as a teacher. It is written to save/models/MODEL_vanilla/ckpt_epoch_N.pth,
-which train_student.py takes as --path_t.
+Train a network on labels, for use as a teacher. It is written to
+save/models/MODEL_vanilla/ckpt_epoch_N.pth, which train_student.py takes as --path_t.
 
   --model NAME                the network (default: resnet110)
   --pretrained FILE           start from these weights; hub: those of timm or torchvision
-  --dataset NAME              cifar100, tinyimagenet, folder, ...; synthetic needs no files (default: cifar100)
+  --dataset NAME              cifar100 (default), tinyimagenet, folder, ..., synthetic (no files)
   --data_root DIR             where the data are; for folder, your images (default: data)
   --epochs N                  (default: 240)
   --lr_decay_epochs E,E       epochs after which the rate falls (default: 150,180,210)

@@ -99,7 +99,8 @@ def regret(kept: Sequence[Point], among: Sequence[Point]) -> tuple[str, float]:
 
 def print_table(among: Sequence[Point]) -> None:
     print(
-        "\n| second view | T / identity | R | MI share | B | V | A | S | S. test loss - identity | seeds | verdict |"
+        "\n| second view | T / identity | R | MI share | B | V | A | S | S. test loss - "
+        "identity | seeds | verdict |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for p in sorted(among, key=lambda p: p.measures["T"]):
@@ -107,14 +108,16 @@ def print_table(among: Sequence[Point]) -> None:
         n = len(p.differences)
         error = f" +- {p.error:.3f}" if n > 1 else ""
         print(
-            f"| {p.scheme} | {p.measures['T'] / p.identity_t:.3f} | {shown} | {p.difference:+.3f}{error} | {n} "
+            f"| {p.scheme} | {p.measures['T'] / p.identity_t:.3f} | {shown} | "
+            f"{p.difference:+.3f}{error} | {n} "
             f"| {'trap' if p.is_trap else p.verdict} |"
         )
 
 
 def print_test(guards: Sequence[tuple[str, Guard]], among: Sequence[Point]) -> None:
     print(
-        "\n| guard | missed traps | false alarms | kept | Spearman within | p | lowest T chooses | regret |"
+        "\n| guard | missed traps | false alarms | kept | Spearman within | p | lowest T "
+        "chooses | regret |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for title, guard in guards:
@@ -182,7 +185,9 @@ def draw(guard: Guard, setups: Sequence[str], path: Path) -> None:
 
     shown = [setup for setup in setups if points(setup)]
     figure, axes = plt.subplots(1, len(shown), figsize=(5.2 * len(shown), 4.4), squeeze=False)
-    families = ("paper", "noise", "patches", "recolourings", "cutout", "resizedcrop", "mean", "controls")  # fmt: skip
+    families = (
+        "paper", "noise", "patches", "recolourings", "cutout", "resizedcrop", "mean", "controls",
+    )  # fmt: skip
     for axis, setup in zip(axes[0], shown):
         for number, family in enumerate(families):
             for p in points(setup):
@@ -222,9 +227,11 @@ def main() -> None:
     for title, setup, among in [
         ("choose half, teacher A", first, half),
         ("test (a): test half, teacher A", first, [p for p in on_a if p.is_in(TEST, "other")]),
-        ("test (b): test half, teacher B", second, [p for p in points(second) if p.is_in(TEST, "other")]),
+        ("test (b): test half, teacher B", second,
+         [p for p in points(second) if p.is_in(TEST, "other")]),
         *((f"all, {setup}", setup, points(setup)) for setup in (first, second, *others)),
-        *((setup, setup, earlier_points(setup)) for setup in ("embedded_earlier", "cifar100_earlier")),
+        *((setup, setup, earlier_points(setup))
+          for setup in ("embedded_earlier", "cifar100_earlier")),
     ]:  # fmt: skip
         if among:
             print(f"\n## {title}")

@@ -107,7 +107,8 @@ def measure(run: Run, steps: int, data_root: Path, teacher: Path, student: Path 
                 break
     found = {name: statistics.measure(measure) for name, measure in NAMES.items()}
     extra = {"V": second.value() / clean.value(), "A": agreement[1] / agreement[0],
-             "S": sum(shifts) / len(shifts), "top1": statistics.measure("teacher_top1").value}  # fmt: skip
+             "S": sum(shifts) / len(shifts),
+             "top1": statistics.measure("teacher_top1").value}  # fmt: skip
     return (
         {name: interval.value for name, interval in found.items()} | extra
         | {f"{n}_{end}": getattr(found[n], end) for n in found for end in ("low", "high")}
@@ -140,10 +141,15 @@ def main() -> None:
             student = max(folder.glob("Experiments/*/weights/ckpt.pth")).resolve()
         found = measure(run, options.steps, options.data_root, teacher, student)
         head = {"setup": setup.name, "teacher": setup.teacher, "family": scheme.family,
-                "strength": scheme.strength, "scheme": scheme.name, "seed": 1, "steps": options.steps}  # fmt: skip
+                "strength": scheme.strength, "scheme": scheme.name, "seed": 1,
+                "steps": options.steps}  # fmt: skip
         rows[name] = head | {k: f"{v:.6g}" for k, v in found.items()}
         rows[name] |= {"commit": commit(HERE)}
-        print(scheme.name, {k: rows[name][k] for k in ("T_share", "R", "MI_share", "B", "V", "A", "S")}, flush=True)  # fmt: skip
+        print(
+            scheme.name,
+            {k: rows[name][k] for k in ("T_share", "R", "MI_share", "B", "V", "A", "S")},
+            flush=True,
+        )
         write(MEASURES, list(rows.values()))
 
 

@@ -172,5 +172,5 @@ def _words(axis: Any, schemes: Sequence[Drawn], *, colour: str) -> None:
         f"Spearman of all: {rank_correlation(schemes):+.2f}",
         f"not struck out: {rank_correlation(with_signal(schemes)):+.2f}",
     ]
-    axis.text(0.98, 0.98, "\n".join(lines), transform=axis.transAxes, ha="right", va="top", fontsize=8.5,
-              color=colour, linespacing=1.5)  # fmt: skip
+    axis.text(0.98, 0.98, "\n".join(lines), transform=axis.transAxes, ha="right", va="top",
+              fontsize=8.5, color=colour, linespacing=1.5)  # fmt: skip

@@ -105,7 +105,8 @@ class Run:
 
 
 CORE = (
-    "identity cutmix cutmix_pick:teacher noise:sigma=0.25 resizedcrop:scale_min=0.08 patches:grid=4 invert mean:k=2 "
+    "identity cutmix cutmix_pick:teacher noise:sigma=0.25 resizedcrop:scale_min=0.08 "
+    "patches:grid=4 invert mean:k=2 "
     "noise:sigma=1 cutout:stronger mean:k=4 patches:grid=2 grayscale cutout:strong"
 ).split()
 """The schemes that come first in a pass: computing time is short, and part of a pass must be of

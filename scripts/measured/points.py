@@ -107,6 +107,7 @@ def earlier_points(setup: str) -> list[Point]:
         values["MI_share"] = values["MI"] / float(base["MI"] or "nan")
         loss, identity = float(row["s_test_loss"]), float(base["s_test_loss"])
         found.append(
-            Point(setup, "", scheme, values, {1: loss}, [loss - identity], identity, float(base["t_stddev"]))
+            Point(setup, "", scheme, values, {1: loss}, [loss - identity], identity,
+                  float(base["t_stddev"]))
         )  # fmt: skip
     return found

@@ -29,20 +29,22 @@ from scripts.measured.points import HERE
 FIGURES = "figures"
 HEADER = """# Results of the evidence
 
-Written by `python scripts/measured/results.py` from students.csv and measures.csv. [README.md](README.md) says what was
-measured and what it means, [PREDICTIONS.md](PREDICTIONS.md) has the formulas and the words.
+Written by `python scripts/measured/results.py` from students.csv and measures.csv.
+[README.md](README.md) says what was measured and what it means,
+[PREDICTIONS.md](PREDICTIONS.md) has the formulas and the words.
 
 T is T. stddev as a share of identity's, with the 95 % interval of the share (in pairs of steps).
 The guard's verdict comes from the teacher alone:
 {guard}.
-The difference is that of S. test loss to identity's, seed by seed, with its standard error; with one seed there is none. The last
-column says what the students say: good, harmful or unclear, and trap for a harmful scheme with a T below 1.
+The difference is that of S. test loss to identity's, seed by seed, with its standard error; with
+one seed there is none. The last column says what the students say: good, harmful or unclear, and
+trap for a harmful scheme with a T below 1.
 
 Every student ran on a CPU. Nothing here was trained for 240 epochs, and nothing on a GPU.
 
 To train the students of one row, or of several:
 
-    python scripts/measured/students.py --work runs --only embedded_wrn_16_1 --schemes identity,cutmix
+    python scripts/measured/students.py --work runs --only embedded_wrn_16_1 --schemes mixup
     python scripts/measured/students.py --work runs --collect
     python scripts/measured/results.py
 """
@@ -80,7 +82,8 @@ def section(setup: Setup, schemes: Sequence[Drawn]) -> Iterator[str]:
     )
     if len(with_students) >= FEWEST:
         yield (
-            f"Spearman's coefficient of T with S. test loss: {rank_correlation(with_students):+.2f} over these, "
+            "Spearman's coefficient of T with S. test loss: "
+            f"{rank_correlation(with_students):+.2f} over these, "
             f"{rank_correlation(kept):+.2f} over the {len(kept)} that the guard does not reject."
         )
         yield f"\n{picture_tag(setup.name, FIGURES)}"
@@ -99,7 +102,10 @@ def picture_tag(name: str, folder: str) -> str:
         f'  <source media="{media}" srcset="{folder}/{name}{ending}.png">'
         for media, ending in sources
     ]
-    alt = "Left: T. stddev of each augmentation, from the teacher alone. Right: S. test loss of students trained under it."
+    alt = (
+        "Left: T. stddev of each augmentation, from the teacher alone. Right: S. test loss of "
+        "students trained under it."
+    )
     return "\n".join(
         ["<picture>", *lines, f'  <img alt="{alt}" src="{folder}/{name}.png">', "</picture>"]
     )

@@ -56,8 +56,9 @@ def scatter(groups: Mapping[Group, Sequence[Point]], *, dark: bool = False) -> A
     for axis in axes.flat[len(groups) :]:
         axis.set_axis_off()
     handles = [handle(name, look) for name, look in styles.items()]
-    figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False, fontsize=8.5,
-                  handletextpad=0.2, columnspacing=1.0, bbox_to_anchor=(0.5, 0.16 * len(notes) / height))  # fmt: skip
+    figure.legend(handles=handles, loc="lower center", ncols=legend_columns, frameon=False,
+                  fontsize=8.5, handletextpad=0.2, columnspacing=1.0,
+                  bbox_to_anchor=(0.5, 0.16 * len(notes) / height))  # fmt: skip
     figure.text(0.5, 0.06 / height, "\n".join(notes), ha="center", va="bottom", fontsize=7.5)
     figure.tight_layout(rect=(0, below / height, 1, 1), w_pad=2, h_pad=2)
     return figure
@@ -74,8 +75,8 @@ def _scatter_panel(
     method = f", {group.method}" if group.method not in ("", "kd") else ""
     title = f"{group.teacher} / {group.student} ({group.dataset}{method})"
     axis.set_title(title, fontweight="bold", pad=32, fontsize=11 if len(title) < 45 else 8)
-    axis.text(0.5, 1.03, caption(found, len(points)), transform=axis.transAxes, ha="center", va="bottom",
-              fontsize=8.5, linespacing=1.4)  # fmt: skip
+    axis.text(0.5, 1.03, caption(found, len(points)), transform=axis.transAxes, ha="center",
+              va="bottom", fontsize=8.5, linespacing=1.4)  # fmt: skip
     if found:
         fit: Any = stats.linregress([p.t_stddev for p in points], [p.s_test_loss for p in points])
         ends = [min(p.t_stddev for p in points), max(p.t_stddev for p in points)]
@@ -145,8 +146,8 @@ def curves(rows: Sequence[Row]) -> Any:
         plt.Line2D([], [], color=colour, marker=marker, markersize=6, label=name)
         for name, (colour, marker) in styles.items()
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=min(2, len(styles)), frameon=False, fontsize=8.5,
-                  handlelength=1.2, columnspacing=1.0)  # fmt: skip
+    figure.legend(handles=handles, loc="lower center", ncols=min(2, len(styles)), frameon=False,
+                  fontsize=8.5, handlelength=1.2, columnspacing=1.0)  # fmt: skip
     figure.tight_layout(rect=(0, (height - 5.95) / height, 1, 1))
     return figure
 

@@ -13,14 +13,15 @@ from scripts.results.style import PUBLISHED, drawing, looks, mark, plt
 NO_DATE = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """By the suffixes we write: the metadata that would make two equal pictures differ."""
 DPI, CELL, GAP, LABEL, LINE = 200, 144, 24, 330, 30
-"""Pixels: smallest side of an image, space between two, width of the row labels, height of a line of text."""
+"""Pixels: smallest side of an image, space between two, width of labels, height of a text line."""
 KEPT, FRAME = PUBLISHED["cutmix_pick_teacher_entropy"].colour, 8
 
 
 class Row(NamedTuple):
-    """images: (n, H, W, 3) uint8. texts: below the images, one each or none. kept: framed; dropped ones are dimmed.
+    """images: (n, H, W, 3) uint8. texts: below the images, one each or none.
 
-    scheme: its marker stands beside the label; none for an empty name.
+    kept: framed if true, dimmed if false. scheme: its marker stands beside the label, unless it
+    is empty.
     """
 
     label: str
@@ -31,7 +32,10 @@ class Row(NamedTuple):
 
 
 def draw(rows: Sequence[Row], caption: str, path: Path) -> None:
-    """A row of images each, labels at the left, numbers above. One unit is a pixel. UserError if it cannot be written."""
+    """A row of images each, labels at the left, numbers above. One unit is a pixel.
+
+    UserError if it cannot be written.
+    """
     cell, tops, bottom = layout(rows)
     width = LABEL + len(rows[0].images) * (cell + GAP)
     lines = textwrap.wrap(caption, (width - 2 * GAP) // 11)
@@ -62,7 +66,7 @@ def draw(rows: Sequence[Row], caption: str, path: Path) -> None:
 
 
 def layout(rows: Sequence[Row]) -> tuple[int, list[int], int]:
-    """(side of a cell: a whole multiple of the image's, upper edge of each row, lower edge of the last)."""
+    """(side of a cell: a whole multiple of the image's, rows' upper edges, last lower edge)."""
     side = rows[0].images.shape[1]
     cell, tops, y = side * -(-CELL // side), [], LINE + GAP
     for row in rows:

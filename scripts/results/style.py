@@ -1,7 +1,8 @@
 """The style of all figures: a colour and a marker for each scheme, on a light or a dark page.
 
 A scheme looks the same in every figure. The colour says the family, the marker says which member.
-Schemes of one figure do not share both (of one family, up to 14). A verdict changes how a marker is filled, never its colour.
+Schemes of one figure do not share both (of one family, up to 14). A verdict changes
+how a marker is filled, never its colour.
 Colours have a contrast of at least 3 to their page (WCAG 2.1, 1.4.11), and go with a marker
 everywhere, so no reader depends on them alone.
 """
@@ -45,9 +46,10 @@ PUBLISHED = {
 }
 """The paper's schemes, in the order of its tables."""
 FAMILIES = {
-    "cutmix_pick": "#d55e00", "randaugment": "#b57a00", "trivialaugment": "#b57a00", "noise": "#c2185b",
-    "patches": "#7b3294", "resizedcrop": "#558b2f", "mean": "#00838f", "grayscale": "#8d6e63",
-    "channels": "#8d6e63", "invert": "#8d6e63", "grey": "#767c84", "other": "#767c84",
+    "cutmix_pick": "#d55e00", "randaugment": "#b57a00", "trivialaugment": "#b57a00",
+    "noise": "#c2185b", "patches": "#7b3294", "resizedcrop": "#558b2f", "mean": "#00838f",
+    "grayscale": "#8d6e63", "channels": "#8d6e63", "invert": "#8d6e63", "grey": "#767c84",
+    "other": "#767c84",
 }  # fmt: skip
 """Colours of families that the paper does not have; its own are those of PUBLISHED."""
 OTHER_COLOURS = ("#5c6bc0", "#827717", "#ad1457", "#00796b")
@@ -57,10 +59,11 @@ AREAS = {"*": 1.9, "X": 1.3, "P": 1.3, "d": 1.2}
 """Markers that look small."""
 
 DARK = {
-    "#1c1e21": "#e6e8ea", "#767c84": "#a2a8b0", "#5c6bc0": "#8f9cf0", "#2b8fc4": "#56b4e9", "#0060a0": "#4a94d8",
-    "#b57a00": "#e69f00", "#b8528f": "#e08fc0", "#00805d": "#1fbf8f", "#8f4a2b": "#c98a63", "#d55e00": "#ff8040",
-    "#c2185b": "#ff6f9f", "#7b3294": "#c58be0", "#558b2f": "#9ccc65", "#00838f": "#4dd0e1", "#8d6e63": "#bcaaa4",
-    "#827717": "#d4c94a", "#ad1457": "#f48fb1", "#00796b": "#4db6ac",
+    "#1c1e21": "#e6e8ea", "#767c84": "#a2a8b0", "#5c6bc0": "#8f9cf0", "#2b8fc4": "#56b4e9",
+    "#0060a0": "#4a94d8", "#b57a00": "#e69f00", "#b8528f": "#e08fc0", "#00805d": "#1fbf8f",
+    "#8f4a2b": "#c98a63", "#d55e00": "#ff8040", "#c2185b": "#ff6f9f", "#7b3294": "#c58be0",
+    "#558b2f": "#9ccc65", "#00838f": "#4dd0e1", "#8d6e63": "#bcaaa4", "#827717": "#d4c94a",
+    "#ad1457": "#f48fb1", "#00796b": "#4db6ac",
 }  # fmt: skip
 """Colour on a light page -> the same on a dark page. The first two are also ink and soft ink."""
 PAGES = {False: "#ffffff", True: "#0d1117"}
@@ -121,8 +124,8 @@ def mark(
     if verdict not in VERDICTS:
         raise ValueError(f"verdict {verdict!r} is none of {', '.join(VERDICTS)}")
     face = look.colour if verdict == "ranked" else "none"
-    axis.scatter(x, y, s=size * look.area, marker=look.marker, facecolors=face, edgecolors=look.colour,
-                 linewidths=1.2, zorder=3, alpha=0.9)  # fmt: skip
+    axis.scatter(x, y, s=size * look.area, marker=look.marker, facecolors=face,
+                 edgecolors=look.colour, linewidths=1.2, zorder=3, alpha=0.9)  # fmt: skip
     if verdict == "no signal":
         axis.scatter(x, y, s=size * 4, marker=STROKE, color=look.colour, linewidths=1.1, zorder=4)
 
@@ -139,8 +142,9 @@ def drawing(*, dark: bool = False) -> Iterator[None]:
     """Within: this style. A character that the font lacks is an empty box, and no warning."""
     ink, page = on_page(INK, dark=dark), PAGES[dark]
     colours: dict[Any, Any] = {
-        "text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": ink, "xtick.color": ink, "ytick.color": ink,
-        "figure.facecolor": page, "axes.facecolor": page, "savefig.facecolor": page,
+        "text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": ink, "xtick.color": ink,
+        "ytick.color": ink, "figure.facecolor": page, "axes.facecolor": page,
+        "savefig.facecolor": page,
     }  # fmt: skip
     with plt.rc_context(SETTINGS | colours if dark else SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Glyph")
@@ -160,7 +164,7 @@ SETTINGS: dict[Any, Any] = {
 
 
 def with_variables(svg: str) -> str:
-    """For an inline SVG: each colour of this module becomes a variable that `dark_variables` sets."""
+    """For an inline SVG: each of these colours becomes a variable that `dark_variables` sets."""
     for colour in DARK:
         svg = svg.replace(f": {colour}", f": var(--c{colour[1:]}, {colour})")
     return svg

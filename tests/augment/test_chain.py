@@ -214,17 +214,20 @@ def test_canonical_spelling():
 
 
 BAD = (
-    "", "+", "cutmix+", "+cutmix", "cutout++mixup", ":", "cutout:", "cutout:size", "cutout:size=", "cutout:=8",
-    "cutout:size=8,", "cutout:,size=8", "cutout:size=8:holes=2", "cutout;size=8", "cutout size=8", "cutout:size:8",
-    "cutout:size=8,size=9", "Cutout:size=8 ", "cutmix+mixup", "mixup+cutout", "other+flip", "cutmix_pick+flip",
-    "cutmix+pick+pick", "mean+ricap", "cutout:size=0", "cutout:size=-8", "cutout:size=8.5", "cutout:size=eight",
-    "cutout:size=1e9", "cutout:size=nan", "noise:sigma=inf", "noise:sigma=-0.1", "noise:sigma=nan", "mixup:alpha=0",
-    "mixup:p=1.1", "mixup:p=-1", "mixup:draw=image", "autoaugment:policy=mnist", "cutmix:box=big", "crop+flip:p=1e5",
-    "cutmix_pick:n_run=1", "cutmix_pick:criterion=entropy", "channels:order=rgb", "erasing:scale_min=0.5,scale_max=0.1",
-    "resizedcrop:ratio_min=2,ratio_max=1", "blur:size=4", "blur:size=33", "blur:sigma_min=3,sigma_max=1", "patches:grid=3",
-    "patches:grid=5", "gridmask:period_min=1,period_max=0.5", "resizemix:tau_min=0.9", "mean:k=1", "tv.", "tv.Nothing",
-    "tv.JPEG", "tv.ElasticTransform:alpha=a", "tv.RandomErasing:scale=2..3", "tv.Compose", "tv.ToPILImage",
-    "tv.FiveCrop:size=8", "tv.ElasticTransform:interpolation=cubic", "\x00", "cutout:size=\u0668", "cutмix",
+    "", "+", "cutmix+", "+cutmix", "cutout++mixup", ":", "cutout:", "cutout:size", "cutout:size=",
+    "cutout:=8", "cutout:size=8,", "cutout:,size=8", "cutout:size=8:holes=2", "cutout;size=8",
+    "cutout size=8", "cutout:size:8", "cutout:size=8,size=9", "Cutout:size=8 ", "cutmix+mixup",
+    "mixup+cutout", "other+flip", "cutmix_pick+flip", "cutmix+pick+pick", "mean+ricap",
+    "cutout:size=0", "cutout:size=-8", "cutout:size=8.5", "cutout:size=eight", "cutout:size=1e9",
+    "cutout:size=nan", "noise:sigma=inf", "noise:sigma=-0.1", "noise:sigma=nan", "mixup:alpha=0",
+    "mixup:p=1.1", "mixup:p=-1", "mixup:draw=image", "autoaugment:policy=mnist", "cutmix:box=big",
+    "crop+flip:p=1e5", "cutmix_pick:n_run=1", "cutmix_pick:criterion=entropy", "channels:order=rgb",
+    "erasing:scale_min=0.5,scale_max=0.1", "resizedcrop:ratio_min=2,ratio_max=1", "blur:size=4",
+    "blur:size=33", "blur:sigma_min=3,sigma_max=1", "patches:grid=3", "patches:grid=5",
+    "gridmask:period_min=1,period_max=0.5", "resizemix:tau_min=0.9", "mean:k=1", "tv.",
+    "tv.Nothing", "tv.JPEG", "tv.ElasticTransform:alpha=a", "tv.RandomErasing:scale=2..3",
+    "tv.Compose", "tv.ToPILImage", "tv.FiveCrop:size=8", "tv.ElasticTransform:interpolation=cubic",
+    "\x00", "cutout:size=\u0668", "cutмix",
 )  # fmt: skip
 
 
@@ -234,9 +237,11 @@ def malformed(seed):
     name = text.split("+")[0].split(":")[0]
     letters = "".join(rng.choices(string.ascii_lowercase, k=6))
     return rng.choice([
-        f"{text}+", f"{text}+{letters}", f"{letters}:p=1+{text}", f"{text}:{letters}=1" if ":" not in text else f"{text},{letters}=1",
-        f"{name}:{letters}=1", f"{name}:p={letters}", f"{name}:p=7", f"{name}:draw={letters}", f"{name}:p", text.replace(name, name + "x", 1),
-        f"cutmix+{text}", f"{name}:p=0.5,p=0.5", f"{name}:draw=batch;p=1", f" {text}",
+        f"{text}+", f"{text}+{letters}", f"{letters}:p=1+{text}",
+        f"{text}:{letters}=1" if ":" not in text else f"{text},{letters}=1", f"{name}:{letters}=1",
+        f"{name}:p={letters}", f"{name}:p=7", f"{name}:draw={letters}", f"{name}:p",
+        text.replace(name, name + "x", 1), f"cutmix+{text}", f"{name}:p=0.5,p=0.5",
+        f"{name}:draw=batch;p=1", f" {text}",
     ])  # fmt: skip
 
 
@@ -250,11 +255,17 @@ def test_malformed_chains_are_one_line(text):
 
 def test_errors_name_the_stage_the_key_the_range_and_the_nearest_name():
     for text, said in {
-        "autoaugment+cutot:size=8": "unknown mix mode 'cutot'. Did you mean 'cutout'? Choices: augmix,",
-        "cutout:siz=8": "unknown key of cutout 'siz'. Did you mean 'size'? Choices: draw, holes, p, size",
+        "autoaugment+cutot:size=8": (
+            "unknown mix mode 'cutot'. Did you mean 'cutout'? Choices: augmix,"
+        ),
+        "cutout:siz=8": (
+            "unknown key of cutout 'siz'. Did you mean 'size'? Choices: draw, holes, p, size"
+        ),
         "mixup:alpha=0": "mixup: alpha='0' is not a number from 0.01 to 100",
         "cutout:size=2.5": "cutout: size='2.5' is not a whole number from 1 to 224",
-        "cutmix:box=big": "cutmix: box='big' is not one of rand_bbox, square_rand_bbox, simpler_rand_bbox",
+        "cutmix:box=big": (
+            "cutmix: box='big' is not one of rand_bbox, square_rand_bbox, simpler_rand_bbox"
+        ),
         "mixup+flip": "mixup mixes images, so flip cannot follow it",
         "erasing:scale_min=0.5": "erasing:scale_min=0.5: scale_min=0.5 is above scale_max=0.33",
     }.items():

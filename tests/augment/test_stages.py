@@ -460,10 +460,13 @@ def test_transforms_by_name_repeat_and_leave_the_global_generators_alone(text, d
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("tv.Elastic", "Did you mean 'tv.ElasticTransform'"), ("tv.ElasticTransform:alfa=5", "Did you mean 'alpha'"),
-     ("tv.JPEG", "quality= is missing"), ("tv.JPEG:quality=500", "torchvision says"), ("tv.FiveCrop", "same shape"),
-     ("tv.RandomRotation:degrees=-4", "torchvision says"), ("tv.Resize:size=8", "same shape"), ("tv.Lambda", "missing"), ("tv.ElasticTransform:sigma=40", "on images of 32x32 pixels: .*adding"),
-     ("tv.ToDtype:dtype=float", "torchvision says"), ("tv.AutoAugment:policy=mnist", "torchvision says")],
+    [("tv.Elastic", "Did you mean 'tv.ElasticTransform'"), ("tv.ElasticTransform:alfa=5",
+    "Did you mean 'alpha'"),
+     ("tv.JPEG", "quality= is missing"), ("tv.JPEG:quality=500", "torchvision says"),
+     ("tv.FiveCrop", "same shape"), ("tv.RandomRotation:degrees=-4", "torchvision says"),
+     ("tv.Resize:size=8", "same shape"), ("tv.Lambda", "missing"), ("tv.ElasticTransform:sigma=40",
+     "on images of 32x32 pixels: .*adding"), ("tv.ToDtype:dtype=float", "torchvision says"),
+     ("tv.AutoAugment:policy=mnist", "torchvision says")],
 )  # fmt: skip
 def test_transforms_by_name_that_do_not_go(text, said):
     with pytest.raises(UserError, match=said) as error:

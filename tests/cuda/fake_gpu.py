@@ -1,7 +1,7 @@
 """A GPU that is none: its tensors compute on the CPU, and what a GPU would mind is noticed.
 
-Within `fake_gpu()` PyTorch's Python side sees one GPU, cuda:0. A tensor on it is a `GpuTensor`: each
-operation on it comes here, and
+Within `fake_gpu()` PyTorch's Python side sees one GPU, cuda:0. A tensor on it is a `GpuTensor`:
+each operation on it comes here, and
 - raises RuntimeError if it meets a CPU tensor, or a generator of the CPU, as a GPU's would,
 - counts as a launch if a GPU would start a kernel for it,
 - counts as a wait, with the line that causes it, if the host would wait for the GPU.
@@ -28,11 +28,21 @@ GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = (str(ROOT / "tests"), sys.prefix)
 """Tests and libraries. A virtual environment often lies within the project."""
-NO_KERNEL = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "detach", "lift_fresh", "as_strided_"}  # fmt: skip
+NO_KERNEL = {
+    "empty",
+    "empty_like",
+    "new_empty",
+    "empty_strided",
+    "new_empty_strided",
+    "detach",
+    "lift_fresh",
+    "as_strided_",
+}
 """Operations that write nothing, beside those whose result is a view."""
 HOST_WAITS = {
-    "_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_consecutive", "unique_dim",
-    "bincount", "equal", "_linalg_svd", "_linalg_eigh", "linalg_eig", "_linalg_check_errors",
+    "_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_consecutive",
+    "unique_dim", "bincount", "equal", "_linalg_svd", "_linalg_eigh", "linalg_eig",
+    "_linalg_check_errors",
 }  # fmt: skip
 """The host needs their result, or how many there are, to go on."""
 TAKE_BOTH = {"_to_copy", "copy_", "index", "index_put", "index_put_", "_index_put_impl_"}
@@ -213,7 +223,7 @@ def carried_out(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def check_devices(name: str, on_gpu: list, on_cpu: list, arguments: list) -> None:
-    """RuntimeError where a GPU has one; a number, as a CPU tensor without dimensions, is welcome."""
+    """RuntimeError where a GPU has one. A CPU tensor without dimensions, a number, is welcome."""
     if on_gpu and not in_backward() and name not in TAKE_BOTH and any(one.dim() for one in on_cpu):
         raise RuntimeError(
             f"Expected all tensors on the same device, but found cuda:0 and cpu: {name}"
@@ -278,9 +288,10 @@ def fake_gpu() -> Iterator[Seen]:
     before = flags.deterministic, flags.benchmark, flags.allow_tf32
     with pytest.MonkeyPatch.context() as patch:
         answers = {
-            "is_available": True, "device_count": 1, "get_device_name": "Fake GPU", "is_bf16_supported": True,
-            "get_device_capability": (9, 0), "is_current_stream_capturing": False, "_lazy_init": None,
-            "current_device": 0, "get_rng_state": torch.get_rng_state(), "set_rng_state": None, "manual_seed": None,
+            "is_available": True, "device_count": 1, "get_device_name": "Fake GPU",
+            "is_bf16_supported": True, "get_device_capability": (9, 0),
+            "is_current_stream_capturing": False, "_lazy_init": None, "current_device": 0,
+            "get_rng_state": torch.get_rng_state(), "set_rng_state": None, "manual_seed": None,
             "reset_peak_memory_stats": None, "max_memory_allocated": 1,
         }  # fmt: skip
         for name, answer in answers.items():

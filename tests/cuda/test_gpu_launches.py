@@ -6,7 +6,10 @@ from fake_gpu import seen
 from gpu_loops import CLASSES, PASS, TWO_VIEWS, open_loop, write_network
 
 
-DATA = f"--dataset synthetic --num_classes {CLASSES} --limit_train 80 --limit_test 2 --batch_size 2 --seed 1"
+DATA = (
+    f"--dataset synthetic --num_classes {CLASSES} --limit_train 80 --limit_test 2 --batch_size "
+    "2 --seed 1"
+)
 JOBS = {
     "train": f"{TWO_VIEWS} --distill kd -r 0.1 -a 0.9",
     "stddev": f"{PASS} --utils.check_ce_var",

@@ -22,7 +22,7 @@ REAL = os.environ.get("DATA_AUG_KD_CIFAR100")
 SPEC = datasets["cifar100"].spec(DataRequest())
 
 
-# --- The public files ------------------------------------------------------------------------------------
+# --- The public files -----------------------------------------------------------------------------
 
 
 def test_cifar100_is_read_back(tmp_path):
@@ -96,7 +96,7 @@ def test_the_real_cifar100_test_set():
     assert (std - torch.tensor(SPEC.std)).abs().max() < 0.005
 
 
-# --- The download ------------------------------------------------------------------------------------------
+# --- The download ---------------------------------------------------------------------------------
 
 
 def write_archive(path, root, extra=()):
@@ -185,7 +185,7 @@ def test_what_is_in_the_way_is_no_reason_to_download(tmp_path, monkeypatch, plac
         datasets["cifar100"].load(DataRequest(root=root))
 
 
-# --- Nothing in a pickle is executed -----------------------------------------------------------------------
+# --- Nothing in a pickle is executed --------------------------------------------------------------
 
 
 class Calls:
@@ -252,7 +252,7 @@ def test_every_truncation_of_a_file_is_an_error_of_one_kind(tmp_path):
             load_arrays(tmp_path / "train")
 
 
-# --- Normalisation -----------------------------------------------------------------------------------------
+# --- Normalisation --------------------------------------------------------------------------------
 
 
 def all_bytes():
@@ -281,7 +281,7 @@ def test_undo_clips_what_no_byte_can_be():
     assert normalize.undo(torch.full((1, 3, 1, 1), -9.0)).unique().tolist() == [0]
 
 
-# --- Crop and flip -----------------------------------------------------------------------------------------
+# --- Crop and flip --------------------------------------------------------------------------------
 
 
 def padded_crop(image, top, left, mirror, padding, fill):
@@ -337,7 +337,7 @@ def test_crop_and_flip_takes_one_draw_for_all():
     assert torch.equal(one, each)
 
 
-# --- Batches -----------------------------------------------------------------------------------------------
+# --- Batches --------------------------------------------------------------------------------------
 
 
 SMALL = DatasetSpec(

@@ -89,7 +89,7 @@ def test_tiff_images_are_images(tmp_path):
     assert open_rgb(files.path(0)).getpixel((0, 0)) == (1, 2, 3)
 
 
-# --- ImageNet-100 with a network for 1,000 classes -------------------------------------------------------------------
+# --- ImageNet-100 with a network for 1,000 classes ------------------------------------------------
 
 
 def test_wnids_are_sorted_and_known():

@@ -56,7 +56,7 @@ def one_epoch(batches):
     return Normalize(SPEC).undo(torch.cat(images)), torch.cat(labels)
 
 
-# --- The folders -------------------------------------------------------------------------------------------
+# --- The folders ----------------------------------------------------------------------------------
 
 
 def test_classes_are_the_folders_in_sorted_order(data):
@@ -107,7 +107,7 @@ def test_what_is_out_of_place_is_named(folder, tmp_path):
         load(folder)
 
 
-# --- Batches -----------------------------------------------------------------------------------------------
+# --- Batches --------------------------------------------------------------------------------------
 
 
 def test_test_images_are_the_centre_as_torchvision_cuts_it(data):

@@ -45,7 +45,7 @@ def decoded(path):
     return np.array(Image.open(path).convert("RGB"))
 
 
-# --- What is read ------------------------------------------------------------------------------------------
+# --- What is read ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -205,7 +205,7 @@ def test_a_hostile_batch_npy_is_refused_before_it_acts(folder, tmp_path):
     assert canary.exists()  # the file is live
 
 
-# --- What is out of place ----------------------------------------------------------------------------------
+# --- What is out of place -------------------------------------------------------------------------
 
 
 def annotations(folder, change):
@@ -313,13 +313,16 @@ def test_absent_and_offline(tmp_path, monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
-    wanted = r"could not download https://cs231n.stanford.edu/.*tiny-imagenet-200/ holds train, val/images"
+    wanted = (
+        r"could not download https://cs231n.stanford.edu/.*tiny-imagenet-200/ holds train, "
+        r"val/images"
+    )
     with pytest.raises(UserError, match=wanted):
         load(tmp_path / "data" / "tiny-imagenet-200")
     assert not list(tmp_path.iterdir())
 
 
-# --- The cache ---------------------------------------------------------------------------------------------
+# --- The cache ------------------------------------------------------------------------------------
 
 
 def forbid_decoding(monkeypatch):
@@ -434,7 +437,8 @@ def test_a_dry_run_writes_nothing(folder, monkeypatch):
 def run_load(folder, *, before="", check=True):
     """In another process; `before` is run first there."""
     code = (
-        "import sys, time; from pathlib import Path; from dataset import DataRequest, datasets, cache\n"
+        "import sys, time; from pathlib import Path; from dataset import DataRequest, "
+        "datasets, cache\n"
         f"{before}\n"
         f"data = datasets['tinyimagenet'].load(DataRequest(root=Path({str(folder.parent)!r})))\n"
         "print('sum', int(data.train.images.sum()))"
@@ -483,7 +487,7 @@ def test_of_several_processes_one_builds_and_the_others_wait(folder):
     assert len(caches(folder)) == 1
 
 
-# --- The real one ------------------------------------------------------------------------------------------
+# --- The real one ---------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(

@@ -183,13 +183,15 @@ PASS = "--learning_rate 0 --fix_student --utils.ON --utils.check_ce_var"
 
 STUDENT_ROWS = [
     # The teacher's file.
-    ("--path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth", "--path_t save/models/vgg13_vanilla/", "does not exist"),
+    ("--path_t save/models/vgg13_vanilla/ckpt_epoch_240.pth", "--path_t save/models/vgg13_vanilla/",
+     "does not exist"),
     ("--path_t {m}/resnet8_vanilla", "--path_t {m}/resnet8_vanilla is a folder"),
     ("--path_t=", "--path_t ", "is a folder"),
     ("--path_t {m}/resnet8_vanilla/truncated.pth", "--path_t", "truncated.pth is damaged"),
     ("--path_t {m}/resnet8_vanilla/empty.pth", "--path_t", "empty.pth is empty"),
     ("--path_t {m}/resnet8_vanilla/noise.pth", "--path_t", "noise.pth is damaged"),
-    ("--path_t {m}/resnet8_vanilla/hostile.pth", "hostile.pth", "objects other than weights", "never executed"),
+    ("--path_t {m}/resnet8_vanilla/hostile.pth", "hostile.pth", "objects other than weights",
+     "never executed"),
     ("--path_t {m}/resnet8_vanilla/list.pth", "list.pth holds a list, not a checkpoint"),
     ("--path_t {m}/resnet8_vanilla/hollow.pth", "hollow.pth holds no weights"),
     ("--path_t {m}/resnet8_vanilla/seven.pth", "seven.pth has 7 classes, the data set has 100"),
@@ -197,18 +199,23 @@ STUDENT_ROWS = [
     ("--model_t vgg8", "--path_t", "is not a vgg8", "it fits resnet8"),
     ("--model_t_pretrained none.pth", "--model_t_pretrained none.pth does not exist"),
     # Names.
-    ("--model_s vgg9", "--model_s: unknown model 'vgg9'. Did you mean 'vgg", "Choices: ", "vgg13", "wrn_40_2"),
+    ("--model_s vgg9", "--model_s: unknown model 'vgg9'. Did you mean 'vgg", "Choices: ", "vgg13",
+     "wrn_40_2"),
     ("--model_t resnt8", "--model_t: unknown model 'resnt8'. Did you mean 'resnet8'?"),
-    ("--mix_mode cutmx", "--mix_mode: unknown mix mode 'cutmx'. Did you mean 'cutmix'?", "Choices: augmix, autoaugment, "),
+    ("--mix_mode cutmx", "--mix_mode: unknown mix mode 'cutmx'. Did you mean 'cutmix'?",
+     "Choices: augmix, autoaugment, "),
     ("--mix_mode cutmix+mixup", "--mix_mode: cutmix mixes images, so mixup cannot follow it"),
     ("--mix_mode cutout:siz=2", "--mix_mode: unknown key of cutout 'siz'. Did you mean 'size'?"),
     ("--mix_mode flip+patches:grid=5", "--mix_mode patches:grid=5: grid=5 does not divide the"),
     ("--mix_mode tv.JPEG", "--mix_mode tv.JPEG: quality= is missing"),
-    ("--mix_mode cutmix:box=rand_bbox --bbox square_rand_bbox", "--bbox square_rand_bbox contradicts box=rand_bbox"),
+    ("--mix_mode cutmix:box=rand_bbox --bbox square_rand_bbox",
+     "--bbox square_rand_bbox contradicts box=rand_bbox"),
     ("--mix_mode=", "--mix_mode: unknown mix mode ''", "Choices: "),
-    ("--dataset cifar-100", "--dataset: unknown data set 'cifar-100'. Did you mean 'cifar100'?", "synthetic"),
+    ("--dataset cifar-100", "--dataset: unknown data set 'cifar-100'. Did you mean 'cifar100'?",
+     "synthetic"),
     ("--distill kdd", "--distill: unknown distiller 'kdd'. Did you mean 'kd'?", "Choices: "),
-    (f"{PICK} teacher_entrpy", "unknown pick criterion 'teacher_entrpy'. Did you mean 'teacher_entropy'?", "kld"),
+    (f"{PICK} teacher_entrpy",
+     "unknown pick criterion 'teacher_entrpy'. Did you mean 'teacher_entropy'?", "kld"),
     ("--cutmix_pick_scheme roulette", "--cutmix_pick_scheme", "'roulette'", "sort"),
     ("--mix_draw image", "--mix_draw", "'image'", "batch, sample"),
     ("--bbox round", "--bbox", "'round'", "rand_bbox"),
@@ -273,11 +280,15 @@ STUDENT_ROWS = [
     ("--project a/b", "--project_name", "a/b"),
     # Rules between flags.
     ("--lw_mix [1,0,1]", "--lw_mix", "--mix_mode is missing", "Choices: ", "cutmix"),
-    ("--lw_mix [1,0,1] --mix_mode cutmix_pick --mix_n_run 1", "cutmix_pick", "--mix_n_run 1: cutmix_pick needs a whole number from 2 to 64"),
-    (f"{PICK} kld --mix_n_run 1", "cutmix_pick", "--mix_n_run 1: cutmix_pick needs a whole number from 2 to 64"),
-    (f"{PASS} {PICK} student_entropy", "--cutmix_pick_criterion student_entropy", "--finetune_student FILE"),
+    ("--lw_mix [1,0,1] --mix_mode cutmix_pick --mix_n_run 1", "cutmix_pick",
+     "--mix_n_run 1: cutmix_pick needs a whole number from 2 to 64"),
+    (f"{PICK} kld --mix_n_run 1", "cutmix_pick",
+     "--mix_n_run 1: cutmix_pick needs a whole number from 2 to 64"),
+    (f"{PASS} {PICK} student_entropy", "--cutmix_pick_criterion student_entropy",
+     "--finetune_student FILE"),
     (f"{PASS} {PICK} kld", "--cutmix_pick_criterion kld", "--finetune_student FILE"),
-    (f"{PASS}_v3 --lw_mix [1,0,1] --mix_mode cutmix", "--utils.check_ce_var_v3", "--finetune_student FILE"),
+    (f"{PASS}_v3 --lw_mix [1,0,1] --mix_mode cutmix", "--utils.check_ce_var_v3",
+     "--finetune_student FILE"),
     ("--utils.check_ce_var_v3", "--utils.check_ce_var_v3", "--fix_student"),
     ("--fix_student", "--fix_student", "--utils.check_ce_var"),
     ("--fix_student --utils.ON", "--fix_student", "--utils.check_ce_var"),
@@ -286,10 +297,13 @@ STUDENT_ROWS = [
     ("--finetune_student none.pth", "--finetune_student none.pth does not exist"),
     ("--finetune_student {m}/resnet8_vanilla/noise.pth", "--finetune_student", "is damaged"),
     ("--finetune_student {m}/resnet8_vanilla/hostile.pth", "--finetune_student", "never executed"),
-    ("--finetune_student {m}/resnet8_vanilla/seven.pth", "--finetune_student", "has 7 classes, the data set has 100"),
-    ("--finetune_student {m}/resnet8_vanilla/good.pth --model_s vgg8", "--finetune_student", "it fits resnet8"),
+    ("--finetune_student {m}/resnet8_vanilla/seven.pth", "--finetune_student",
+     "has 7 classes, the data set has 100"),
+    ("--finetune_student {m}/resnet8_vanilla/good.pth --model_s vgg8", "--finetune_student",
+     "it fits resnet8"),
     ("--model_s_pretrained none.pth", "--model_s_pretrained none.pth does not exist"),
-    (f"{PASS} {PICK} student_entropy --finetune none.pth", "--finetune_student none.pth does not exist"),
+    (f"{PASS} {PICK} student_entropy --finetune none.pth",
+     "--finetune_student none.pth does not exist"),
     ("--finetune_student {m}/resnet8_vanilla/good.pth {m}/resnet8_vanilla/list.pth",
      "unexpected argument", "list.pth", "did a * in a path match several files?"),
     ("--path_t *.pth", "--path_t *.pth does not exist"),
@@ -297,13 +311,17 @@ STUDENT_ROWS = [
     ("--resume_student none.pth", "--resume_student none.pth does not exist"),
     ("--resume_student {m}/run/weights/ckpt.pth", "--resume_student", "holds weights alone"),
     ("--resume_student {m}/resnet8_vanilla/ours.pth", "--resume_student", "is no run folder"),
-    ("--resume_student {m}/of_teacher/weights/ckpt.pth", "--resume_student", "is a run of train_teacher.py"),
-    ("--resume_student {m}/of_cutmix/weights/ckpt.pth --mix_mode mixup", "--mix_mode cutmix, not mixup"),
-    ("--resume_student {m}/run/weights/ckpt.pth --model_s vgg8", "--resume_student", "it fits resnet8"),
+    ("--resume_student {m}/of_teacher/weights/ckpt.pth", "--resume_student",
+     "is a run of train_teacher.py"),
+    ("--resume_student {m}/of_cutmix/weights/ckpt.pth --mix_mode mixup",
+     "--mix_mode cutmix, not mixup"),
+    ("--resume_student {m}/run/weights/ckpt.pth --model_s vgg8", "--resume_student",
+     "it fits resnet8"),
     ("--resume_ExpID 141344", "--resume_ExpID 141344", "no run of that name"),
     ("--resume_ExpID latest --debug", "--resume_ExpID latest", "Debug_Dir"),
     # The data.
-    ("--data_root there", "could not download", "Name or service not known", "there/cifar-100-python", "--data_root"),
+    ("--data_root there", "could not download", "Name or service not known",
+     "there/cifar-100-python", "--data_root"),
     ("--data_root there --dry_run", "--data_root there: there/cifar-100-python/ is absent"),
     ("--data_root {m}/file", "{m}/file"),
     # Words.
@@ -465,7 +483,7 @@ def test_a_download_that_breaks_off_leaves_nothing(monkeypatch, material, capsys
     check(STUDENT, "--data_root data", ("could not download", "Connection reset"), material, capsys)
 
 
-# --- As real processes -------------------------------------------------------------------------------------------
+# --- As real processes ----------------------------------------------------------------------------
 
 
 def shell(program, line):
@@ -488,8 +506,8 @@ def test_process_missing_teacher(material):
 def test_process_bad_flag():
     status, out, err = shell(TEACHER, "--mdoel vgg8")
     assert (status, out) == (2, "")
-    assert (
-        err
-        == "train_teacher.py: error: unknown option --mdoel. The nearest one is --model (--help all lists all)\n"
+    assert err == (
+        "train_teacher.py: error: unknown option --mdoel. The nearest one is --model "
+        "(--help all lists all)\n"
     )
     assert not list(Path().iterdir())

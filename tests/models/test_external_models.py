@@ -162,7 +162,8 @@ def test_methods_that_compare_maps(method, student, expected):
 
 
 SMALL_RUN = (
-    "--dataset synthetic --img_size 16 --epochs 1 --limit_train 8 --limit_test 4 --batch_size 4 --device cpu "
+    "--dataset synthetic --img_size 16 --epochs 1 --limit_train 8 --limit_test 4 "
+    "--batch_size 4 --device cpu "
     "--num_workers 0 --seed 1"
 )
 NET = "torchvision.mobilenet_v3_small"
@@ -178,9 +179,8 @@ def test_from_a_file_of_other_classes_to_teacher_and_student(tmp_path, monkeypat
     words = f"{SMALL_RUN} --num_classes 5"
     run("train_teacher.py", f"{words} --model {NET} --pretrained w.pth")
     (line,) = (line for line in log_lines(the_run()) if "left out" in line)
-    assert (
-        line
-        == "the classifier of --pretrained w.pth, of 7 classes, is left out: a new one of 5 is trained"
+    assert line == (
+        "the classifier of --pretrained w.pth, of 7 classes, is left out: a new one of 5 is trained"
     )
     start = load(the_run() / "weights" / "ckpt.pth")["model"]
     assert start.keys() == file.keys()

@@ -439,7 +439,7 @@ def test_resnets_for_small_images_are_torchvisions_but_for_the_stem(name: str) -
 
 
 def test_mobilenetv1_is_as_large_as_the_paper_says() -> None:
-    """4.2 million parameters and 569 million multiply-adds at 224 pixels; and its features' shapes."""
+    """4.2 million parameters, 569 million multiply-adds at 224 pixels, and the features' shapes."""
     model = without_weights("MobileNetV1", 224)
     assert round(count_parameters(model) / 1e6, 1) == 4.2
     assert round(count_flops(model, 224) / 2e6) == 569

@@ -43,7 +43,10 @@ def test_table_json_and_trace(tmp_path, monkeypatch):
 
 def test_a_pass_without_the_classic_loop(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "measure_ceilings", lambda device: {"float32": 10.0})
-    words = "--pairs wrn_16_1/resnet8 --jobs stddev --variants float32 --no_classic --device cpu --batch_size 8 --steps 1"
+    words = (
+        "--pairs wrn_16_1/resnet8 --jobs stddev --variants float32 --no_classic --device cpu "
+        "--batch_size 8 --steps 1"
+    )
     write_cifar(tmp_path)
     benchmark.main(
         [*words.split(), "--data_root", str(tmp_path), "--json", str(tmp_path / "b.json")]

@@ -21,7 +21,10 @@ def bash(tmp_path_factory):
     def complete(line):
         """What bash offers for the last word of a line."""
         words = line.split(" ")
-        code = f'. {file}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _data_aug_kd python "${{!#}}"; echo "${{COMPREPLY[*]}}"'
+        code = (
+            f'. {file}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _data_aug_kd python '
+            '"${!#}"; echo "${COMPREPLY[*]}"'
+        )
         ended = subprocess.run(["bash", "-c", code, "bash", *words], capture_output=True, text=True)
         return set(ended.stdout.split())
 
@@ -31,7 +34,9 @@ def bash(tmp_path_factory):
 def test_names_and_flags_complete(bash):
     cut = {name for name in mix_modes if name.startswith("cut")}
     assert bash("python train_student.py --mix_mode cut") == cut >= {"cutmix", "cutout"}
-    assert bash("python ./train_student.py --distill dk") == {n for n in distillers if n[:2] == "dk"}  # fmt: skip
+    assert bash("python ./train_student.py --distill dk") == {
+        n for n in distillers if n[:2] == "dk"
+    }
     assert bash("python train_teacher.py --model vgg1") >= {"vgg11", "vgg13"}
     assert bash("python scripts/rank_augmentations.py --pa") == {"--path_t", "--path_s"}
     assert not bash("python other.py --pa")

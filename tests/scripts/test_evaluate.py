@@ -11,7 +11,10 @@ from helper.loop.calibration import calibration_error
 from models import build_model
 from scripts import evaluate
 
-DATA = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 10 --limit_test 60 --device cpu"
+DATA = (
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 10 --limit_test 60 "
+    "--device cpu"
+)
 
 
 def weights(seed=0):

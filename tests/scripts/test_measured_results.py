@@ -46,7 +46,11 @@ def test_table_says_what_the_guard_and_the_students_say():
 def test_correlation_is_over_schemes_with_students():
     assert picture.rank_correlation(SCHEMES) == pytest.approx(0)  # a trap undoes it
     assert picture.rank_correlation(SCHEMES[2:]) != picture.rank_correlation(SCHEMES[2:])  # too few
-    lowest_first = [dataclasses.replace(one.point, losses={1: place}) for place, one in enumerate(SCHEMES) if one.point]  # fmt: skip
+    lowest_first = [
+        dataclasses.replace(one.point, losses={1: place})
+        for place, one in enumerate(SCHEMES)
+        if one.point
+    ]
     among = [
         one._replace(point=point) for one, point in zip(SCHEMES[:1] + SCHEMES[2:], lowest_first)
     ]

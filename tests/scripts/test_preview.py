@@ -137,8 +137,10 @@ def test_rows_are_the_views_of_a_training_pass(draw, networks, tmp_path, monkeyp
     for mode, row in list(zip(modes, rows[1:]))[6 if draw == "sample" else 0 :]:
         seen.clear()
         run("train_student.py", flags.replace("num_images", "batch_size"), networks[0],
-            networks[1].replace("path_s", "finetune_student"), "--limit_test 10 --epochs 1 --mix_n_run 2",
-            "--lw_mix 1,0,1 --fix_student --utils.ON --utils.check_ce_var --mix_mode", mode)  # fmt: skip
+            networks[1].replace("path_s", "finetune_student"),
+            "--limit_test 10 --epochs 1 --mix_n_run 2",
+            "--lw_mix 1,0,1 --fix_student --utils.ON --utils.check_ce_var --mix_mode",
+            mode)  # fmt: skip
         images, views = seen[0]
         assert np.array_equal(scene.pixels(images), rows[0].images)
         view = views.view

@@ -27,12 +27,17 @@ from scripts.rank.space import read_space, space_of
 
 CLASSES = 5
 DRAW = figure.draw
-DATA = f"--dataset synthetic --num_classes {CLASSES} --img_size 16 --limit_train 40 --device cpu --seed 3"
+DATA = (
+    f"--dataset synthetic --num_classes {CLASSES} --img_size 16 --limit_train 40 --device cpu "
+    "--seed 3"
+)
 BATCH = "--batch_size 8"
 PICKS = [f"cutmix_pick:criterion={name}_entropy" for name in ("teacher", "student")]
 KEYS = (
-    "scheme t_stddev t_stddev_low t_stddev_high published_t_stddev consistency consistency_low consistency_high "
-    "balance balance_low balance_high information information_low information_high teacher_top1 ms_per_image steps "
+    "scheme t_stddev t_stddev_low t_stddev_high published_t_stddev consistency "
+    "consistency_low consistency_high "
+    "balance balance_low balance_high information information_low information_high "
+    "teacher_top1 ms_per_image steps "
     "verdict reason group"
 ).split()
 
@@ -101,7 +106,8 @@ def test_published_values_are_those_of_the_passes(networks):
     for scheme in ("identity", *schemes):
         run = new_run(
             "train_student.py",
-            f"--path_t {networks[0]} --model_s resnet8 --finetune_student {networks[1]} {DATA} {BATCH}",
+            f"--path_t {networks[0]} --model_s resnet8 --finetune_student {networks[1]} "
+            f"{DATA} {BATCH}",
             f"{measured} --mix_mode {scheme}",
         )
         (summary,) = metrics(run, "summary")
@@ -339,7 +345,8 @@ def test_shipped_spaces_hold_schemes(name):
         ({"chains": [{"chain": "mean", "k": [2]}]}, "'k' has no place"),
         ({"chains": [{"chain": "mean:k={k}", "k": []}]}, "no list of numbers"),
         ({"chains": [{"chain": "mean:k={k}", "k": {"low": 3, "high": 2}}]}, "not a range"),
-        ({"chains": [{"chain": "mean:k={k}", "k": {"low": 0, "high": 2, "scale": "log"}}]}, "above 0"),
+        ({"chains": [{"chain": "mean:k={k}", "k": {"low": 0, "high": 2, "scale": "log"}}]},
+        "above 0"),
     ],
 )  # fmt: skip
 def test_bad_spaces(content, message, tmp_path):
@@ -348,7 +355,9 @@ def test_bad_spaces(content, message, tmp_path):
 
 
 def test_whether_the_promise_held():
-    lines = validating.verdict("a", {"a": [1.0, 1.1, 1.2], "b": [1.2, 1.31, 1.39], "c": [1.1, 1.0, 1.2]})  # fmt: skip
+    lines = validating.verdict(
+        "a", {"a": [1.0, 1.1, 1.2], "b": [1.2, 1.31, 1.39], "c": [1.1, 1.0, 1.2]}
+    )
     assert any(line.startswith("the promise held") and line.endswith(" b") for line in lines)
     assert any(line.startswith("not resolved") and line.endswith(" c") for line in lines)
     assert validating.compared([1.2, 1.31], [1.0, 1.1]).startswith("the promise did NOT hold")

@@ -14,12 +14,28 @@ def a_row(scheme, verdict="ranked", group=1):
         for name in page.COLUMNS
         for end, value in (("", 0.9), ("_low", 0.8), ("_high", 1.0))
     }
-    return {"scheme": scheme, "verdict": verdict, "group": group, "steps": 16, "teacher_top1": None, "reason": ""} | intervals  # fmt: skip
+    return {
+        "scheme": scheme,
+        "verdict": verdict,
+        "group": group,
+        "steps": 16,
+        "teacher_top1": None,
+        "reason": "",
+    } | intervals
 
 
 def found(**changes):
     rows = [a_row("<b>cutmix"), a_row("mixup"), a_row("grey", "no signal", None)]
-    head = {"teacher": "t", "dataset": "d", "best": None, "guard": "balance", "border": 0.88, "guard_state": "not proven", "images": 640, "seconds": 2.5}  # fmt: skip
+    head = {
+        "teacher": "t",
+        "dataset": "d",
+        "best": None,
+        "guard": "balance",
+        "border": 0.88,
+        "guard_state": "not proven",
+        "images": 640,
+        "seconds": 2.5,
+    }
     return head | {"schemes": rows} | changes
 
 
@@ -34,7 +50,8 @@ def test_section(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", json.dumps({"schemes": []}), json.dumps(found(schemes=[{"scheme": "a"}]))]
+    "content", ["{", "[]", json.dumps({"schemes": []}),
+    json.dumps(found(schemes=[{"scheme": "a"}]))]
 )  # fmt: skip
 def test_other_files_are_refused(tmp_path, content):
     file = tmp_path / "ranking.json"

@@ -74,7 +74,8 @@ def test_table_averages_finished_runs_and_names_the_others(runs, tmp_path):
     assert "published runs took 240 epochs, these 2" in result.stderr
     flip = next(line for line in result.stdout.splitlines() if line.startswith("flip"))
     assert flip.split() == [
-        "flip", "0.005000", "0.005516", "1.5000", "±0.3536", "1.1754", "61.00", "±1.41", "2+1,", "1", "incomplete",
+        "flip", "0.005000", "0.005516", "1.5000", "±0.3536", "1.1754", "61.00", "±1.41", "2+1,",
+        "1", "incomplete",
     ]  # fmt: skip
     header, first, second = (tmp_path / "out.csv").read_text().splitlines()
     assert header.startswith(
@@ -211,7 +212,8 @@ def test_command_with_a_line_end_and_resumed(tmp_path):
     text = log_head(options_of(), "python train_student.py --note 'one\ntwo'")
     text += f"{STAMP} resumed: python train_student.py --resume_ExpID latest\n"
     assert read_one(write_log(tmp_path / "log.txt", text)).commands == [
-        "python train_student.py --note 'one\ntwo'", "python train_student.py --resume_ExpID latest",
+        "python train_student.py --note 'one\ntwo'",
+        "python train_student.py --resume_ExpID latest",
     ]  # fmt: skip
 
 
@@ -231,9 +233,9 @@ def test_command_with_a_line_end_and_resumed(tmp_path):
     ],
 )
 def test_list_of_options_is_read_back(value):
-    assert option_list.parse_options(f"('a': 1) ('b': {value!r}) ('c': x/y z.pth)  ('d': (1, 2)) ") == {
-        "a": 1, "b": value, "c": "x/y z.pth", "d": [1, 2],
-    }  # fmt: skip
+    text = f"('a': 1) ('b': {value!r}) ('c': x/y z.pth)  ('d': (1, 2)) "
+    options = option_list.parse_options(text)
+    assert options == {"a": 1, "b": value, "c": "x/y z.pth", "d": [1, 2]}
 
 
 BROKEN = {
@@ -508,8 +510,10 @@ def test_figures_from_run_folders(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "content",
-    ["a,b\n1,2\n", b"\xff\xfe\x00", "dataset,teacher,student,augmentation,t_stddev,s_test_loss\nc,t,s,f,x,1\n",
-     "dataset,teacher,student,augmentation,t_stddev,s_test_loss\nc,t,s,f,inf,1\n", b'"' + b"x" * 200_000],
+    ["a,b\n1,2\n", b"\xff\xfe\x00",
+    "dataset,teacher,student,augmentation,t_stddev,s_test_loss\nc,t,s,f,x,1\n",
+     "dataset,teacher,student,augmentation,t_stddev,s_test_loss\nc,t,s,f,inf,1\n",
+     b'"' + b"x" * 200_000],
 )  # fmt: skip
 def test_bad_csv_is_one_line(tmp_path, content):
     path = write_log(tmp_path / "bad.csv", content)

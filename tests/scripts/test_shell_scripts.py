@@ -219,7 +219,7 @@ def test_distill_cifar100_passes_words_on(shell):
     assert "crd" in first and "ls" in second
 
 
-# --- scripts/sweep.sbatch, without Slurm ---------------------------------------------------------------------------
+# --- scripts/sweep.sbatch, without Slurm ----------------------------------------------------------
 
 RUN = r"""#!/usr/bin/env bash
 # In place of python scripts/sweep_line.py: says what it was called with, and ends as told.
@@ -251,8 +251,9 @@ def start_task(folder, *arguments, **variables):
         key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "OMP_"))
     }
     environment |= {
-        "PATH": f"{folder}:{environment['PATH']}", "SLURM_SUBMIT_DIR": str(folder), "SLURM_ARRAY_JOB_ID": "70",
-        "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "73", "SLURM_CPUS_PER_TASK": "4", "PYTHON": str(folder / "stub"),
+        "PATH": f"{folder}:{environment['PATH']}", "SLURM_SUBMIT_DIR": str(folder),
+        "SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "73",
+        "SLURM_CPUS_PER_TASK": "4", "PYTHON": str(folder / "stub"),
     }  # fmt: skip
     return subprocess.Popen(
         ["sh", str(copy), *arguments],

@@ -21,7 +21,11 @@ def contrast(one, other):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_colour_stands_out_from_its_page(dark):
-    used = {*style.FAMILIES.values(), *style.OTHER_COLOURS, *(p.colour for p in style.PUBLISHED.values())}  # fmt: skip
+    used = {
+        *style.FAMILIES.values(),
+        *style.OTHER_COLOURS,
+        *(p.colour for p in style.PUBLISHED.values()),
+    }
     assert used <= style.DARK.keys()
     for colour in used:
         assert contrast(style.on_page(colour, dark=dark), style.PAGES[dark]) >= 3, colour

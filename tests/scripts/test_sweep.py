@@ -44,14 +44,16 @@ options = jobs[" ".join(words)] | {{"program": "train_student.py"}}
 for head in pathlib.Path("Experiments").glob("*/log/args.json"):
     before = head.parent.parent
     ends = (head.parent / "log.txt").read_text().strip().endswith("done, see here")
-    if json.loads(head.read_text()) == options and (before / "weights/ckpt.pth").exists() and not ends:
+    saved = (before / "weights/ckpt.pth").exists()
+    if json.loads(head.read_text()) == options and saved and not ends:
         resumed = before.name
 with open("calls.txt", "a") as file:
     file.write(json.dumps([os.environ.get("CUDA_VISIBLE_DEVICES"), resumed, *sys.argv[2:]]) + "\n")
 if options["model_s"] == "resnet14":
     print("Traceback\nRuntimeError: out of luck")
     sys.exit(3)
-run = pathlib.Path("Experiments", resumed or f"{{options['mix_mode']}}-{{os.getpid()}}-{{time.time_ns()}}")
+new = f"{{options['mix_mode']}}-{{os.getpid()}}-{{time.time_ns()}}"
+run = pathlib.Path("Experiments", resumed or new)
 for name in ("log", "weights"):
     (run / name).mkdir(parents=True, exist_ok=True)
 if not resumed:
@@ -176,7 +178,7 @@ def epochs_of(run):
     return [line["epoch"] for line in lines if line["kind"] == "epoch"]
 
 
-# --- Commands --------------------------------------------------------------------------------------------------
+# --- Commands -------------------------------------------------------------------------------------
 
 
 def printed(script, *words):
@@ -284,7 +286,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(place, capsys, words):
     assert set(place.rglob("*")) == before
 
 
-# --- Runs, with the stub -----------------------------------------------------------------------------------------
+# --- Runs, with the stub --------------------------------------------------------------------------
 
 
 def test_everything_runs_once_and_the_pass_finds_its_student(place, capsys):
@@ -417,7 +419,8 @@ def test_a_run_that_someone_started_by_hand_is_left_alone(place):
         metrics.write_text("".join(metrics.read_text().splitlines(True)[:2]))
         (run / "weights" / "ckpt.pth").write_text("1")
         log.write_text(
-            f"{log.read_text().splitlines()[0]}\n\n[123456 {by_hand.pid} 2024/01/01-00:00:00] at it\n"
+            f"{log.read_text().splitlines()[0]}\n\n[123456 {by_hand.pid} "
+            "2024/01/01-00:00:00] at it\n"
         )
         until(lambda: same.is_alive(run))
         assert do(argv) == 0 and "1 run by others" in terminal() and len(calls()) == 1
@@ -427,7 +430,7 @@ def test_a_run_that_someone_started_by_hand_is_left_alone(place):
     assert do(argv) == 0 and calls()[-1][1] == run.name
 
 
-# --- One printed command ------------------------------------------------------------------------------------------
+# --- One printed command --------------------------------------------------------------------------
 
 
 def print_lines(argv, capsys):
@@ -552,7 +555,7 @@ def test_a_bad_line_is_one_line_and_leaves_nothing(place, capsys, text):
     assert set(place.rglob("*")) == before
 
 
-# --- Runs, in earnest --------------------------------------------------------------------------------------------
+# --- Runs, in earnest -----------------------------------------------------------------------------
 
 
 def test_a_training_that_was_killed_and_the_pass_that_needs_it(place):

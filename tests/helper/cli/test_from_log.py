@@ -12,11 +12,14 @@ from helper.errors import UserError
 
 HEAD = (
     "hostname: H  userip: me@1.2.3.4\ncd /home/me/Good-DA-in-KD\n"
-    "CUDA_VISIBLE_DEVICES=1 python train_student.py {words}\n\n{options}\n\n[120000 1 2022/01/01-12:00:00] x\n"
+    "CUDA_VISIBLE_DEVICES=1 python train_student.py {words}\n\n{options}\n\n[120000 1 "
+    "2022/01/01-12:00:00] x\n"
 )
 PUBLISHED = (
-    "--path_t /home/me/save/models/vgg13_vanilla/ckpt_epoch_240.pth --distill kd --model_s vgg8 -r 0.1 -a 0.9 -b 0 "
-    "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --project kd__vgg13vgg8 --lr_DA --d_z 100 "
+    "--path_t /home/me/save/models/vgg13_vanilla/ckpt_epoch_240.pth --distill kd --model_s "
+    "vgg8 -r 0.1 -a 0.9 -b 0 "
+    "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --project "
+    "kd__vgg13vgg8 --lr_DA --d_z 100 "
     "--resume_ExpID 120000"
 )
 
@@ -81,7 +84,10 @@ def test_a_file_without_a_command_is_one_line(tmp_path, text, said):
 
 def test_a_run_of_our_own_again_gives_the_same_numbers(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 32 --limit_test 20 --device cpu"
+    words = (
+        "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 32 --limit_test 20 "
+        "--device cpu"
+    )
     words += " --model resnet8 --epochs 1 --batch_size 16"
     monkeypatch.setattr(sys, "argv", ["train_teacher.py", *words.split()])  # what log.txt shows
     first = new_run("train_teacher.py", words)

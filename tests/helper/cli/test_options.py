@@ -77,7 +77,7 @@ def same(value, golden):
     )
 
 
-# --- Against the original ----------------------------------------------------------------------------------
+# --- Against the original -------------------------------------------------------------------------
 
 
 def test_every_flag_of_the_original_is_there_or_left_out_on_purpose():
@@ -129,7 +129,7 @@ def test_pick_with_one_run_is_rejected_as_before():
         student("--mix_mode cutmix_pick --mix_n_run 1 --lw_mix [1,0,1]")
 
 
-# --- Short forms and abbreviations ---------------------------------------------------------------------------
+# --- Short forms and abbreviations ----------------------------------------------------------------
 
 
 def test_short_forms():
@@ -231,7 +231,7 @@ def test_the_flags_of_side_projects_are_unknown(capsys):
         assert f"unknown option --{name}" in refused(capsys, parse_student, f"--{name} 1")
 
 
-# --- Values --------------------------------------------------------------------------------------------------
+# --- Values ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["[1,0,1]", "1,0,1", "[1.0,0.0,1e0]", "[1, 0, 1]", " [1,0,1] "])
@@ -277,7 +277,10 @@ def test_model_t_pretrained_stands_in_for_path_t():
 
 
 def test_scheme_names():
-    pick = "--mix_mode cutmix_pick --mix_n_run 2 --lw_mix [1,0,1] --cutmix_pick_criterion teacher_entropy"
+    pick = (
+        "--mix_mode cutmix_pick --mix_n_run 2 --lw_mix [1,0,1] --cutmix_pick_criterion "
+        "teacher_entropy"
+    )
     assert scheme_name(student(pick)) == "cutmix_pick by teacher_entropy"
     assert scheme_name(student("--mix_mode flip --lw_mix [1,0,1]")) == "flip"
     assert scheme_name(student("--mix_mode flip")) == "none"
@@ -300,7 +303,7 @@ def test_teacher_defaults():
     assert options.lr_decay_epochs == [150, 180, 210] and options.lr_decay_rate == 0.1
 
 
-# --- What changes with the epoch -----------------------------------------------------------------------------
+# --- What changes with the epoch ------------------------------------------------------------------
 
 
 def schedule_argv(name, golden):
@@ -369,7 +372,7 @@ def test_weight_decay_schedule_reaches_the_loop():
     assert [constant(epoch) for epoch in (1, 240)] == [5e-4, 5e-4]
 
 
-# --- Help ----------------------------------------------------------------------------------------------------
+# --- Help -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [student_parser, teacher_parser])

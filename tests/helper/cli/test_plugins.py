@@ -41,7 +41,8 @@ def write(path, content):
 
 
 SMALL = (
-    "--epochs 1 --batch_size 4 --limit_train 8 --limit_test 8 --device cpu --num_workers 0 --seed 1 "
+    "--epochs 1 --batch_size 4 --limit_train 8 --limit_test 8 --device cpu --num_workers 0 "
+    "--seed 1 "
     "--num_classes 5 --img_size 16 --num_workers 0"
 )
 

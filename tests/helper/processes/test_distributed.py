@@ -21,7 +21,8 @@ from helper.processes import distributed, heartbeat
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 --batch_size 16 --device cpu "
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
+    "--batch_size 16 --device cpu "
     "--seed 3 --print_interval 1"
 )
 KD = "--model_s resnet8 --lw_mix [1,0,1] --t_output_as_target_for_input_mix --sync_bn"
@@ -65,7 +66,10 @@ def assert_close_runs(got, wanted):
         (2, "--distill abound --init_epochs 1 --mix_mode flip --epochs 1"),
         (
             3,
-            "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy --epochs 1",
+            (
+                "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy "
+                "--epochs 1"
+            ),
         ),
     ],
 )
@@ -85,7 +89,10 @@ def test_a_run_on_several_processes_is_one_run(tmp_path, teacher, size, words):
     "scheme", ["autoaugment", "cutmix_pick --mix_n_run 2 --cutmix_pick_criterion teacher_entropy"]
 )
 def test_a_pass_on_several_processes_gives_the_value_of_one(tmp_path, teacher, scheme):
-    words = f"{TINY} --path_t {teacher} --lw_mix [1,0,1] --learning_rate 0 --fix_student --utils.check_ce_var --epochs 4 --mix_mode {scheme}"
+    words = (
+        f"{TINY} --path_t {teacher} --lw_mix [1,0,1] --learning_rate 0 --fix_student "
+        f"--utils.check_ce_var --epochs 4 --mix_mode {scheme}"
+    )
     whole = new_run(STUDENT, words, "--debug", root="Debug_Dir")
     statuses, errors = finish_all(STUDENT, words, tmp_path, 2, tmp_path / "child")
     assert statuses == [0, 0] and not errors
@@ -96,7 +103,10 @@ def test_a_pass_on_several_processes_gives_the_value_of_one(tmp_path, teacher, s
 
 def test_resumed_on_another_number_of_processes(tmp_path, teacher):
     """Three, then one, then two."""
-    words = f"{TINY} --path_t {teacher} {KD} --distill crd --nce_k 7 --mix_mode cutmix --learning_rate 0.001 --utils.check_ce_var"
+    words = (
+        f"{TINY} --path_t {teacher} {KD} --distill crd --nce_k 7 --mix_mode cutmix "
+        "--learning_rate 0.001 --utils.check_ce_var"
+    )
     whole = new_run(STUDENT, words, "--epochs 3 --debug", root="Debug_Dir")
     for epochs, size in ((1, 3), (2, 1), (3, 2)):
         resume = "--resume_ExpID latest" if epochs > 1 else ""
@@ -125,7 +135,10 @@ def assert_close_runs_but_jobs(got, wanted):
 
 
 def test_a_signal_to_one_stops_all_at_one_step(tmp_path, teacher):
-    words = f"{TINY.replace('44', '600')} --path_t {teacher} {KD} --distill kd --mix_mode cutmix --epochs 1"
+    words = (
+        f"{TINY.replace('44', '600')} --path_t {teacher} {KD} --distill kd --mix_mode cutmix "
+        "--epochs 1"
+    )
     children = start_all(STUDENT, words, tmp_path, 2, tmp_path / "child")
     end = time.monotonic() + 60
     while "Epoch: [1][5/" not in children[0].stdout:
@@ -155,7 +168,10 @@ def test_a_signal_to_one_stops_all_at_one_step(tmp_path, teacher):
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_lost_process_ends_the_others(tmp_path, teacher, victim):
-    words = f"{TINY.replace('44', '600')} --path_t {teacher} {KD} --distill kd --mix_mode cutmix --epochs 2"
+    words = (
+        f"{TINY.replace('44', '600')} --path_t {teacher} {KD} --distill kd --mix_mode cutmix "
+        "--epochs 2"
+    )
     children = start_all(STUDENT, words, tmp_path, 2, tmp_path / "child")
     end = time.monotonic() + 60
     while "Epoch: [1][5/" not in children[0].stdout:
@@ -189,7 +205,10 @@ def test_silence_ends_a_run(tmp_path, teacher, monkeypatch, victim):
     monkeypatch.setattr(heartbeat, "SILENT_BEATS", 10)
     monkeypatch.setattr(heartbeat, "STORE_SECONDS", 2.0)
     monkeypatch.setattr(distributed, "LAST_SECONDS", 1.0)
-    words = f"{TINY.replace('44', '2000')} --path_t {teacher} {KD} --distill kd --mix_mode cutmix --epochs 9"
+    words = (
+        f"{TINY.replace('44', '2000')} --path_t {teacher} {KD} --distill kd --mix_mode cutmix "
+        "--epochs 9"
+    )
     children = start_all(STUDENT, words, tmp_path, 3, tmp_path / "child")
     end = time.monotonic() + 60
     while "Epoch: [1][5/" not in children[0].stdout:
@@ -246,8 +265,10 @@ def test_streamed_images_are_decoded_once_and_seen_by_all(tmp_path):
     """Images are mixed with others that another process decoded."""
     write_imagenet(tmp_path / "data", train=1)
     words = (
-        "--dataset imagenet100 --data_root data --limit_train 9 --limit_test 5 --batch_size 4 --model resnet18 --epochs 1 "
-        "--device cpu --seed 3 --num_workers 0 --mix_mode cutmix --sync_bn --learning_rate 0.0001 --model_path"
+        "--dataset imagenet100 --data_root data --limit_train 9 --limit_test 5 --batch_size "
+        "4 --model resnet18 --epochs 1 "
+        "--device cpu --seed 3 --num_workers 0 --mix_mode cutmix --sync_bn --learning_rate "
+        "0.0001 --model_path"
     )
     whole = new_run(TEACHER, words, "whole --debug", root="Debug_Dir")
     statuses, errors = finish_all(TEACHER, f"{words} part", tmp_path, 2, tmp_path / "child")
@@ -259,7 +280,8 @@ def test_streamed_images_are_decoded_once_and_seen_by_all(tmp_path):
 def test_torchrun_starts_it_and_its_restart_goes_on(tmp_path):
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone",
-        "--max_restarts", "1", str(ROOT / TEACHER), *TINY.replace("44", "400").split(), "--model", "resnet8", "--epochs", "3",
+        "--max_restarts", "1", str(ROOT / TEACHER), *TINY.replace("44", "400").split(), "--model",
+        "resnet8", "--epochs", "3",
     ]  # fmt: skip
     said, pid = [], None
     with subprocess.Popen(

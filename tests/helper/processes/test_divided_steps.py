@@ -136,9 +136,10 @@ def assert_close(got, wanted, tolerance=1e-9):
 
 
 CASES = [
-    ("kd", {}), ("kd", {"mix_mode": "identity"}), ("kd", {"mix_mode": "cutout", "student": "wrn_16_1"}),
-    ("crd", {}), ("hint", {}), ("kd+vid", {}), ("simkd", {}), ("review", {}), ("rkd", {"mix_mode": "mixup"}), ("dkd", {}),
-    ("kd", {"mix_mode": "mean"}),
+    ("kd", {}), ("kd", {"mix_mode": "identity"}),
+    ("kd", {"mix_mode": "cutout", "student": "wrn_16_1"}),
+    ("crd", {}), ("hint", {}), ("kd+vid", {}), ("simkd", {}), ("review", {}),
+    ("rkd", {"mix_mode": "mixup"}), ("dkd", {}), ("kd", {"mix_mode": "mean"}),
     ("kd", {"mix_mode": "cutmix_pick", "criterion": "teacher_entropy"}),
     ("kd", {"mix_mode": "cutmix_pick", "criterion": "kld"}),
     ("attention", {"mix_mode": "cutmix_pick", "criterion": "student_entropy"}),
@@ -210,7 +211,8 @@ def test_shared_batchnorm_is_batchnorm(tmp_path):
         gradients = [leaf.grad, layer.weight.grad, layer.bias.grad]
         gradients = [distributed.summed(gradient) / distributed.size() for gradient in gradients]
         return {
-            "out": out.detach(), **{f"grad{k}": g for k, g in enumerate(gradients)}, **layer.state_dict()
+            "out": out.detach(), **{f"grad{k}": g for k, g in enumerate(gradients)},
+            **layer.state_dict()
         }  # fmt: skip
 
     for result in together(work, 3, tmp_path):

@@ -15,7 +15,8 @@ from helper.processes import interruption
 
 TEACHER = "train_teacher.py"
 LONG = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 3000 --limit_test 24 --batch_size 16 --device cpu "
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 3000 --limit_test 24 "
+    "--batch_size 16 --device cpu "
     "--model resnet8 --seed 3 --print_interval 1"
 )
 """188 steps an epoch."""

@@ -33,7 +33,7 @@ def weights():
     return new_model().state_dict()
 
 
-# --- Writing ---------------------------------------------------------------------------------------------------
+# --- Writing --------------------------------------------------------------------------------------
 
 
 def test_what_is_saved_is_read_back(tmp_path, weights):
@@ -97,7 +97,7 @@ def test_save_keeping_old_keeps_all_that_was_there(tmp_path):
     assert all(old.name.startswith("ckpt_epoch_1.from-") and old.suffix == ".pth" for old in kept)
 
 
-# --- Layouts -----------------------------------------------------------------------------------------------------
+# --- Layouts --------------------------------------------------------------------------------------
 
 
 LAYOUTS = {
@@ -229,7 +229,7 @@ def test_a_nameless_model_is_an_error_with_the_way_out(tmp_path, checkpoint):
         model_name_of("--path_t", path, checkpoint)
 
 
-# --- What does not fit -------------------------------------------------------------------------------------------
+# --- What does not fit ----------------------------------------------------------------------------
 
 
 def load(model, name, content):
@@ -250,7 +250,10 @@ def test_another_architecture_is_told_which(weights, name):
 def test_unknown_missing_and_misshapen_keys_are_named(weights):
     odd = {**weights, "extra.weight": torch.zeros(1), "conv1.weight": torch.zeros(1)}
     del odd["fc.bias"]
-    wanted = r"1 keys missing \(fc.bias\); 1 unknown keys \(extra.weight\); 1 shapes differ \(conv1.weight\); it fits no model"
+    wanted = (
+        r"1 keys missing \(fc.bias\); 1 unknown keys \(extra.weight\); 1 shapes differ "
+        r"\(conv1.weight\); it fits no model"
+    )
     with pytest.raises(UserError, match=wanted):
         load(new_model(), "resnet8", odd)
 
@@ -274,7 +277,7 @@ def test_fitting_models_finds_each_and_no_other(name):
     assert fitting_models(new_model(name).state_dict()) == [name]
 
 
-# --- Files that are no checkpoint ----------------------------------------------------------------------------------
+# --- Files that are no checkpoint -----------------------------------------------------------------
 
 
 class Calls:

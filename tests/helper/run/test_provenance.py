@@ -20,7 +20,8 @@ from helper.run.provenance import PACKAGES, ROOT, commit, provenance
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 200 --limit_test 400 --batch_size 20 --device cpu "
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 200 --limit_test 400 "
+    "--batch_size 20 --device cpu "
     "--seed 3"
 )
 
@@ -56,10 +57,9 @@ def test_each_start_is_on_record(teacher):
     assert first["teacher_accuracy"] == load(teacher)["accuracy"]
     assert set(first["packages"]) == set(PACKAGES) and first["device"].startswith("cpu, ")
     args = json.loads((folder / "log" / "args.json").read_text())
-    assert {name: args[name] for name in ("seed", "data_fingerprint", "teacher_checksum", "model_t")} == {
-        "seed": 3, "data_fingerprint": first["data_fingerprint"], "teacher_checksum": first["teacher_checksum"],
-        "model_t": "resnet8",
-    }  # fmt: skip
+    assert (args["seed"], args["model_t"]) == (3, "resnet8")
+    for name in ("data_fingerprint", "teacher_checksum"):
+        assert args[name] == first[name]
     (line, _) = [line for line in log_lines(folder) if line.startswith("version ")]
     for part in (
         f"torch {torch.__version__.split('+')[0]}",
@@ -132,7 +132,7 @@ def test_without_git(monkeypatch, tmp_path):
     assert provenance(torch.device("cpu"))["commit"] is None
 
 
-# --- The teacher ---------------------------------------------------------------------------------------------------
+# --- The teacher ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,18 @@ from helper.processes import interruption
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 --batch_size 16 --device cpu "
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
+    "--batch_size 16 --device cpu "
     "--seed 3 --print_interval 2"
 )
 """Three steps an epoch, the last one of 12 images; in each epoch five places to stop at."""
 METHOD = "--model_s resnet8 --nce_k 7 --init_epochs 1 --epochs 2 --dev_split 0.2"
 MIXED = "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --feature_views both"
 KD = "--model_s resnet8 --distill kd --epochs 2 --lw_mix [1,1,1]"
-PASS = "--learning_rate 0 --fix_student --utils.check_ce_var --utils.check_ce_var_v2 --lw_mix [1,0,1] --epochs 3"
+PASS = (
+    "--learning_rate 0 --fix_student --utils.check_ce_var --utils.check_ce_var_v2 --lw_mix "
+    "[1,0,1] --epochs 3"
+)
 CHAINS = (
     "augmix:draw=sample,p=0.5+ricap",
     "tv.RandomPerspective:draw=sample+fmix+pick:criterion=teacher_entropy,n_run=3",
@@ -201,7 +205,7 @@ def test_a_killed_run_goes_on_from_its_last_epoch_and_logs_nothing_twice(materia
     assert not list((part / "weights").glob(".*"))
 
 
-# --- Which file it goes on from ---------------------------------------------------------------------------------------
+# --- Which file it goes on from -------------------------------------------------------------------
 
 
 @pytest.fixture

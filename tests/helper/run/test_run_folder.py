@@ -55,7 +55,7 @@ def metrics_of(run):
     ]
 
 
-# --- The head ------------------------------------------------------------------------------------------------
+# --- The head -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("visible", [None, "1", "0,1", ""])
@@ -79,7 +79,10 @@ def test_head_of_the_log(tmp_path, monkeypatch, visible):
         f"cd {tmp_path}",
         f"{prefix}python train_student.py --lw_mix '[1,0,1]' --note 'two words'",
         "",
-        "('Alpha': 1) ('alpha': 0.9) ('beta': 'a b') ('list': [1, 2]) ('Utils.on': True) ('zeta': None)",
+        (
+            "('Alpha': 1) ('alpha': 0.9) ('beta': 'a b') ('list': [1, 2]) ('Utils.on': True) "
+            "('zeta': None)"
+        ),
     ]
     assert first.endswith("] first")
 
@@ -124,7 +127,7 @@ def test_options_are_kept_as_json_too(run):
     ]
 
 
-# --- Lines ---------------------------------------------------------------------------------------------------
+# --- Lines ----------------------------------------------------------------------------------------
 
 
 def test_lines_are_stamped(run, capsys):
@@ -167,7 +170,7 @@ def test_metrics_are_strict_json(run):
     assert metrics_of(run)[1] == {"kind": "summary", "t_stddev": 0.005}
 
 
-# --- One folder for each run -----------------------------------------------------------------------------------
+# --- One folder for each run ----------------------------------------------------------------------
 
 
 def test_names_and_parts(run):
@@ -260,7 +263,7 @@ def test_reopen_appends(run):
     assert json.loads((run.path / "log" / "args.json").read_text()) == OPTIONS
 
 
-# --- Pictures and curves -----------------------------------------------------------------------------------------
+# --- Pictures and curves --------------------------------------------------------------------------
 
 
 def test_pictures_are_written_on_demand(run):

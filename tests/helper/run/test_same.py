@@ -22,7 +22,8 @@ from helper.run.resume import claim_same, lock_command
 
 TEACHER = "train_teacher.py"
 TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 --batch_size 16 --device cpu "
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
+    "--batch_size 16 --device cpu "
     "--model resnet8 --epochs 2"
 )
 
@@ -163,7 +164,8 @@ def test_a_running_one_is_refused():
 @pytest.mark.parametrize(
     ("last", "age", "alive"),
     [("resumed: python", 600, True), ("resumed: python", 1000, False), ("done, see x", 600, True),
-     ("interrupted in epoch 2 after step 3", 20, True), ("interrupted in epoch 2 after step 3", 70, False),
+     ("interrupted in epoch 2 after step 3", 20, True),
+     ("interrupted in epoch 2 after step 3", 70, False),
      ("stopped: the loss is nan", 70, False)],
 )  # fmt: skip
 def test_whether_a_run_on_another_host_is_alive(last, age, alive):

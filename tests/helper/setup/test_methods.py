@@ -121,7 +121,7 @@ def train(step, student, methods, steps, *, lr=0.01, only=None):
     return history
 
 
-# --- Networks ----------------------------------------------------------------------------------------------
+# --- Networks -------------------------------------------------------------------------------------
 
 
 # Those that compare logits alone see nothing of the families.
@@ -240,7 +240,7 @@ def test_the_paraphraser_stays_as_it_is_after_the_initial_stage():
     assert identical(dict(methods.modules["factor"].paraphraser.state_dict()), dict(before))
 
 
-# --- Views -------------------------------------------------------------------------------------------------
+# --- Views ----------------------------------------------------------------------------------------
 
 
 # To a method, a view is of one image, of two, of several, or of rows that a pick kept.
@@ -334,7 +334,7 @@ def test_amp_gives_nearly_the_same_losses():
         assert values[1] == pytest.approx(values[0], rel=0.15), name
 
 
-# --- Weights -----------------------------------------------------------------------------------------------
+# --- Weights --------------------------------------------------------------------------------------
 
 
 def weights_of(distill, *words, pair=("resnet14", "resnet8")):
@@ -391,7 +391,7 @@ def test_weights_that_do_not_go_with_the_methods(words, message):
     assert str(error.value).startswith(message)
 
 
-# --- The replaced head -------------------------------------------------------------------------------------
+# --- The replaced head ----------------------------------------------------------------------------
 
 
 def test_simkd_is_evaluated_with_the_teachers_classifier():
@@ -421,10 +421,11 @@ def test_other_methods_leave_the_head():
     assert methods.deployed(student) is student
 
 
-# --- Runs --------------------------------------------------------------------------------------------------
+# --- Runs -----------------------------------------------------------------------------------------
 
 TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 40 --batch_size 16 --device cpu "
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 40 "
+    "--batch_size 16 --device cpu "
     "--nce_k 7 --init_epochs 2 --seed 3 --model_s resnet8"
 )
 MIXED = "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --feature_views both"
@@ -582,7 +583,10 @@ def test_a_simkd_student_cannot_pass_for_an_ordinary_network(teacher_file, capsy
 
 
 def test_t_stddev_does_not_depend_on_the_method(teacher_file):
-    passes = f"{TINY} --path_t {teacher_file} --fix_student --utils.ON --utils.check_ce_var --epochs 4 {MIXED}"
+    passes = (
+        f"{TINY} --path_t {teacher_file} --fix_student --utils.ON --utils.check_ce_var --epochs "
+        f"4 {MIXED}"
+    )
     values = []
     for distill in ("kd", "crd", "simkd"):
         (summary,) = metrics(new_run("train_student.py", passes, f"--distill {distill}"), "summary")

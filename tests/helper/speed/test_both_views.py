@@ -16,7 +16,8 @@ from models import build_model
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 PICK = "cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy"
 TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 --batch_size 16 --device cpu "
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
+    "--batch_size 16 --device cpu "
     "--seed 3 --print_interval 2"
 )
 
@@ -154,7 +155,10 @@ def test_a_resumed_run_is_the_whole_one(tmp_path, monkeypatch, teacher, scheme, 
         return real(self, images, view, amp=amp)
 
     monkeypatch.setattr(BothViews, "__call__", see)
-    words = f"{TINY} --path_t {teacher} --model_s resnet8 --distill dkd --lw_mix [1,0.5,1] --mix_mode {scheme} {precision}"
+    words = (
+        f"{TINY} --path_t {teacher} --model_s resnet8 --distill dkd --lw_mix [1,0.5,1] "
+        f"--mix_mode {scheme} {precision}"
+    )
     whole = new_run(STUDENT, words, "--epochs 2 --debug", root="Debug_Dir")
     run(STUDENT, words, "--epochs 1")
     run(STUDENT, words, "--epochs 2 --resume_ExpID latest")

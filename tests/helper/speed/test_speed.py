@@ -43,7 +43,10 @@ SPEC = datasets["cifar100"].spec(DataRequest())
 BATCH = 8
 SAME_LOSS = 2e-5
 """Relative. On one thread a divergence of 0.25 differs by 1.16e-5 after a step."""
-TINY = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 20 --batch_size 16 --seed 1"
+TINY = (
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 20 "
+    "--batch_size 16 --seed 1"
+)
 
 
 def network(name, seed=0, img_size=32):
@@ -424,8 +427,8 @@ def test_parts_on_cores_of_their_own_give_the_same_bits(amp):
 @pytest.mark.parametrize(
     ("batch", "most", "cores", "size"),
     [
-        (128, 64, 1, 64), (128, 64, 2, 64), (192, 64, 2, 48), (128, 64, 8, 16), (128, 64, 3, 43), (5, 64, 8, 1),
-        (64, 16, 2, 16), (3, 64, 1, 3), (2, 1, 2, 1),
+        (128, 64, 1, 64), (128, 64, 2, 64), (192, 64, 2, 48), (128, 64, 8, 16), (128, 64, 3, 43),
+        (5, 64, 8, 1), (64, 16, 2, 16), (3, 64, 1, 3), (2, 1, 2, 1),
     ],
 )  # fmt: skip
 def test_parts_leave_no_core_idle(batch, most, cores, size):
@@ -463,7 +466,8 @@ def test_a_script_imports_what_it_needs():
 @pytest.mark.skipif(sys.platform != "linux", reason="the settings are those of glibc")
 def test_memory_settings_are_taken():
     code = (
-        "import ctypes; from helper.speed import memory; libc = ctypes.CDLL(None); memory.keep_freed_memory()\n"
+        "import ctypes; from helper.speed import memory; libc = ctypes.CDLL(None); "
+        "memory.keep_freed_memory()\n"
         "print([libc.mallopt(*setting) for setting in memory.SETTINGS.items()])"
     )
     assert in_new_process(code) == "[1, 1, 1]\n"
