@@ -31,7 +31,9 @@ COLUMNS = {
 FEWEST = 5
 """Schemes with students that a coefficient and a picture need."""
 HIGHEST = 1.9
-"""Where the right panel ends, as a multiple of identity's S. test loss."""
+"""Students above this multiple of identity's S. test loss are drawn at the upper edge."""
+TICKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 8, 10)
+"""S. test losses that the right panel's axis names."""
 
 
 class Measured(NamedTuple):
@@ -116,7 +118,7 @@ def draw(schemes: Sequence[Drawn], *, narrow: bool, dark: bool) -> Any:
     if narrow:
         shape = {"nrows": 2, "figsize": (4.4, height + 4.4), "height_ratios": (height, 4.4)}
     figure, (left, right) = plt.subplots(layout="constrained", **shape)
-    for axis, end in ((left, 1), (right, 0.8)):  # clear of the words
+    for axis, end in ((left, 1), (right, 0.7)):  # clear of the words
         axis.axvline(1, 0, end, color=on_page(SOFT, dark=dark), linewidth=0.8, linestyle=":")
         axis.set_xlabel("T. stddev / identity's")
     _teacher_panel(left, schemes, styles)
@@ -138,29 +140,38 @@ def _teacher_panel(axis: Any, schemes: Sequence[Drawn], styles: dict[str, Look])
 
 
 def _student_panel(axis: Any, schemes: Sequence[Drawn], styles: dict[str, Look]) -> None:
-    """Students far above the others stand at the upper edge, with their loss."""
+    """Students far above the others stand above all bars, with their loss.
+
+    The scale is logarithmic, because most students lie close to each other and to identity's.
+    """
     with_students = [(one, one.point) for one in schemes if one.point]
-    top = HIGHEST * with_students[0][1].identity
+    identity = with_students[0][1].identity
+    within = [point for _, point in with_students if point.loss <= HIGHEST * identity]
+    top = 1.06 * max(point.loss + _bar(point) for point in within)
     for one, point in with_students:
-        look, x, y = styles[one.scheme], one.t.value, min(point.loss, top)
-        if point.loss > top:
-            axis.annotate(
-                f"{point.loss:.2f} ↑",
-                (x, y),
-                xytext=(8, -4),
-                textcoords="offset points",
-                fontsize=8.5,
-            )
-        elif len(point.losses) > 1:
-            axis.errorbar(x, y, yerr=2 * point.error, color=look.colour, elinewidth=0.9)
+        look, x, y = styles[one.scheme], one.t.value, point.loss
+        if point not in within:
+            y = top
+            axis.annotate(f"{point.loss:.2f} ↑", (x, y), xytext=(8, -4), textcoords="offset points",
+                          fontsize=8.5)  # fmt: skip
+        elif _bar(point):
+            axis.errorbar(x, y, yerr=_bar(point), color=look.colour, elinewidth=0.9)
         mark(axis, x, y, look, verdict=one.verdict, size=55)
-    axis.axhline(
-        with_students[0][1].identity, color=axis.lines[0].get_color(), linewidth=0.8, linestyle=":"
-    )
-    low, high = axis.get_ylim()
-    axis.set_ylim(low, high + 0.26 * (high - low))  # room for words
+    axis.axhline(identity, color=axis.lines[0].get_color(), linewidth=0.8, linestyle=":")
+    low = 0.96 * min(point.loss - _bar(point) for point in within)
+    high = top * (top / low) ** 0.4  # room for words
+    axis.set_yscale("log")
+    axis.set_ylim(low, high)
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_yticks([], minor=True)
     axis.set_ylabel("S. test loss (lower is better)")
     axis.set_title("Students trained under them", loc="left")
+
+
+def _bar(point: Point) -> float:
+    """Two standard errors over the seeds; 0 for one seed."""
+    return 2 * point.error if len(point.losses) > 1 else 0.0
 
 
 def _words(axis: Any, schemes: Sequence[Drawn], *, colour: str) -> None:
