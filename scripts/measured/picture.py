@@ -32,7 +32,7 @@ FEWEST = 5
 """Schemes with students that a coefficient and a picture need."""
 HIGHEST = 1.9
 """Students above this multiple of identity's S. test loss are drawn at the upper edge."""
-TICKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 8, 10)
+TICKS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6)
 """S. test losses that the right panel's axis names."""
 
 
@@ -162,7 +162,7 @@ def _student_panel(axis: Any, schemes: Sequence[Drawn], styles: dict[str, Look])
     high = top * (top / low) ** 0.4  # room for words
     axis.set_yscale("log")
     axis.set_ylim(low, high)
-    ticks = [tick for tick in TICKS if low <= tick <= high]
+    ticks = [tick for tick in TICKS if low <= tick <= top]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_yticks([], minor=True)
     axis.set_ylabel("S. test loss (lower is better)")

@@ -57,7 +57,7 @@ def test_correlation_is_over_schemes_with_students():
     assert picture.rank_correlation(among) == pytest.approx(1)
 
 
-def test_a_student_far_above_the_others_stands_at_the_edge():
+def test_a_student_far_above_the_others_stands_just_above_them():
     with drawing(dark=True):
         figure = picture.draw(SCHEMES, narrow=True, dark=True)
         left, right = figure.axes
@@ -65,7 +65,7 @@ def test_a_student_far_above_the_others_stands_at_the_edge():
         heights = [
             float(dots.get_offsets()[0, 1]) for dots in right.collections if len(dots.get_offsets())
         ]
-        assert max(heights) == pytest.approx(picture.HIGHEST)
+        assert 1.1 in heights and 1.1 < max(heights) < 1.2  # the loss is 4.05
         assert any("4.05" in text.get_text() for text in right.texts)
         plt.close(figure)
 
