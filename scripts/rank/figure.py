@@ -1,64 +1,65 @@
-"""The figure of a ranking: T. stddev against the guard, with intervals.
+"""The figure of a ranking: a line for each scheme, in the table's order.
 
-What says nothing is shaded.
+Left: T. stddev. Right: the measure of the guard, its rejected part shaded. Both with intervals.
+Filled is ranked, hollow unproven, struck out without signal.
 """
 
-import io
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
-from helper.run.checkpoint import write_atomically
+from helper.run.atomic import write_result
 from scripts.results import style
+from scripts.results.figures import render
 from scripts.results.style import Look, plt
 
 SHOWN = ("consistency", "balance", "information")
 """Measures that a row has; with another guard, balance is drawn."""
-WIDTH, PANEL, LINE = 4.6, 3.9, 0.148
-"""Inches. So narrow that 8 points can be read where the figure is 400 pixels wide."""
-LONG_NAME = 44
+WIDTH, LINE, REST = 4.6, 0.25, 1.5
+"""Inches: the figure, a scheme, title and axis together. 8 points can be read at 400 pixels."""
+NAME = 26
+"""Letters of a scheme on one line; a longer one goes on below, if it has a place to break."""
+LONG_TITLE = 44
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
     """found: what `output.as_dict` makes. As PNG, SVG or PDF, by the file's name."""
-    kind, buffer = path.suffix[1:], io.BytesIO()
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     with style.drawing():
-        figure = make(found)
-        figure.savefig(buffer, metadata=metadata, format=kind)
-        plt.close(figure)
-    write_atomically(path, buffer.getbuffer())
+        write_result(path, render(make(found), path.suffix[1:]))
 
 
 def make(found: dict[str, Any]) -> Any:
-    """Above: the points, numbered. Below: the names of the numbers. To be called within
-    `style.drawing`."""
+    """The figure, to be made and rendered within `style.drawing`."""
     rows = [row for row in found["schemes"] if row["t_stddev"] is not None]
     looks = style.looks(row["scheme"] for row in rows)
     measure = found["guard"] if found["guard"] in SHOWN else "balance"
-    names = LINE * (len(rows) + 1)
-    figure, axis = plt.subplots(figsize=(WIDTH, PANEL + names))
-    by_x = sorted(rows, key=lambda row: row["t_stddev"])
-    for place, row in enumerate(by_x):
-        is_best, is_below = (
-            row["scheme"] == found["best"],
-            place % 2 == 1,
-        )  # neighbours collide less
-        _point(axis, row, looks[row["scheme"]], measure=measure, is_best=is_best)
-        axis.annotate(str(rows.index(row) + 1), (1000 * row["t_stddev"], row[measure]), textcoords="offset points",
-                      xytext=(0, -7 if is_below else 6), ha="center", va="top" if is_below else "bottom", fontsize=8,
-                      fontweight="bold" if is_best else "normal", color=looks[row["scheme"]].colour)  # fmt: skip
-    axis.margins(y=0.1)
+    names = [_named(row, rows) for row in rows]
+    heights = [max(1.0, (name.count("\n") + 1) / 2) for name in names]
+    ends, height = list(itertools.accumulate(heights)), max(1.0, sum(heights))
+    figure, (left, right) = plt.subplots(
+        ncols=2, sharey=True, width_ratios=(1.5, 1), layout="constrained",
+        figsize=(WIDTH, LINE * height + REST),
+    )  # fmt: skip
+    places = [end - own / 2 for end, own in zip(ends, heights)]
+    for place, row in zip(places, rows):
+        _point(left, row, "t_stddev", place, looks[row["scheme"]], factor=1000)
+        _point(right, row, measure, place, looks[row["scheme"]])
+    left.set_yticks(places, names, fontsize=8)
+    left.set_ylim(height, 0)
+    for axis in (left, right):
+        axis.tick_params(axis="y", length=0)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.grid(axis="y", color="0.5", alpha=0.15)
+    left.set_xlabel("T. stddev x 1e-3\n(lower: a better student\nis expected)", fontsize=8)
+    right.set_xlabel(f"{measure}\n({guard_words(found)})", fontsize=8)
+    right.margins(x=0.1)  # no marker is cut
     if measure == found["guard"]:
-        _shade(axis, found["border"])
-    axis.set_xlabel("T. stddev x 1e-3 (lower: a better student is expected)", fontsize=9)
-    axis.set_ylabel(f"{measure} ({guard_words(found)})", fontsize=9)
-    axis.grid(color="0.5", alpha=0.15)
+        _shade(right, found["border"])
     best = f"best: {found['best']}" if found["best"] else "no single best"
-    axis.set_title(f"{found['teacher']} on {found['dataset']}\n{best}", fontsize=8 if len(best) > LONG_NAME else 10)  # fmt: skip
-    figure.tight_layout(rect=(0, names / (PANEL + names), 1, 1))
-    handles = [_handle(row, number, looks[row["scheme"]]) for number, row in enumerate(rows, 1)]
-    figure.legend(handles=handles, loc="lower left", frameon=False, fontsize=8, handletextpad=0.3,
-                  labelspacing=0.35, borderpad=0.1)  # fmt: skip
+    figure.suptitle(f"{found['teacher']} on {found['dataset']}\n{best}",
+                    fontsize=8 if len(best) > LONG_TITLE else 10)  # fmt: skip
+    figure.supxlabel("filled: ranked, hollow: unproven, struck out: no signal", fontsize=8)
     return figure
 
 
@@ -67,29 +68,32 @@ def guard_words(found: dict[str, Any]) -> str:
     return f"guard, {found['guard_state'].split(':')[0].split(',')[0]}"
 
 
+def _named(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """The place, if the scheme has one, and the scheme, in lines of about NAME letters."""
+    groups = [each["group"] for each in rows]
+    tie = "=" if groups.count(row["group"]) > 1 else ""
+    lines = [""] if row["group"] is None else [f"{row['group']}{tie} "]
+    for part in re.split(r"(?<=[:,+])", row["scheme"]):
+        if len(lines[-1] + part) > NAME and lines[-1].strip():
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
 def _shade(axis: Any, border: float) -> None:
-    """Below the guard's border."""
-    low, high = axis.get_ylim()
+    """Values below the guard's border."""
+    low, high = axis.get_xlim()
     low, high = min(low, border - 0.05), max(high, border + 0.05)
-    axis.set_ylim(low, high)
-    axis.axhspan(low, border, color="0.5", alpha=0.15, linewidth=0, zorder=0)
-    axis.annotate("no signal", (1, border), xycoords=("axes fraction", "data"), xytext=(-4, -4),
-                  textcoords="offset points", ha="right", va="top", fontsize=9, color=style.SOFT)  # fmt: skip
+    axis.set_xlim(low, high)
+    axis.axvspan(low, border, color="0.5", alpha=0.15, linewidth=0, zorder=0)
+    axis.set_title("shaded: no signal", fontsize=8, color=style.SOFT)
 
 
-def _point(axis: Any, row: dict[str, Any], look: Look, *, measure: str, is_best: bool) -> None:
-    x, y = 1000 * row["t_stddev"], row[measure]
-    axis.errorbar(x, y, xerr=_lengths(row, "t_stddev", 1000), yerr=_lengths(row, measure), fmt="none",
-                  ecolor=look.colour, elinewidth=0.8, alpha=0.6)  # fmt: skip
-    style.mark(axis, x, y, look, verdict=row["verdict"], size=90 if is_best else 40)
-
-
-def _lengths(row: dict[str, Any], name: str, factor: float = 1) -> list[list[float]] | None:
-    """Below and above the value; None where there is no interval."""
+def _point(
+    axis: Any, row: dict[str, Any], name: str, place: int, look: Look, *, factor: float = 1
+) -> None:
+    """A measure of a scheme with its interval, if it has one."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return None if low is None else [[factor * (row[name] - low)], [factor * (high - row[name])]]
-
-
-def _handle(row: dict[str, Any], number: int, look: Look) -> Any:
-    note = "" if row["verdict"] == "ranked" else f" ({row['verdict']})"
-    return style.handle(f"{number} {row['scheme']}{note}", look, verdict=row["verdict"])
+    if low is not None:
+        axis.plot([factor * low, factor * high], [place, place], color=look.colour, linewidth=1)
+    style.mark(axis, factor * row[name], place, look, verdict=row["verdict"], size=36)
