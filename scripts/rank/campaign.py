@@ -25,7 +25,7 @@ from helper.step.ranking import Question, Ranking
 from scripts.rank.measuring import Costs, Networks, Viewing, endless, generators_of
 from scripts.rank.schemes import Scheme
 
-SAVE_SECONDS, SAY_SECONDS = 20.0, 10.0
+SAVE_SECONDS, PROGRESS_SECONDS = 20.0, 10.0
 RACE, FINALS = "race", "finals"
 """Names of stages."""
 
@@ -98,7 +98,7 @@ asks again."""
 
 
 class Campaign:
-    """Stages as `planner` asks for them. `say` is told of the progress now and then."""
+    """Stages as `planner` asks for them. `on_progress` is called now and then."""
 
     def __init__(
         self,
@@ -107,19 +107,19 @@ class Campaign:
         *,
         settings: dict[str, Any],
         file: Path,
-        say: Callable[["Campaign"], None],
+        on_progress: Callable[["Campaign"], None],
     ) -> None:
         """`settings`: what the file's must be equal to; `file` is read if it exists.
 
         UserError if they differ.
         """
-        self.measured, self.planner, self.say = measured, planner, say
+        self.measured, self.planner, self.on_progress = measured, planner, on_progress
         self.settings, self.file = settings, file
         self.stages: list[Stage] = []
         self.state = RunState(generators={"data": measured.data_generator})
         self.viewing: Viewing | None = None
         self.is_resumed = file.exists()
-        self._last_saved = self._last_said = time.monotonic()
+        self._last_saved = self._last_progress = time.monotonic()
         if self.is_resumed:
             self._load(read_checkpoint("state file", file))
 
@@ -194,9 +194,9 @@ class Campaign:
             if is_last or stage.ranking.is_due():
                 stage.is_answered = stage.ranking.look()
                 stage.is_done = stage.is_answered or is_last
-            if time.monotonic() - self._last_said > SAY_SECONDS:
-                self._last_said = time.monotonic()
-                self.say(self)
+            if time.monotonic() - self._last_progress > PROGRESS_SECONDS:
+                self._last_progress = time.monotonic()
+                self.on_progress(self)
             if stage.is_done:
                 return
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataset import datasets
+from helper.cli.options import parse_student
 from helper.cli.parser import OptionParser, Options, number, one_of
 from helper.cli.plugins import load_plugins
 from helper.errors import UserError
@@ -159,17 +160,32 @@ def check_file(flag: str, path: Path, endings: Sequence[str]) -> None:
 
 def training_words(options: Options) -> list[str]:
     """The command line, without --mix_mode, of the T. stddev pass that sees the same."""
-    words = ["--fix_student", "--utils.check_ce_var", "--lw_mix=1,0,1"]
-    words += [word for path in options.plugin for word in ("--plugin", path)]
-    for name in SAME_AS_TRAINING:
-        value = getattr(options, name)
-        if value is True:
-            words.append(f"--{name}")
-        elif value not in (None, "", False):
-            words.append(f"--{name}={value}")
+    words = ["--fix_student", "--utils.check_ce_var", "--lw_mix=1,0,1", *handed_on(options)]
     if options.path_s:
         words.append(f"--finetune_student={options.path_s}")
     return words + ([f"--model_s={options.model_s}"] if options.model_s else [])
+
+
+def student_words(options: Options, scheme: str, method: str, model: str) -> list[str]:
+    """The command line that distils under `scheme` on what the ranking saw, but for the seed."""
+    words = [*handed_on(options, but=("seed",)), "--model_s", model, "--distill", method]
+    if method == "kd":
+        words += "-r 0.1 -a 0.9 -b 0".split()
+    words += "--t_output_as_target_for_input_mix --lw_mix [1,0,1]".split()
+    return [*words, "--mix_mode", scheme]
+
+
+def handed_on(options: Options, but: Sequence[str] = ()) -> list[str]:
+    """The flags that this command shares with the trainings, where they are not the default."""
+    words = [word for path in options.plugin for word in ("--plugin", path)]
+    defaults = vars(parse_student([]))
+    for name in SAME_AS_TRAINING:
+        value = getattr(options, name)
+        is_default = value == defaults[name] and name != "seed"  # which is drawn at random
+        if name in but or is_default or value in (None, "", False):
+            continue
+        words.append(f"--{name}" if value is True else f"--{name}={value}")
+    return words
 
 
 def floors(text: str) -> dict[str, float]:

@@ -30,7 +30,7 @@ class Networks:
 
 @dataclass
 class Costs:
-    """Seconds and images of each pool: making the views, and what the networks say to them."""
+    """Seconds and images of each pool: making the views, and the networks' forwards."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
@@ -99,39 +99,38 @@ class Viewing:
                 continue
             start = time.perf_counter()
             view = schemes[0].augmentation(images, self.generators[pool])
-            shown = [self._shown(scheme, images, clean, view) for scheme in live]
+            seen = [self._kept(scheme, images, clean, view) for scheme in live]
             wait_for(images.device)
             self.costs.add(pool, time.perf_counter() - start, len(images))
-            for scheme, (kept, logits) in zip(live, shown):
-                said, mixed = logits.softmax(dim=1), kept.mix(probabilities)
-                ranking.update(
-                    scheme.name, probabilities, said, mixed, hits=hits_of(kept, labels, said)
-                )
+            for scheme, (kept, logits) in zip(live, seen):
+                hits = hits_of(kept, labels, logits)
+                mixed = kept.mix(probabilities)
+                ranking.update(scheme.name, probabilities, logits.softmax(dim=1), mixed, hits=hits)
 
-    def _shown(
+    def _kept(
         self, scheme: Scheme, images: torch.Tensor, clean: torch.Tensor, view: Augmented
     ) -> tuple[Augmented, torch.Tensor]:
         """The views that the scheme keeps, and the teacher's logits of them."""
         if scheme.pick is None:
             same = view.images is images  # identity
-            return view, clean if same else self._teacher_says(scheme.pool, view)
+            return view, clean if same else self._logits(scheme.pool, view)
         criterion = scheme.pick.criterion
         student = None
         if criterion.needs_student:
             assert self.networks.student is not None
             student = logits_of(self.networks.student, view.images, amp=self.networks.amp)
-        teacher = self._teacher_says(scheme.pool, view)
+        teacher = self._logits(scheme.pool, view)
         keep = scheme.pick(PoolLogits(teacher, student, clean))
         return view.take(keep), teacher[keep]
 
-    def _teacher_says(self, pool: str, view: Augmented) -> torch.Tensor:
-        """(P, K). Schemes of one pool share it."""
-        if self._said is None or self._said[0] is not view:
+    def _logits(self, pool: str, view: Augmented) -> torch.Tensor:
+        """The teacher's (P, K). Schemes of one pool share them."""
+        if self._latest is None or self._latest[0] is not view:
             logits = logits_of(self.networks.teacher, view.images, amp=self.networks.amp)
-            self._said = (view, logits)
-        return self._said[1]
+            self._latest = (view, logits)
+        return self._latest[1]
 
-    _said: tuple[Augmented, torch.Tensor] | None = None
+    _latest: tuple[Augmented, torch.Tensor] | None = None
 
 
 def wait_for(device: torch.device) -> None:
@@ -140,13 +139,13 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def hits_of(view: Augmented, labels: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
-    """(P,): the share of each view's images that are of the class that the teacher says.
+def hits_of(view: Augmented, labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """(P,): the share of each view's images that are of the class with the largest logit.
 
-    said: (P, K).
+    logits: (P, K).
     """
-    of_image = F.one_hot(labels, said.shape[1]).to(said.dtype)  # (B, K)
-    return view.mix(of_image).gather(1, said.argmax(dim=1, keepdim=True))[:, 0]
+    targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)  # (B, K)
+    return view.mix(targets).gather(1, logits.argmax(dim=1, keepdim=True))[:, 0]
 
 
 def endless(state: RunState, batches: AnyBatches) -> Iterator[tuple[int, Batch]]:

@@ -13,11 +13,11 @@ from helper.cli.parser import Options
 from helper.step.guard import Guard, is_of_paper
 from helper.step.intervals import Interval
 from helper.step.ranking import Row
+from scripts.rank import table
+from scripts.rank.command_line import student_words
 from scripts.rank.planning import Result
 
 INTERVALS = ("t_stddev", "consistency", "balance", "information")
-UNIT = 1e-3
-"""T. stddev is shown in thousandths."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ def values_of(report: Report, row: Row) -> dict[str, Any]:
         "verdict": row.verdict.name,
         "reason": row.verdict.reason,
         "group": row.group,
+        "to_best": row.to_best.value,
+        "to_best_low": row.to_best.low,
+        "to_best_high": row.to_best.high,
     }
 
 
@@ -84,98 +87,66 @@ def as_json(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """One line a scheme; the difference to the first one and the verdict's reason too."""
-    text, head = io.StringIO(), {"dataset": report.dataset, "teacher": report.teacher}
-    lines = [
-        head
-        | values_of(report, row)
-        | {
-            "to_best": row.to_best.value,
-            "to_best_low": row.to_best.low,
-            "to_best_high": row.to_best.high,
-            "guard_state": report.guard.state,
-        }
-        for row in report.result.rows
-    ]
+    """One line a scheme."""
+    head = {"dataset": report.dataset, "teacher": report.teacher}
+    tail = {"guard_state": report.guard.state}
+    lines = [head | values_of(report, row) | tail for row in report.result.rows]
+    text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
 
 
-HEADER = ("", "scheme", "T. stddev x 1e-3", "less the first", "R", "B", "MI", "top-1", "ms", "steps", "verdict")  # fmt: skip
-
-
 def as_text(report: Report) -> str:
     """The table for the terminal."""
-    rows = [HEADER, *(cells_of(report, row) for row in report.result.rows)]
-    widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEADER))]
-    lines = []
-    for cells in rows:
-        padded = [
-            cell.ljust(width) if column in (1, len(HEADER) - 1) else cell.rjust(width)
+    schemes = as_dict(report)["schemes"]
+    rows = [table.HEADER, *(table.cells(row, schemes) for row in schemes)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    left = (1, len(widths) - 1)  # the columns of words
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(cells, widths))
-        ]
-        lines.append("  ".join(padded).rstrip())
-    return "\n".join(lines)
-
-
-def cells_of(report: Report, row: Row) -> tuple[str, ...]:
-    groups = [other.group for other in report.result.rows]
-    is_tied = row.group is not None and groups.count(row.group) > 1
-    place = "" if row.group is None else f"{row.group}{'=' if is_tied else ''}"
-    reason = f": {row.verdict.reason}" if row.verdict.reason else ""
-    first = report.result.rows[0].scheme == row.scheme
-    return (
-        place,
-        row.scheme,
-        shown(row.t_stddev, 1 / UNIT, 3),
-        "" if first else shown(row.to_best, 1 / UNIT, 3, sign="+"),
-        f"{row.consistency.value:.2f}",
-        shown(row.balance, 1, 2),
-        shown(row.information, 1, 2),
-        f"{row.teacher_top1:.1f}",
-        f"{report.result.costs[row.scheme]:.2f}",
-        str(row.steps),
-        f"{row.verdict.name}{reason}",
+        ).rstrip()
+        for cells in rows
     )
-
-
-def shown(interval: Interval, factor: float, digits: int, *, sign: str = "") -> str:
-    """ "2.231 (2.180 2.284)"."""
-    value, low, high = (f"{factor * number:{sign}.{digits}f}" for number in interval)
-    return f"{value} ({low} {high})"
 
 
 def conclusion(report: Report) -> list[str]:
     """The answer in words, with its limits."""
+    return [answer(report), *unproven_lines(report), *trap_lines(report)]
+
+
+def answer(report: Report) -> str:
     rows, best = report.result.rows, report.result.best
-    ranked = [row for row in rows if row.group is not None]
     certain = f"{100 * report.options.confidence:g} %"
     if best:
-        lines = [f"best: {best}, lower than every other ranked scheme at {certain} confidence"]
-    elif ranked:
-        first = [row.scheme for row in ranked if row.group == 1]
-        open_ones = [
-            row.scheme
-            for row in rows
-            if row.group is None and row.verdict.is_open and not row.to_best.low > 0
-        ]
-        tie = f"tie: {', '.join(first)}" if len(first) > 1 else f"lowest: {first[0]}"
-        not_sure = f"; {', '.join(open_ones)} may be lower" if open_ones else ""
-        lines = [
-            f"{tie}; not resolved at {certain} confidence{not_sure}: the same command with a larger --budget "
-            "or --minutes goes on"
-        ]
-    else:
-        lines = ["nothing is ranked: no scheme passes the guard"]
-    lines += unproven_lines(report)
-    lowest = min(rows, key=lambda row: row.t_stddev.value if row.t_stddev.value > 0 else math.inf)
-    if lowest.verdict.name == "no signal":
-        lines.append(
-            f"T. stddev alone would have chosen {lowest.scheme}, and the guard rejects it: {lowest.verdict.reason}"
-        )
-    return lines
+        return f"best: {best}, lower than every other ranked scheme at {certain} confidence"
+    first = [row.scheme for row in rows if row.group == 1]
+    if not first:
+        return "nothing is ranked: no scheme passes the guard"
+    undecided = [
+        row.scheme for row in rows if row.verdict.is_open and not (row.group or row.to_best.low > 0)
+    ]
+    tie = f"tie: {', '.join(first)}" if len(first) > 1 else f"lowest: {first[0]}"
+    also = f"; {', '.join(undecided)} may be lower" if undecided else ""
+    return (
+        f"{tie}; not resolved at {certain} confidence{also}: the same command with a larger"
+        " --budget or --minutes goes on"
+    )
+
+
+def trap_lines(report: Report) -> list[str]:
+    """The scheme of the lowest T. stddev, if the guard rejects it."""
+    finite = [row for row in report.result.rows if row.t_stddev.value > 0]
+    lowest = min(finite, key=lambda row: row.t_stddev.value, default=None)
+    if lowest is None or lowest.verdict.name != "no signal":
+        return []
+    return [
+        f"T. stddev alone would have chosen {lowest.scheme}, and the guard rejects it:"
+        f" {lowest.verdict.reason}"
+    ]
 
 
 def unproven_lines(report: Report) -> list[str]:
@@ -186,33 +157,26 @@ def unproven_lines(report: Report) -> list[str]:
         return []
     if guard.is_trusted:
         return [
-            "the guard is not proven, but trusted as asked for: a rank beyond the paper's schemes is "
-            "a guess that students have to confirm (--validate METHOD:MODEL)"
+            "the guard is not proven, but trusted as asked for: a rank beyond the paper's schemes is"
+            " a guess that students have to confirm (--validate METHOD:MODEL)"
         ]
     unproven = [row for row in beyond if row.verdict.name == "unproven"]
     if not unproven:
         return []
-    lower = [row.scheme for row in unproven if row.to_best.high < 0]
     lines = [
-        "not ranked: the schemes beyond the paper's, since the guard is not proven; --trust_guard ranks them"
+        "not ranked: the schemes beyond the paper's, since the guard is not proven; --trust_guard"
+        " ranks them"
     ]
+    lower = ", ".join(row.scheme for row in unproven if row.to_best.high < 0)
     if lower and rows[0].group:
-        lines.append(f"unproven, with a lower T. stddev than {rows[0].scheme}: {', '.join(lower)}")
+        lines.append(f"unproven, with a lower T. stddev than {rows[0].scheme}: {lower}")
     return lines
 
 
-def training_command(report: Report, scheme: str, model_s: str = "resnet8") -> str:
+def training_command(report: Report, scheme: str) -> str:
     """The command that distils under `scheme`."""
-    options = report.options
-    words = ["python", "train_student.py", "--path_t", options.path_t]
-    words += [word for path in options.plugin for word in ("--plugin", path)]
-    words += ["--model_t", options.model_t] if options.model_t else []
-    words += ["--dataset", options.dataset, "--model_s", options.model_s or model_s]
-    for name in ("data_root", "num_classes", "img_size"):
-        words += [f"--{name}", str(getattr(options, name))] if getattr(options, name) else []
-    words += "--distill kd -r 0.1 -a 0.9 -b 0 --t_output_as_target_for_input_mix --lw_mix [1,0,1]".split()
-    words += ["--mix_mode", scheme]
-    words += ["--mix_draw", options.mix_draw] if options.mix_draw != "batch" else []
+    model = report.options.model_s or "resnet8"
+    words = ["python", "train_student.py", *student_words(report.options, scheme, "kd", model)]
     return shlex.join(words).replace("'[1,0,1]'", "[1,0,1]")
 
 

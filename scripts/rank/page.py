@@ -8,10 +8,11 @@ from typing import Any
 from scripts.rank import figure
 from scripts.results import figures, style
 from helper.errors import UserError
+from scripts.rank.table import HEADER, cells
 from scripts.results.option_list import printable
 
+HEAD = ("teacher", "dataset", "best", "guard", "border", "guard_state", "images", "seconds")
 COLUMNS = ("t_stddev", "consistency", "balance", "information")
-HEADER = ("", "scheme", "T. stddev x 1e-3", "R", "B", "MI", "T. top-1", "steps", "verdict")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -19,16 +20,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         rows = found["schemes"]
-        for name in (
-            "teacher",
-            "dataset",
-            "best",
-            "guard",
-            "border",
-            "guard_state",
-            "images",
-            "seconds",
-        ):
+        for name in HEAD:
             found[name]
         for row in rows:
             for name in ("scheme", "verdict", "reason", "group", "steps", "teacher_top1"):
@@ -57,7 +49,8 @@ def section(found: dict[str, Any], number: int) -> str:
         f"{found['border']:g}: a view that says nothing has the lowest T. stddev of all. This guard is "
         f"{found['guard_state']}. {found['images']} training images, {found['seconds']:.0f} s."
     )
-    body = "".join(f"<tr>{''.join(f'<td>{escaped(c)}</td>' for c in cells(row, found))}</tr>" for row in found["schemes"])  # fmt: skip
+    rows = found["schemes"]
+    body = "".join(f"<tr>{''.join(f'<td>{escaped(c)}</td>' for c in cells(row, rows))}</tr>" for row in rows)  # fmt: skip
     head = "".join(f"<th>{escaped(name)}</th>" for name in HEADER)
     drawn = figures.inline_svg(figure.make(found), prefix=f"r{number}", label=escaped(title))
     return (
@@ -68,27 +61,3 @@ def section(found: dict[str, Any], number: int) -> str:
 
 def escaped(text: object) -> str:
     return html.escape(printable(text))
-
-
-def cells(row: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    groups = [other["group"] for other in found["schemes"]]
-    tie = "=" if groups.count(row["group"]) > 1 else ""
-    top1 = "" if row["teacher_top1"] is None else f"{row['teacher_top1']:.1f}"
-    return [
-        "" if row["group"] is None else f"{row['group']}{tie}",
-        row["scheme"],
-        shown(row, "t_stddev", 1000, 3),
-        *(shown(row, name, 1, 2) for name in COLUMNS[1:]),
-        top1,
-        str(row["steps"]),
-        f"{row['verdict']}: {row['reason']}" if row["reason"] else row["verdict"],
-    ]
-
-
-def shown(row: dict[str, Any], name: str, factor: float, digits: int) -> str:
-    """ "2.231 (2.180 2.284)"; empty where it is no number."""
-    values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
-    if values[0] is None:
-        return ""
-    value, *ends = (f"{factor * v:.{digits}f}" for v in values if v is not None)
-    return f"{value} ({' '.join(ends)})" if ends else value

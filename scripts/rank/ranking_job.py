@@ -67,7 +67,7 @@ class RankingJob:
             planner,
             settings=self._settings(what),
             file=self.stem.with_name(f"{self.stem.name}.state"),
-            say=self._say,
+            on_progress=self._print_progress,
         )
 
     def _open_scene(self) -> Scene:
@@ -192,7 +192,7 @@ class RankingJob:
             *([went_on] if first else []),
         ]  # fmt: skip
 
-    def _say(self, campaign: Campaign) -> None:
+    def _print_progress(self, campaign: Campaign) -> None:
         stage = campaign.stages[-1]
         leaders = stage.ranking.by_t_stddev(
             n for n, v in stage.ranking.verdicts().items() if v.name == "ranked"

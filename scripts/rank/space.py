@@ -66,11 +66,12 @@ class Range:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A scheme, and where it comes from: the chain's number, and the values of its ranges."""
+    """A scheme, and where it comes from: its chain, the values of its lists and of its ranges."""
 
     scheme: str
-    chain: int
-    values: tuple[tuple[str, float], ...] = ()
+    chain: "ChainSpace"
+    listed: dict[str, Any]
+    drawn: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,16 @@ class ChainSpace:
     lists: dict[str, list[Any]]
     ranges: dict[str, Range]
 
-    def candidate(self, number: int, listed: dict[str, Any], drawn: dict[str, float]) -> Candidate:
-        values = {name: str(value) for name, value in (listed | drawn).items()}
-        return Candidate(self.template.format(**values), number, tuple(sorted(drawn.items())))
+    def candidate(self, listed: dict[str, Any], drawn: dict[str, float]) -> Candidate:
+        return Candidate(self.template.format(**listed, **drawn), self, listed, drawn)
+
+    def near(self, parent: Candidate, reach: float, draw: random.Random) -> Candidate:
+        """A new one within `reach`, a share of each range, from the parent."""
+        drawn = {
+            name: one.at(one.position(parent.drawn[name]) + draw.uniform(-reach, reach))
+            for name, one in sorted(self.ranges.items())
+        }
+        return self.candidate(parent.listed, drawn)
 
     def grid(self) -> Iterator[dict[str, Any]]:
         """Every combination of the lists' values."""
@@ -108,10 +116,10 @@ class Space:
         With ranges, `samples` of them with drawn values.
         """
         draw, found = random.Random(f"{seed} {self.name}"), []
-        for number, chain in enumerate(self.chains):
+        for chain in self.chains:
             grid = list(chain.grid())
             if not chain.ranges:
-                found += [chain.candidate(number, listed, {}) for listed in grid]
+                found += [chain.candidate(listed, {}) for listed in grid]
                 continue
             count = max(self.samples, len(grid))
             for sample in range(count):
@@ -120,33 +128,18 @@ class Space:
                     name: one.at(draw.random() if index else at)
                     for index, (name, one) in enumerate(chain.ranges.items())
                 }
-                found.append(chain.candidate(number, grid[sample % len(grid)], drawn))
+                found.append(chain.candidate(grid[sample % len(grid)], drawn))
         return list({candidate.scheme: candidate for candidate in found}.values())
 
     def near(self, parents: Sequence[Candidate], seed: int, number: int) -> list[Candidate]:
         """New candidates of round `number`: two near each of the parents that have ranges."""
-        draw, found = random.Random(f"{seed} {self.name} {number}"), []
+        draw, reach = random.Random(f"{seed} {self.name} {number}"), NEARBY / number
+        twice = [parent for parent in parents if parent.drawn for _ in range(2)]
+        found = [parent.chain.near(parent, reach, draw) for parent in twice]
+        fresh = {candidate.scheme: candidate for candidate in found}
         for parent in parents:
-            chain = self.chains[parent.chain]
-            listed = self._listed(parent)
-            for _ in range(2 if parent.values else 0):
-                drawn = {
-                    name: chain.ranges[name].at(
-                        chain.ranges[name].position(value) + draw.uniform(-NEARBY, NEARBY) / number
-                    )
-                    for name, value in parent.values
-                }
-                found.append(chain.candidate(parent.chain, listed, drawn))
-        known = {parent.scheme for parent in parents}
-        return [c for c in {c.scheme: c for c in found}.values() if c.scheme not in known]
-
-    def _listed(self, candidate: Candidate) -> dict[str, Any]:
-        """The combination of the lists' values that a candidate has."""
-        chain, drawn = self.chains[candidate.chain], dict(candidate.values)
-        for listed in chain.grid():
-            if chain.candidate(candidate.chain, listed, drawn).scheme == candidate.scheme:
-                return listed
-        raise ValueError(candidate)
+            fresh.pop(parent.scheme, None)
+        return list(fresh.values())
 
 
 def read_space(name: str) -> Space:

@@ -13,6 +13,7 @@ from helper.cli.options import parse_student
 from helper.errors import RunFault, UserError, unknown_name
 from helper.run.same import last_records
 from models import model_dict
+from scripts.rank.command_line import student_words
 from scripts.rank.output import Report
 from scripts.sweep.jobs import Job, key_of
 from scripts.sweep.running import Sweep
@@ -55,27 +56,11 @@ def jobs_of(validation: Validation, report: Report, winner: str) -> dict[str, li
 
 
 def make_job(validation: Validation, report: Report, scheme: str, seed: int) -> Job:
-    options = report.options
-    words = [
-        "--path_t",
-        options.path_t,
-        "--model_s",
-        validation.model,
-        "--distill",
-        validation.method,
-    ]
-    if validation.method == "kd":
-        words += "-r 0.1 -a 0.9 -b 0".split()
-    words += "--t_output_as_target_for_input_mix --lw_mix [1,0,1]".split()
-    for name in ("model_t", "dataset", "data_root", "cache_dir", "limit_train", "num_classes", "img_size", "mix_draw",
-                 "batch_size", "use_DA", "device", "num_workers"):  # fmt: skip
-        if getattr(options, name) not in (None, ""):
-            words += [f"--{name}", str(getattr(options, name))]
-    words += ["--amp"] if options.amp else []
-    words += [word for path in options.plugin for word in ("--plugin", path)]
-    words += ["--mix_mode", scheme, "--trial", str(seed), "--seed", str(seed), *validation.flags]
+    method, model = validation.method, validation.model
+    words = student_words(report.options, scheme, method, model)
+    words += ["--trial", str(seed), "--seed", str(seed), *validation.flags]
     parsed = parse_student(words)
-    pair = f"{report.teacher}/{validation.model}"
+    pair = f"{report.teacher}/{model}"
     return Job("train", pair, scheme, str(seed), tuple(words), parsed.epochs, key_of(vars(parsed)))
 
 

@@ -19,8 +19,8 @@ from helper.step import guard, ranking
 from helper.step.ranking import Ranking
 from models import build_model
 from scripts import rank_augmentations
-from scripts.rank import campaign, figure, measuring, output, validating
-from scripts.rank.command_line import PROGRAM
+from scripts.rank import campaign, figure, measuring, table, validating
+from scripts.rank.command_line import PROGRAM, parse, student_words
 from scripts.rank.schemes import canonical
 from scripts.rank.searching import steps_of_rounds
 from scripts.rank.space import read_space, space_of
@@ -38,7 +38,7 @@ KEYS = (
     "consistency_low consistency_high "
     "balance balance_low balance_high information information_low information_high "
     "teacher_top1 ms_per_image steps "
-    "verdict reason group"
+    "verdict reason group to_best to_best_low to_best_high"
 ).split()
 
 
@@ -313,12 +313,12 @@ def test_a_space_is_drawn_and_refined():
     space = read_space("space.toml")
     first = space.candidates(seed=1)
     assert [c.scheme for c in space.candidates(seed=1)] == [c.scheme for c in first]
-    sizes = sorted(dict(c.values)["s"] for c in first if c.values)
+    sizes = sorted(c.drawn["s"] for c in first if c.drawn)
     assert len(sizes) == 3 and 2 <= sizes[0] < sizes[-1] <= 8
     assert {"cutmix", "mean"} <= {c.scheme for c in first}
-    parent = next(c for c in first if c.values)
+    parent = next(c for c in first if c.drawn)
     for near in space.near([parent], seed=1, number=1):
-        assert near.chain == parent.chain and 2 <= dict(near.values)["s"] <= 8
+        assert near.chain is parent.chain and 2 <= near.drawn["s"] <= 8
         assert near.scheme != parent.scheme
 
 
@@ -363,5 +363,20 @@ def test_whether_the_promise_held():
     assert validating.compared([1.2, 1.31], [1.0, 1.1]).startswith("the promise did NOT hold")
 
 
-def test_intervals_are_shown_with_their_ends():
-    assert output.shown((0.0022312, 0.00218, 0.0022843), 1000, 3) == "2.231 (2.180 2.284)"
+def test_students_train_on_what_the_ranking_saw():
+    words = "--path_t a.pth --dataset synthetic --num_classes 5 --no_DA --limit_train 40"
+    given = parse([*words.split(), "--batch_size=8", "--seed=3"])
+    student = student_words(given, "cutmix", "kd", "resnet8")
+    options = parse_student(student)
+    assert (options.num_classes, options.limit_train, options.batch_size) == (5, 40, 8)
+    assert options.no_DA and options.mix_mode == "cutmix" and options.distill == "kd"
+    assert not any(word.startswith("--seed") for word in student)  # each has its own
+
+
+def test_cells():
+    row = {"scheme": "a", "group": 1, "steps": 16, "verdict": "unproven", "reason": "why"}
+    row |= {"t_stddev": 0.0022312, "t_stddev_low": 0.00218, "t_stddev_high": 0.0022843}
+    cells = table.cells(row, [row])
+    assert len(cells) == len(table.HEADER)
+    assert cells[:4] == ("1", "a", "2.231 (2.180 2.284)", "") and cells[-1] == "unproven: why"
+    assert table.interval(row | {"t_stddev_low": None}, "t_stddev", ".1f", 1000) == "2.2"

@@ -1,0 +1,36 @@
+"""The table of a ranking: the same cells on the terminal and in report.html."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HEADER = ("", "scheme", "T. stddev x 1e-3", "less the first", "R", "B", "MI", "top-1", "ms", "steps", "verdict")  # fmt: skip
+
+
+def cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The cells of one of `rows`, which are as in the JSON file: None for what is no number."""
+    is_tied = [other["group"] for other in rows].count(row["group"]) > 1
+    return (
+        "" if row["group"] is None else f"{row['group']}{'=' if is_tied else ''}",
+        row["scheme"],
+        interval(row, "t_stddev", ".3f", 1000),
+        "" if row is rows[0] else interval(row, "to_best", "+.3f", 1000),
+        number(row, "consistency", ".2f"),
+        interval(row, "balance", ".2f"),
+        number(row, "information", ".2f"),
+        number(row, "teacher_top1", ".1f"),
+        number(row, "ms_per_image", ".2f"),
+        str(row["steps"]),
+        f"{row['verdict']}: {row['reason']}" if row["reason"] else row["verdict"],
+    )
+
+
+def interval(row: Mapping[str, Any], name: str, form: str, factor: float = 1) -> str:
+    """ "2.231 (2.180 2.284)"."""
+    value, low, high = (number(row, f"{name}{end}", form, factor) for end in ("", "_low", "_high"))
+    return f"{value} ({low} {high})" if low and high else value
+
+
+def number(row: Mapping[str, Any], name: str, form: str, factor: float = 1) -> str:
+    """Empty where there is none."""
+    value = row.get(name)
+    return "" if value is None else f"{factor * value:{form}}"
