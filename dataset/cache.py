@@ -30,7 +30,7 @@ from tqdm import tqdm
 from dataset.image_files import ImageFiles, WorkerPool, open_rgb
 from dataset.registry import DataRequest
 from dataset.spec import ImageSet
-from helper.errors import UserError
+from helper.errors import UserError, reason_of
 
 VERSION = 1
 """Of the layout above; another number makes every cache anew."""
@@ -95,7 +95,7 @@ def cached(
             _build(cache_dir, name, folder, source, decode)
     except OSError as error:
         raise UserError(
-            f"cannot write decoded images to {cache_dir}/: {error.strerror or error} (--cache_dir"
+            f"cannot write decoded images to {cache_dir}/: {reason_of(error)} (--cache_dir"
             " names another folder)"
         ) from None
     splits = _open(folder, decode)

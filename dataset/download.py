@@ -1,6 +1,7 @@
 """Fetch public files once, check them, and unpack what is asked for."""
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import os
@@ -17,9 +18,10 @@ from typing import IO
 import torch.hub
 
 from dataset.registry import DataRequest
-from helper.errors import UserError
+from helper.errors import UserError, reason_of
 
 TIMEOUT_S = 30.0
+REFUSED_BY_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, KeyError)
 
 
@@ -141,6 +143,10 @@ def _making(request: DataRequest, folder: Path, url: str, needed: Sequence[str])
         if is_new:
             with contextlib.suppress(OSError):
                 root.rmdir()
+        if isinstance(error, OSError) and error.errno in REFUSED_BY_DISK:
+            raise UserError(
+                f"cannot write {folder}/: {reason_of(error)} (--data_root names another folder)"
+            ) from None
         raise UserError(
             f"could not download {url} ({error}). With no network, fetch it elsewhere and unpack it"
             f" so that {folder}/ holds {', '.join(needed)} (--data_root names the folder above)"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dataset.cache import CHUNK, lock, write_whole
 from dataset.folder_layout import Listing
 from dataset.image_files import ImageFiles, WorkerPool, open_rgb
-from helper.errors import UserError
+from helper.errors import UserError, reason_of
 
 DAMAGED_AT_MOST = 0.1
 """Share of a split that may be left out."""
@@ -120,8 +120,7 @@ def facts_of(
                 write_whole(path, json.dumps(vars(known), indent=1).encode())
     except OSError as error:
         raise UserError(
-            f"cannot write to {path.parent}/: {error.strerror or error} (--cache_dir names another"
-            " folder)"
+            f"cannot write to {path.parent}/: {reason_of(error)} (--cache_dir names another folder)"
         ) from None
     return known
 

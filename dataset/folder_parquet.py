@@ -15,7 +15,7 @@ from typing import Any
 
 from dataset.cache import fingerprint, lock
 from dataset.folder_layout import LABEL_COLUMNS, TEST_NAMES, column_of
-from helper.errors import UserError
+from helper.errors import UserError, reason_of
 
 ROWS_AT_ONCE = 256
 
@@ -42,8 +42,7 @@ def unpacked(root: Path, cache_dir: Path, *, may_write: bool) -> Path:
                 unpack(shards, cache_dir, folder)
     except OSError as error:
         raise UserError(
-            f"cannot write to {cache_dir}/: {error.strerror or error} (--cache_dir names another"
-            " folder)"
+            f"cannot write to {cache_dir}/: {reason_of(error)} (--cache_dir names another folder)"
         ) from None
     return folder
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import io
 import os
 import re
@@ -32,10 +33,21 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {name!r}.{hint} Choices: {', '.join(choices)}")
 
 
+def reason_of(error: OSError) -> str:
+    """What the system says, and what to do next where the disk is full."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason += (
+            ": free some space (`df -h .` shows how much there is), then type the command again; a"
+            " training goes on with --resume_ExpID same"
+        )
+    return reason
+
+
 def describe_os_error(error: OSError) -> str:
-    """What the system refused, and for which file."""
+    """The file, and the reason why the system refused it."""
     name = f"{error.filename}: " if error.filename else ""
-    return f"{name}{error.strerror or error}"
+    return f"{name}{reason_of(error)}"
 
 
 OUT_OF_MEMORY = r"out of memory|allocate memory|ALLOC_FAILED|DEVICE_ALLOCATION_FAILED"

@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from helper.cli.parser import OptionParser
-from helper.errors import UserError, one_line_errors
+from helper.errors import UserError, one_line_errors, reason_of
 from helper.run.load import load_weights
 from helper.run.read import read_checkpoint
 from helper.run.recognize import model_name_of
@@ -62,7 +62,7 @@ def unpack(archive: Path, save: Path) -> list[str]:
                     problems.append(f"{member.filename} in {archive}: {error}")
                 except OSError as error:
                     raise UserError(
-                        f"cannot write to {save}/: {error.strerror} (SAVE=DIR names another)"
+                        f"cannot write to {save}/: {reason_of(error)} (SAVE=DIR names another)"
                     ) from None
     except zipfile.BadZipFile as error:
         raise UserError(

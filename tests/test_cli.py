@@ -639,6 +639,9 @@ def test_dry_run_writes_nothing_and_says_what_would_be_done(teacher, capsys):
         assert len(networks) == (2 if "--mix_mode" in words[-1] else 1)
         assert ("240 epochs at learning rate 0.05" in out) == ("--fix_student" not in words[-1])
     assert snapshot(".", teacher[0].parents[3]) == before
+    for words, is_constant in (("20", True), ("200", False), ("20 --lr_schedule cosine", False)):
+        run(TEACHER, "--model resnet8", TINY, f"--dry_run --epochs {words}")
+        assert ("never falls (--lr_decay_epochs" in capsys.readouterr().out) == is_constant
 
 
 def test_list_names_everything(capsys):

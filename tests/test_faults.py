@@ -162,7 +162,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_two_before(monkeypatch, 
 
     monkeypatch.setattr(os, "fsync", full)
     line = stops(TEACHER, WORDS.replace("--epochs 3", "--epochs 30"), capsys)
-    assert line.endswith("No space left on device")
+    assert "No space left on device: free some space" in line
     weights = the_run() / "weights"
     latest, previous = (load(weights / name)["epoch"] for name in ("ckpt.pth", "ckpt.previous.pth"))
     assert latest == previous + 1 > 1

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from helper.errors import UserError
+from helper.errors import UserError, reason_of
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
@@ -54,5 +54,5 @@ def write_result(path: Path, content: str | bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error) if isinstance(error, OSError) else error
         raise UserError(f"cannot write {path}: {reason}") from None

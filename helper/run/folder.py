@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from helper.errors import UserError
+from helper.errors import UserError, reason_of
 from helper.run.atomic import write_atomically
 from helper.run.checkpoint import save_checkpoint
 from helper.run.files import AppendedText, Lock
@@ -79,14 +79,14 @@ class RunFolder:
                 except FileExistsError:
                     moment += datetime.timedelta(seconds=1)
         except OSError as error:
-            raise UserError(f"cannot make a run folder in {root}: {error.strerror}") from None
+            raise UserError(f"cannot make a run folder in {root}: {reason_of(error)}") from None
         try:
             run = cls(path)
             run._write_head(options)
         except BaseException as error:
             shutil.rmtree(path, ignore_errors=True)  # nothing has happened in it yet
             if isinstance(error, OSError):
-                raise UserError(f"cannot write to {path}: {error.strerror}") from None
+                raise UserError(f"cannot write to {path}: {reason_of(error)}") from None
             raise
         return run
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
-from helper.errors import UserError
+from helper.errors import UserError, reason_of
 from helper.processes import distributed
 from helper.run import last_two
 from helper.run.files import Lock, take_lock
@@ -96,7 +96,7 @@ def lock_command(root: Path, key: str) -> IO[str]:
         root.mkdir(parents=True, exist_ok=True)
         file = open(root / ".commands.lock", "a+")
     except OSError as error:
-        raise UserError(f"cannot make a run folder in {root}: {error.strerror}") from None
+        raise UserError(f"cannot make a run folder in {root}: {reason_of(error)}") from None
     if not take_lock(file, byte=zlib.crc32(key.encode())):
         raise UserError("--resume_ExpID same: this command is running already, it has just begun")
     return file

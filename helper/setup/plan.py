@@ -78,11 +78,15 @@ def warn_of_other_data(checkpoint_says: dict[str, Any], spec: DatasetSpec) -> li
 
 def describe_rate(options: Options) -> str:
     """The learning rate, and what is not usual of its course and of the optimizer."""
+    ends = options.lr_decay_epochs
+    is_constant = options.lr_schedule == "step" and ends and min(ends) >= options.epochs
+    steps = ",".join(map(str, ends))
     parts = [
         f"learning rate {options.learning_rate:g}",
         "down a cosine" if options.lr_schedule == "cosine" else "",
         f"after {options.warmup_epochs} epochs of warm-up" if options.warmup_epochs else "",
         "with Nesterov's momentum" if options.nesterov else "",
+        f"that never falls (--lr_decay_epochs {steps})" if is_constant else "",
     ]
     return " ".join(filter(None, parts))
 

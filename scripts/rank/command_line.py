@@ -10,7 +10,7 @@ from dataset import datasets
 from helper.cli.options import parse_student
 from helper.cli.parser import OptionParser, Options, number, one_of
 from helper.cli.plugins import load_plugins
-from helper.errors import UserError
+from helper.errors import UserError, reason_of
 from helper.step.guard import Guard
 from helper.step.view_stats import MEASURES
 from models import model_dict
@@ -155,7 +155,7 @@ def check_file(flag: str, path: Path, endings: Sequence[str]) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"--{flag} {path}: cannot write to {folder}: {error.strerror}") from None
+        raise UserError(f"--{flag} {path}: cannot write to {folder}: {reason_of(error)}") from None
 
 
 def training_words(options: Options) -> list[str]:

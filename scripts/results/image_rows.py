@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from helper.errors import UserError
+from helper.errors import UserError, reason_of
 from scripts.results.style import PUBLISHED, drawing, looks, mark, plt
 
 NO_DATE = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
@@ -60,7 +60,7 @@ def draw(rows: Sequence[Row], caption: str, path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, dpi=DPI, metadata=NO_DATE[path.suffix.lower()])
         except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from None
+            raise UserError(f"cannot write {path}: {reason_of(error)}") from None
         finally:
             plt.close(figure)
 

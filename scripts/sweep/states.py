@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from helper.errors import UserError
+from helper.errors import UserError, reason_of
 from helper.run.last_two import LATEST
 from helper.run.same import Runs, State, epochs_of, is_done
 from scripts.sweep.jobs import EXPERIMENTS, TRAINER, Job, key_of
@@ -41,7 +41,7 @@ def make_folder() -> None:
     try:
         (EXPERIMENTS / ".sweep").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make {EXPERIMENTS}/.sweep: {error.strerror}") from None
+        raise UserError(f"cannot make {EXPERIMENTS}/.sweep: {reason_of(error)}") from None
 
 
 def take_lock(job: Job) -> int | None:
