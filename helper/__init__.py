@@ -7,7 +7,7 @@ what a computer lacks is told here: in one line, in a syntax that an older Pytho
 import importlib.util
 import sys
 
-VERSION = "0.2"
+VERSION = "1.0"
 
 _SET_UP = "type `sh scripts/set_up_env.sh`, then .venv/bin/python in place of python"
 
