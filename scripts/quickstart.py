@@ -4,8 +4,8 @@
     python scripts/quickstart.py [synthetic|cifar100]
 
 Everything lands in quickstart_results/<data set>/. Finished runs are kept, so it can be interrupted
-and called again. Small
-networks cannot use many cores: one run per core is faster than one run on all of them.
+and called again. Small networks cannot use many cores: one run per core is faster than one run on
+all of them.
 """
 
 import itertools
@@ -23,17 +23,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from helper.cli.parser import OptionParser, number, one_of
 from helper.errors import RunFault, one_line_errors
+from helper.run.atomic import write_result
 from helper.run.same import tail
-from scripts import collect_results, plot_correlation, report
+from scripts import plot_correlation, report
 from scripts.rank.schemes import PUBLISHED, canonical
 from scripts.results.correlation import Point, correlations, p_text
 from scripts.results.groups import load
-from scripts.sweep.jobs import SCHEMES, Job, make_jobs
+from scripts.results.tables import FORMATS, csv_text
+from scripts.sweep.jobs import SCHEMES as PAPER_SCHEMES
+from scripts.sweep.jobs import Job, make_jobs
 from scripts.sweep.running import ROOT, Sweep
 from scripts.sweep.states import make_folder
 
 PROGRAM = "quickstart.py"
 STUDENT = "resnet8"
+SCHEMES = [name for name in PAPER_SCHEMES if name != "cutmix_pick_student_entropy"]
+"""The paper's that need no trained student."""
 TRAPS = ("noise:sigma=1", "grey")
 """Views that say nothing: T. stddev alone would choose one of them."""
 
@@ -48,7 +53,6 @@ class Scale:
     student_epochs: int
     trials: int
     """Students of each scheme."""
-    measure_epochs: int
     rank_images: int
     """What the ranking may see."""
     caveat: str
@@ -59,11 +63,10 @@ SCALES = {
     "synthetic": Scale(
         data="--dataset synthetic --num_classes 10 --img_size 16 --limit_train 1500 --limit_test 1000",
         teacher="wrn_16_1",
-        teacher_epochs=60,
-        student_epochs=24,
+        teacher_epochs=45,
+        student_epochs=16,
         trials=2,
-        measure_epochs=5,
-        rank_images=12000,
+        rank_images=9600,
         caveat="Two short runs for each augmentation are a noisy picture; the paper's runs take 240 epochs.",
     ),
     "cifar100": Scale(
@@ -72,7 +75,6 @@ SCALES = {
         teacher_epochs=8,
         student_epochs=4,
         trials=1,
-        measure_epochs=2,
         rank_images=6000,
         caveat="With 3,000 images and 4 epochs no student has learnt enough for the effect to show: this run proves "
         "that everything works on the real data; the paper's runs take 50,000 images and 240 epochs.",
@@ -96,16 +98,8 @@ def rate_steps(epochs: int) -> list[str]:
 def train_teacher(scale: Scale, data: Sequence[str]) -> None:
     """Train the teacher, if it is not trained yet. RunFault if that fails."""
     epochs = scale.teacher_epochs
-    words = [
-        *data,
-        "--seed",
-        "1",
-        "--model",
-        scale.teacher,
-        "--epochs",
-        str(epochs),
-        *rate_steps(epochs),
-    ]
+    words = [*data, *f"--seed 1 --model {scale.teacher} --epochs {epochs}".split()]
+    words += rate_steps(epochs)
     command = [sys.executable, str(ROOT / "train_teacher.py"), *words, "--resume_ExpID", "same"]
     with open("teacher.log", "a") as log:
         status = subprocess.run(command, stdout=log, stderr=log).returncode
@@ -144,31 +138,29 @@ def trap_of(ranking: dict[str, Any]) -> str | None:
 
 
 def jobs_of(scale: Scale, data: Sequence[str], trap: str | None) -> list[Job]:
-    """Trainings and a T. stddev pass for each scheme, and one training under the trap."""
+    """Trainings under each scheme, and one under the trap."""
     options = Namespace(
-        dataset=data[1], pairs=[f"{scale.teacher}/{STUDENT}"], schemes=SCHEMES, teachers="save/models",
+        dataset=data[1], pairs=[f"{scale.teacher}/{STUDENT}"], teachers="save/models", kind="train",
         teacher_file=teacher_file(scale), print=False, status=False,
     )  # fmt: skip
+    words = [*data, "--epochs", str(scale.student_epochs), *rate_steps(scale.student_epochs)]
     jobs = []
-    kinds = [
-        ("train", SCHEMES, scale.student_epochs, scale.trials),
-        ("stddev", SCHEMES, scale.measure_epochs, 1),
-    ]
-    kinds += [("train", [trap], scale.student_epochs, 1)] if trap else []
-    for options.kind, options.schemes, epochs, options.trials in kinds:
-        steps = rate_steps(scale.student_epochs)
-        jobs += make_jobs(options, [*data, "--epochs", str(epochs), *steps])
+    for options.schemes, options.trials in ((SCHEMES, scale.trials), ([trap] if trap else [], 1)):
+        jobs += make_jobs(options, words)
     return jobs
 
 
 def how_well(ranking: dict[str, Any], losses: dict[str, float]) -> list[str]:
-    """Lines that compare the ranking with the students. losses: S. test loss by scheme."""
+    """Lines that compare the ranking with the students. losses: S. test loss by scheme.
+
+    By places, not by T. stddev: its order within a tie is chance, as the ranking says.
+    """
     ranked = [row for row in ranking["schemes"] if row["group"] and row["scheme"] in losses]
-    points = [Point(row["scheme"], row["t_stddev"], losses[row["scheme"]]) for row in ranked]
+    points = [Point(row["scheme"], row["group"], losses[row["scheme"]]) for row in ranked]
     lines = []
     if found := correlations(points).get("spearman"):
         agree = f"Spearman {found['r']:.2f}, {p_text(found['p'], 2)}, over {len(points)} schemes"
-        lines.append(f"T. stddev of the ranking against S. test loss: {agree}")
+        lines.append(f"places in the ranking against S. test loss: {agree}")
     apart = [
         losses[a["scheme"]] < losses[b["scheme"]]
         for a, b in itertools.combinations(ranked, 2)
@@ -190,12 +182,17 @@ def how_well(ranking: dict[str, Any], losses: dict[str, float]) -> list[str]:
     return lines
 
 
-def s_test_losses() -> dict[str, float]:
-    """Means over the students, by the scheme's name in a ranking."""
-    means = {
-        row.key.augmentation: row.mean("s_test_loss") for row in load([Path("Experiments")]).rows
-    }
-    return {canonical(name): value for name, value in means.items() if value is not None}
+def show(ranking: dict[str, Any]) -> None:
+    """Table, plot and page; then, in words, how well the ranking did."""
+    results = load([Path("Experiments")])
+    results.add_ranking(ranking)
+    print(FORMATS["table"](results))
+    write_result(Path("results.csv"), csv_text(results))
+    plot_correlation.main(["results.csv", "-o", "results.png"])
+    report.main(["Experiments", "--ranking", "ranking.json", "-o", "report.html"])
+    means = {canonical(row.key.augmentation): row.mean("s_test_loss") for row in results.rows}
+    losses = {scheme: loss for scheme, loss in means.items() if loss is not None}
+    say("\n" + "\n".join(how_well(ranking, losses)))
 
 
 def closing(folder: Path, scale: Scale) -> str:
@@ -239,10 +236,7 @@ def main(argv: Sequence[str]) -> int:
     if status:
         return status
     say("4/4 the table, the plot and the page")
-    collect_results.main(["Experiments", "--csv", "results.csv"])
-    plot_correlation.main(["results.csv", "-o", "results.png"])
-    report.main(["Experiments", "--ranking", "ranking.json", "-o", "report.html"])
-    say("\n" + "\n".join(how_well(ranking, s_test_losses())))
+    show(ranking)
     say(closing(folder, scale))
     return 0
 

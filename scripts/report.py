@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -210,7 +211,7 @@ def data_uri(path: Path) -> str:
 
 
 def page(
-    results: Results, title: str, previews: Sequence[Path], rankings: Sequence[Path] = ()
+    results: Results, title: str, previews: Sequence[Path], rankings: Sequence[dict[str, Any]] = ()
 ) -> str:
     """The whole page. Raises UserError."""
     points, _ = points_of(results)
@@ -218,7 +219,7 @@ def page(
     found = "".join(f"<li>{with_arrow(sentence)}</li>" for sentence in others)
     remarks = "".join(f"<li>{with_arrow(remark)}</li>" for remark in results.remarks())
     with style.drawing():
-        ranked = [ranking.section(ranking.read(path), n) for n, path in enumerate(rankings)]
+        ranked = [ranking.section(found, n) for n, found in enumerate(rankings)]
         sections = ranked + [
             section(number, table, rows, points[table.group])
             for number, table, rows in zip(
@@ -247,12 +248,15 @@ def main(argv: Sequence[str]) -> None:
     add("--preview", type=Path, action="append", default=[], metavar="FILE",
         help="a picture to embed, such as a run's gen_img/*.png; may be given several times")
     add("--ranking", type=Path, action="append", default=[], metavar="FILE",
-        help="a ranking to show, the --json FILE of rank_augmentations.py; may be given several "
-             "times")
+        help="a ranking to show, the --json FILE of rank_augmentations.py; its T. stddev stands "
+             "in for passes; may be given several times")
     # fmt: on
     options = parser.parse(argv)
     results = load(options.paths)
-    write_result(options.output, page(results, options.title, options.preview, options.ranking))
+    rankings = [ranking.read(path) for path in options.ranking]
+    for found in rankings:
+        results.add_ranking(found)
+    write_result(options.output, page(results, options.title, options.preview, rankings))
     print_remarks(results.remarks())
     print(f"report: {printable(options.output)}")
 

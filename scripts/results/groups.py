@@ -6,6 +6,7 @@ Shared by the scripts that show results.
 import csv
 import math
 import os
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -74,13 +75,17 @@ class Row:
     incomplete: list[Run] = field(default_factory=list)
     published: dict[str, float] = field(default_factory=dict)
     """Some of VALUES."""
+    ranked: list[float] = field(default_factory=list)
+    """T. stddev in the rankings that have it, for a row without a pass."""
 
     @property
     def group(self) -> Group:
         return Group(*self.key[:4])
 
     def samples(self, name: str) -> list[float]:
-        return [run.values[name] for run in (*self.distilled, *self.measured) if name in run.values]
+        runs = (*self.distilled, *self.measured)
+        found = [run.values[name] for run in runs if name in run.values]
+        return found or (self.ranked if name == "t_stddev" else [])
 
     def mean(self, name: str) -> float | None:
         samples = self.samples(name)
@@ -118,6 +123,18 @@ class Results:
     @property
     def incomplete(self) -> list[Run]:
         return [run for run in self.runs if run.problem]
+
+    def add_ranking(self, ranking: dict[str, Any]) -> None:
+        """Take T. stddev of what is ranked. ranking: a JSON file of rank_augmentations.py."""
+        of_teacher = (ranking["dataset"], ranking["teacher"])
+        values = {
+            re.sub(r"_pick:criterion=(\w+)$", r"_pick_\1", row["scheme"]): row["t_stddev"]
+            for row in ranking["schemes"]
+            if row["verdict"] == "ranked"
+        }
+        for row in self.rows:
+            if row.key[:2] == of_teacher and row.key.augmentation in values:
+                row.ranked.append(values[row.key.augmentation])
 
     def remarks(self) -> list[str]:
         """Remarks about the table: runs left out, settings that differ. One line each."""

@@ -1,11 +1,14 @@
 """A ranking as a section of report.html."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from scripts.rank import page
 from helper.errors import UserError
+from scripts.results.groups import Results, Row
+from scripts.results.logs import Key
 
 
 def a_row(scheme, verdict="ranked", group=1):
@@ -58,3 +61,14 @@ def test_other_files_are_refused(tmp_path, content):
     file.write_text(content)
     with pytest.raises(UserError, match="no ranking"):
         page.read(file)
+
+
+def test_t_stddev_of_what_is_ranked_stands_in_for_passes():
+    pick = Key("d", "t", "resnet8", "kd", "cutmix_pick_teacher_entropy")
+    others = [pick._replace(augmentation="grey"), pick._replace(teacher="other")]
+    rows = [Row(key) for key in (pick, *others)]
+    schemes = [a_row("cutmix_pick:criterion=teacher_entropy"), a_row("grey", "no signal", None)]
+    Results(rows, [], []).add_ranking(found(schemes=schemes))
+    assert [row.mean("t_stddev") for row in rows] == [0.9, None, None]
+    rows[0].measured.append(SimpleNamespace(values={"t_stddev": 0.5}))
+    assert rows[0].mean("t_stddev") == 0.5
