@@ -159,11 +159,8 @@ class OptionParser(argparse.ArgumentParser):
         expanded = []
         for word in argv:
             flag, equals, value = word.partition("=")
-            expanded.append(
-                self.full_flag(flag) + equals + value
-                if flag.startswith("--") and len(flag) > 2
-                else word
-            )
+            is_flag = flag.startswith("--") and len(flag) > 2 and " " not in flag
+            expanded.append(self.full_flag(flag) + equals + value if is_flag else word)
         options, rest = self.parse_known_args(expanded, Options())
         for action in self._actions:
             if action.dest in options:

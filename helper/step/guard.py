@@ -100,16 +100,18 @@ class Guard:
             return "proven: it passed its test on other views and another teacher"
         return "not proven" + (", but trusted as asked for" if self.is_trusted else "")
 
-    def describe(self) -> str:
-        """The guard in a line."""
+    @property
+    def summary(self) -> str:
+        """The guard in a short line."""
         floors = " and ".join(
             f"{name} of at least {least:g}" for name, least in self.floors.items()
         )
+        return f"guard: {floors}; {self.state}"
+
+    def describe(self) -> str:
+        """The guard, and where its floors come from."""
         is_default = self.floors == EVIDENCE.floors
-        return (
-            f"guard: {floors}; {self.state}; source:"
-            f" {EVIDENCE.source if is_default else 'your own'}"
-        )
+        return f"{self.summary}; source: {EVIDENCE.source if is_default else 'your own'}"
 
     def verdict(self, scheme: str, statistics: ViewStatistics, confidence: float = 0.95) -> Verdict:
         """What can be said so far. scheme: its canonical spelling."""

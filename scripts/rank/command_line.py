@@ -1,5 +1,6 @@
 """The flags of rank_augmentations.py."""
 
+import os
 import tempfile
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ SAME_AS_TRAINING = (
 )  # fmt: skip
 """Flags that are handed on as they are: `train_student.py --help` explains them."""
 DEFAULT_BUDGET = 50_000
+LONGEST_NAME = 200
+"""Bytes of a file's name: most file systems have 255, and files beside it have longer names."""
 ENDINGS = {"output": (".csv",), "json": (".json",), "figure": (".png", ".svg", ".pdf")}
 
 
@@ -129,6 +132,10 @@ def parse(argv: Sequence[str]) -> Options:
     for flag, endings in ENDINGS.items():
         if path := getattr(options, flag):
             check_file(flag, Path(path), endings)
+    if options.validate_flags and not options.validate:
+        raise UserError("--validate_flags are for the students of --validate METHOD:MODEL")
+    if options.search and options.until != "best":
+        raise UserError(f"--search looks for the best: leave out --until {options.until}")
     if options.search and options.schemes:
         raise UserError("--search has its own schemes: leave out the SCHEMEs, or --search")
     if options.search:
@@ -146,6 +153,8 @@ def check_file(flag: str, path: Path, endings: Sequence[str]) -> None:
     another."""
     if path.suffix not in endings:
         raise UserError(f"--{flag} {path}: its name has to end in {' or '.join(endings)}")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UserError(f"--{flag} {path.name[:20]}...: longer than {LONGEST_NAME} bytes")
     folder = path.resolve().parent
     if not folder.is_dir():
         raise UserError(f"--{flag} {path}: there is no folder {folder}")

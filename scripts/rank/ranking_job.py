@@ -24,13 +24,15 @@ from scripts.rank.planning import Limits, conclude, ranking_planner
 from scripts.rank.schemes import BEYOND, BY_STUDENT, PUBLISHED, Scheme, make_scheme, make_schemes
 from scripts.rank.searching import search_planner
 from scripts.rank.space import read_space
-from scripts.rank.validating import Validation, validate
+from scripts.rank.validating import Validation, jobs_of, validate
 
 
 def rank(options: Options) -> None:
     """The whole command."""
     asked = options.validate
     validation = Validation.parse(asked, options.seeds, options.validate_flags) if asked else None
+    if validation:  # bad flags are told before anything is measured
+        jobs_of(validation, options, "", "identity")
     job = RankingJob(options)
     for line in job.opening_lines():
         print(line, flush=True)
@@ -188,7 +190,7 @@ class RankingJob:
                 "teacher", scene.teacher.name, scene.teacher.network, scene.spec.img_size, self.options.path_t
             ),
             *words_for.warn_of_other_data(scene.teacher.trained_on, scene.spec),
-            self.guard.describe(),
+            self.guard.summary,
             *([went_on] if first else []),
         ]  # fmt: skip
 

@@ -14,7 +14,7 @@ import importlib
 import itertools
 import math
 import random
-import string
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else 
 FOLDER = Path(__file__).parent / "spaces"
 NUMBERS = {"rounds": (1, 9), "samples": (4, 100), "budget": (50_000, 10**9)}
 """Entry -> default and the most that it may be."""
+PLACE = re.compile(r"{([a-zA-Z_]\w*)}")
 NEARBY = 0.25
 """A new candidate lies within this share of the range from the one that it refines."""
 
@@ -181,10 +182,9 @@ def chain_of(entries: dict[str, Any], where: str) -> ChainSpace:
     template = entries.get("chain")
     if not isinstance(template, str):
         raise UserError(f'{where}: it needs chain = "..."')
-    try:
-        wanted = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-    except ValueError as error:
-        raise UserError(f"{where}: chain {template!r}: {error}") from None
+    wanted = set(PLACE.findall(template))
+    if {"{", "}"} & set(PLACE.sub("", template)):
+        raise UserError(f"{where}: chain {template!r}: a value's place is its name in {{}}")
     given = set(entries) - {"chain"}
     if wanted != given:
         odd = sorted(wanted ^ given)[0]

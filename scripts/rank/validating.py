@@ -10,6 +10,7 @@ from scipy import stats
 
 from distiller_zoo import distillers
 from helper.cli.options import parse_student
+from helper.cli.parser import Options
 from helper.errors import RunFault, UserError, unknown_name
 from helper.run.same import last_records
 from models import model_dict
@@ -19,6 +20,8 @@ from scripts.sweep.jobs import Job, key_of
 from scripts.sweep.running import Sweep
 from scripts.sweep.states import make_folder
 
+COMPARED = ("path_t", "model_s", "distill", "mix_mode", "mix_draw", "seed", "trial")
+"""Options of a student that tell what is compared."""
 RIVALS = ("identity", "cutmix", "cutmix_pick:criterion=teacher_entropy")
 
 
@@ -44,23 +47,32 @@ class Validation:
         return cls(method, model, seeds, tuple(flags.split()))
 
 
-def jobs_of(validation: Validation, report: Report, winner: str) -> dict[str, list[Job]]:
+def jobs_of(
+    validation: Validation, options: Options, teacher: str, winner: str
+) -> dict[str, list[Job]]:
     """By scheme, one job a seed. UserError on bad flags."""
     schemes = dict.fromkeys([winner, *RIVALS])
     return {
         scheme: [
-            make_job(validation, report, scheme, seed) for seed in range(1, validation.seeds + 1)
+            make_job(validation, options, teacher, scheme=scheme, seed=seed)
+            for seed in range(1, validation.seeds + 1)
         ]
         for scheme in schemes
     }
 
 
-def make_job(validation: Validation, report: Report, scheme: str, seed: int) -> Job:
-    method, model = validation.method, validation.model
-    words = student_words(report.options, scheme, method, model)
-    words += ["--trial", str(seed), "--seed", str(seed), *validation.flags]
+def make_job(
+    validation: Validation, options: Options, teacher: str, *, scheme: str, seed: int
+) -> Job:
+    words = student_words(options, scheme, validation.method, validation.model)
+    words += ["--trial", str(seed), "--seed", str(seed)]
+    wanted = parse_student(words)
+    words += validation.flags
     parsed = parse_student(words)
-    pair = f"{report.teacher}/{model}"
+    for name in COMPARED:
+        if getattr(parsed, name) != getattr(wanted, name):
+            raise UserError(f"--validate_flags: --{name} is given already, leave it out")
+    pair = f"{teacher}/{validation.model}"
     return Job("train", pair, scheme, str(seed), tuple(words), parsed.epochs, key_of(vars(parsed)))
 
 
@@ -69,7 +81,7 @@ def validate(validation: Validation, report: Report, winner: str) -> list[str]:
 
     RunFault if a run failed.
     """
-    jobs = jobs_of(validation, report, winner)
+    jobs = jobs_of(validation, report.options, report.teacher, winner)
     count = sum(map(len, jobs.values()))
     print(f"validation: {count} students {validation.model} by {validation.method}", flush=True)
     make_folder()
