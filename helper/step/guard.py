@@ -43,7 +43,7 @@ EVIDENCE = Evidence(
     t_range=(0.66, 1.39),
     source=(
         "29 and 17 views of teachers wrn_16_1 and resnet14 on the synthetic data, students resnet8,"
-        " three seeds; on CIFAR-100 nine views, one seed each (scripts/measured/README.md)"
+        " three and five seeds; on CIFAR-100 nine views, one seed each (scripts/measured/README.md)"
     ),
 )
 ROUNDING = 1e-9
