@@ -27,7 +27,8 @@ DRAWN = NAMES[1:]
 
 
 class AugMixDraw(NamedTuple):
-    """weights: (n, 1 + width) of the image and the chains, sum 1.
+    """weights: (n, 1 + width) of the image and the chains, sum 1; n is 1 or B.
+
     chains: `width` lists of DEPTH operations.
     """
 

@@ -33,10 +33,9 @@ class Augmented:
 
     images: (P, 3, H, W), normalised. source: (P,) row of the original image; None: view i comes
     from image i. Where other images are mixed in, lam: (P,) float32 weight of the ORIGINAL image.
-    With one other image,
-    partner: (P,) is its row and 1 - lam its weight. With S of them, partner is (P, S) and shares
-    (P, S) float32 are their weights; lam and a view's shares sum to 1. All three are None where
-    nothing is mixed.
+    With one other image, partner: (P,) is its row and 1 - lam its weight. With S of them, partner
+    is (P, S) and shares (P, S) float32 are their weights; lam and a view's shares sum to 1. All
+    three are None where nothing is mixed.
     """
 
     images: torch.Tensor
@@ -116,10 +115,17 @@ class Augmentation:
         return 1 if self.draw == "batch" else batch_size
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Any:
+        """All random draws for a batch of B images, on the CPU; None where there are none.
+
+        Tensors have n rows, where n is `self.draws(batch_size)`: 1 or B.
+        """
         raise NotImplementedError
 
     def apply(self, images: torch.Tensor, draw: Any) -> Augmented:
-        """images: (B, 3, H, W), normalised; they stay as they are."""
+        """images: (B, 3, H, W) float32, normalised; they stay as they are.
+
+        draw: what `sample` has made. The views are float32, in channels_last memory.
+        """
         raise NotImplementedError
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> Augmented:

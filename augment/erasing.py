@@ -3,8 +3,7 @@
 Z. Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, arXiv 1708.04896. The paper's
 setting: probability 0.5, an area of 2 to 40 %, an aspect ratio of 0.3 to 1 / 0.3, random values.
 Defaults are those of torchvision's transforms.RandomErasing (0.5, area of 2 to 33 %, ratio of 0.3
-to 3.3, filled with 0, the mean colour). One
-rectangle for the batch (unless draw=sample).
+to 3.3, filled with 0, the mean colour). One rectangle for the batch (unless draw=sample).
 """
 
 from typing import NamedTuple

@@ -28,7 +28,7 @@ class FMixDraw(NamedTuple):
 class FMix(Augmentation):
     """A cloudy region of another image.
 
-    A random picture says where: its darkest pixels, all but a share lam.
+    It is where a random picture is darkest: a share 1 - lam of its pixels.
     """
 
     paper = "Harris 2020, arXiv 2002.12047"

@@ -2,9 +2,9 @@
 
 Defaults are MoCo v2's (X. Chen et al., 2020, arXiv 2003.04297; facebookresearch/moco, main_moco.py
 --aug-plus): 0.4, 0.4, 0.4, 0.1, eight times of ten; SimCLR (arXiv 2002.05709) has 0.8, 0.8, 0.8,
-0.2. Factors are uniform in 1 - key..1 + key, the
-hue's shift in -key..key of a turn, as in torchvision's ColorJitter; nothing is rounded to bytes
-between. One set of factors for the batch, or one for each image; the order is always the batch's.
+0.2. Factors are uniform in 1 - key..1 + key, the hue's shift in -key..key of a turn, as in
+torchvision's ColorJitter; nothing is rounded to bytes between. One set of factors for the batch
+(unless draw=sample); the order of the four changes is always one for the batch.
 """
 
 from typing import NamedTuple
@@ -18,9 +18,9 @@ from dataset.batches import normalize_for
 
 
 class JitterDraw(NamedTuple):
-    """order: a permutation of 0..3.
+    """order: a permutation of 0..3: brightness, contrast, saturation, hue.
 
-    factors: (4, n) of brightness, contrast, saturation, and the hue's shift.
+    factors: (4, n), of the first three and the hue's shift in turns; n is 1 or B.
     """
 
     order: list[int]

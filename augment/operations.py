@@ -1,10 +1,8 @@
 """The operations of AutoAugment's family on bytes.
 
-Each takes a batch, and one strength for all or one for each image.
-
-They are torchvision's to the byte (torchvision.transforms.autoaugment), which has one strength a
-call and goes through the images one by one. Strengths are drawn on the CPU, so `operate` sorts
-images by operation without a wait.
+Each takes a batch, and one strength for all images or one for each. Results are torchvision's to
+the byte (torchvision.transforms.autoaugment, which has one strength a call). Strengths are drawn on
+the CPU, so `operate` sorts images by operation without waiting for a GPU.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """RandAugment and TrivialAugment: random operations without a learned policy.
 
-Spaces and defaults are torchvision's; both give one image its operations, or (draw=batch) all of a
-batch the same.
+Spaces and defaults are torchvision's. All images of a batch get the same operations (unless
+draw=sample).
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ BINS = 31
 class OperationDraw(NamedTuple):
     """Draws, each (n,) int64, where n is 1 or B.
 
-    They are: an operation of NAMES, a step of its strength, and 1 for a negative one.
+    name: a place in NAMES. step: of the operation's strength. negative: 1 for a negative strength.
     """
 
     name: torch.Tensor
@@ -52,7 +52,8 @@ class RandAugment(RandomOperations):
 
     E. Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search
     Space", CVPR Workshops 2020, arXiv 1909.13719. Defaults: torchvision's (transforms.RandAugment),
-    N = 2 and M = 9 of 0..30, which are the paper's for ResNet-50 on ImageNet.
+    N = 2 and M = 9 of 0..30, as the paper has them for ResNet-50 on ImageNet. The authors' released
+    code divides M by 10, not by 30: their 9 is three times as strong.
     """
 
     paper = "Cubuk 2020, arXiv 1909.13719"

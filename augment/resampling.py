@@ -7,7 +7,10 @@ import torch
 
 
 def resampled(images: torch.Tensor, *, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W) float, in channels_last memory."""
+    """rows (n, H, H) @ images (B, 3, H, W) float @ columns (n, W, W), transposed.
+
+    Returns (B, 3, H, W), in channels_last memory.
+    """
     result = rows[:, None] @ images @ columns.mT[:, None]  # (B, 3, H, W)
     return result.contiguous(memory_format=torch.channels_last)
 
@@ -24,12 +27,10 @@ def stretch(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def shrink(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
-    """Weights that shrink `size` pixels into start..stop; see `stretch`.
+    """Weights that shrink `size` pixels into start..stop: (n, 1) each -> (n, size, size).
 
-    Each new pixel is the mean of those that it covers.
-
-    Bilinear with antialiasing, as in interpolate(antialias=True). Outside start..stop they mean
-    nothing.
+    Each new pixel is a weighted mean of those that it covers: bilinear with antialiasing, as in
+    interpolate(antialias=True). Rows outside start..stop are of no use. See `stretch`.
     """
     places = torch.arange(size, device=start.device)
     scale = size / (stop - start)  # (n, 1), at least 1

@@ -1,7 +1,7 @@
 """A random part of the image, resized to the whole: Inception's crop.
 
-C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, arXiv 1409.4842: an area of 8 to 100
-%, an aspect ratio of 3/4 to 4/3. Drawn as torchvision's RandomResizedCrop, which also gives the
+C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, arXiv 1409.4842: an area of 8 % to
+100 %, an aspect ratio of 3/4 to 4/3. Drawn as torchvision's RandomResizedCrop, which also gives the
 defaults: ten attempts, then the largest centred crop that fits the ratios. Bilinear, positions
 between pixels as in interpolate(align_corners=False).
 """

@@ -1,9 +1,9 @@
 """RICAP: four images cropped and patched together.
 
 R. Takahashi et al., "RICAP: Random Image Cropping and Patching Data Augmentation for Deep CNNs",
-ACML 2018 and 2019, arXiv 1811.09030, with the authors' beta 0.3 (jackryo/ricap). The boundary is
-drawn once for the batch (unless draw=sample), the crops with it; the image itself is the upper left
-part, the others come from three permutations. Shares are exact areas.
+ACML 2018; longer in IEEE TCSVT 2019, arXiv 1811.09030. The authors' beta is 0.3 (jackryo/ricap).
+The boundary is drawn once for the batch (unless draw=sample), the crops with it. The image itself
+is the upper left part; the others come from three permutations. Shares are exact areas.
 """
 
 from typing import NamedTuple

@@ -3,11 +3,10 @@
     <cache_dir>/<name>-<fingerprint>/{train,test}_images.npy     (N, H, W, 3) uint8
                                      {train,test}_labels.npy     (N,) int64
 
-The fingerprint is that of the source files (names, sizes, times of change), so that a cache of
-files that have changed since is not found, and built anew. A cache appears whole, by one rename.
-Several processes may want
-it at once: one builds, the others wait. Mapped pages belong to the system: all runs on a machine
-share them, and they are dropped when memory is short.
+The fingerprint is that of the source files (names, sizes, times of change): if one of them has
+changed, the old cache is not found, and a new one is built. A cache appears whole, by one rename.
+Several processes may want it at once: one builds, the others wait. Mapped pages belong to the
+system: all runs on a machine share them, and they are dropped when memory is short.
 """
 
 import contextlib
@@ -238,11 +237,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path, wanted: Path) -> Iterator[bool]:
-    """One process alone is within; the system releases it if that process dies.
+    """One process alone is within; the system releases the lock if that process dies.
 
-    `wanted`: what is made within.
-
-    False where the file system has no locks.
+    wanted: what is made within, for the message of those who wait. Yields False where the file
+    system has no locks: then several processes may be within.
     """
     handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
     try:

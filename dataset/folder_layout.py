@@ -116,10 +116,9 @@ def find_split(root: Path, split: str) -> Named | None:
 def read_class_folders(root: Path, split: str) -> Named | None:
     """Images in `root/<split>/<class>/`, at any depth.
 
-    The first of every class comes first, then the second of every class.
-
-    So the first N are balanced. None for a folder without class folders and labels, as the test
-    images of ImageNet are. Raises UserError for a class without an image.
+    The first image of every class comes first, then the second of every class, and so on: the first
+    N are balanced. None for a test folder without class folders, as the test images of ImageNet
+    are. Raises UserError for a class without an image.
     """
     folder = root / split
     with os.scandir(folder) as entries:
@@ -154,10 +153,8 @@ def images_below(folder: Path) -> Iterable[str]:
 def read_table(root: Path, table: Path, bases: Sequence[str]) -> Named:
     """The images that a CSV file lists, in its order.
 
-    Paths are relative to the first of `bases` that has them.
-
-    Its first line names the columns, which commas, semicolons or tabs separate. UserError names the
-    line that is wrong.
+    Its first line names the columns, which commas, semicolons or tabs separate. A path is relative
+    to the first of `bases` that has it. UserError names the line that is wrong.
     """
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:

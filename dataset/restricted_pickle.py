@@ -39,10 +39,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 def load_arrays(path: Path) -> dict[str, Any]:
     """The dict pickled in `path`: strings, numbers, lists and NumPy arrays only.
 
-    Its keys are text. Other Python 2 strings come back as bytes, arrays' content among them, which
-    stays where it was
-    read: as text it would be copied three times. Raises UserError if the file is damaged or holds
-    more.
+    Its keys are text. Other strings of Python 2 come back as bytes, and so does the content of
+    arrays: as text it would be copied three times. Raises UserError if the file is damaged or holds
+    anything else.
     """
     with _one_line_errors(path), open(path, "rb") as file:
         entry = _ArrayUnpickler(file, encoding="bytes").load()
@@ -57,9 +56,8 @@ def load_arrays(path: Path) -> dict[str, Any]:
 def load_object_array(path: Path) -> np.ndarray:
     """The array of Python objects in the .npy file `path`.
 
-    It may hold strings, numbers, lists and NumPy arrays only.
-
-    Raises UserError if the file is damaged or holds more.
+    The objects are strings, numbers, lists and NumPy arrays only. Raises UserError if the file is
+    damaged or holds anything else.
     """
     with _one_line_errors(path), open(path, "rb") as file:
         version = np.lib.format.read_magic(file)

@@ -3,7 +3,7 @@
 Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu, A. Y. Ng, "Reading Digits in Natural Images with
 Unsupervised Feature Learning", NIPS workshop on deep learning and unsupervised feature learning,
 2011. Read from the public MATLAB files, `<root>/svhn/{train,test}_32x32.mat`; the digit 0, their
-      class 10, is class 0 here.
+class 10, is class 0 here.
 """
 
 from functools import partial
@@ -30,7 +30,7 @@ SHA256 = {
 class Svhn:
     @staticmethod
     def spec(request: DataRequest) -> DatasetSpec:
-        """A mirrored digit is another one, so the default DA does not flip.
+        """The default DA does not flip: a mirrored digit is no digit, or another one.
 
         Cutout's side is that of its paper (DeVries and Taylor, 2017, arXiv 1708.04552).
         """

@@ -117,8 +117,7 @@ def _labels(generator: np.random.Generator, count: int, num_classes: int) -> np.
     return np.concatenate([np.empty(0, np.int64), *orders])[:count]
 
 
-# --- Shapes: signed distance at (u, v), in units of the shape's radius
-# -----------------------------------
+# --- Shapes: signed distance at (u, v), in units of the shape's radius ----------------------------
 
 
 def _disc(u: Field, v: Field) -> Field:
@@ -185,8 +184,7 @@ SHAPES = (
 )
 
 
-# --- Textures: signed distance at (p, q), in units of half the image's side
-# ------------------------------
+# --- Textures: signed distance at (p, q), in units of half the image's side -----------------------
 
 
 def _wave(p: Field, period: float) -> Field:
@@ -263,8 +261,7 @@ def class_parts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return shape, texture, background
 
 
-# --- Drawing
-# ---------------------------------------------------------------------------------------------
+# --- Drawing --------------------------------------------------------------------------------------
 
 
 class _Draws:
@@ -297,9 +294,8 @@ def _draw_block(labels: np.ndarray, generator: np.random.Generator, img_size: in
     pixel = 2 / img_size
     axis = ((np.arange(img_size) + 0.5) * pixel - 1).astype(np.float32)
     x, y = axis[None, None, :], axis[None, :, None]
-    hard = draw.uniform(
-        0, 1
-    )  # scales most of the nuisance: easy images teach first, hard ones last
+    # Scales most of the nuisance: easy images teach first, hard ones last.
+    hard = draw.uniform(0, 1)
 
     p, q = draw.turned(x, y)
     ground = _fill(
@@ -338,9 +334,8 @@ def _select(functions: tuple[Callable, ...], index: np.ndarray, u: Field, v: Fie
 def _fill(colours: tuple[np.ndarray, np.ndarray], distance: Field) -> np.ndarray:
     """The first colour where the distance, in pixels, is negative, else the second.
 
-    Smooth at the edge.
-
-    colours: two of (B, H or 1, W or 1, 3); distance: (B, H, W); result: (B, H, W, 3).
+    The edge is one pixel wide. colours: two of (B, H or 1, W or 1, 3), in 0..1; distance:
+    (B, H, W); result: (B, H, W, 3).
     """
     coverage = np.clip(0.5 - distance, 0, 1)[..., None]
     inside, outside = colours

@@ -158,11 +158,10 @@ def validation_images(folder: Path, class_names: list[str]) -> ImageFiles:
 
 
 def read_batch_file(path: Path) -> Decoded:
-    """(N, 2) objects: images (64, 64, 3) or grey (64, 64), uint8, and labels.
+    """A `batch.npy`: (N, 2) objects, images (64, 64, 3) or grey (64, 64), uint8, and labels.
 
+    It is read as a whole, and its memory is freed while its images are written to the cache. Raises
     UserError if it holds anything else.
-
-    It is read as a whole, and given back to the system as its images are written to the cache.
     """
     pairs = load_object_array(path)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):

@@ -53,6 +53,17 @@ python=${PYTHON:-python3}
 requirements=$root/requirements.txt
 stamp=$venv/.installed-requirements
 
+version_of() {
+    "$1" -c 'import platform; print(platform.python_version())'
+}
+
+if [ -n "${PYTHON:-}" ] && [ -x "$venv/bin/python" ]; then
+    command -v "$PYTHON" >/dev/null || fail "there is no $PYTHON; name an interpreter: PYTHON=FILE"
+    has=$(version_of "$venv/bin/python") wants=$(version_of "$PYTHON")
+    [ "$has" = "$wants" ] ||
+        fail "$venv is there with Python $has, not with $wants of $PYTHON: type rm -r $venv and this again, or name another: VENV=DIR"
+fi
+
 if [ -x "$venv/bin/python" ] && cmp -s "$requirements" "$stamp"; then
     exit 0
 fi
@@ -68,12 +79,15 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     "$python" -m venv --clear "$venv" ||
         fail "$python cannot make virtual environments; on Debian and Ubuntu: sudo apt install python3-venv"
 fi
+"$venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    fail "$venv is of $("$venv/bin/python" --version), 3.10 or newer is needed: type rm -r $venv and this again with PYTHON=FILE"
 
 echo "installing requirements.txt into $venv (once; PyTorch is large, this takes some minutes)"
 start=$(date +%s)
 quiet=
 [ -t 1 ] || quiet=--quiet # no progress bars in a log file
 # shellcheck disable=SC2086  # it may be no word at all
-"$venv/bin/python" -m pip install --disable-pip-version-check $quiet -r "$requirements"
+"$venv/bin/python" -m pip install --disable-pip-version-check $quiet -r "$requirements" ||
+    fail "pip could not install requirements.txt, for the reason above: it takes a network and some 6 GB of disk; then run this again"
 cp "$requirements" "$stamp"
 echo "installed in $(($(date +%s) - start)) s"

@@ -117,6 +117,32 @@ def test_set_up_env_refuses_in_one_line(tmp_path, shell, words, said):
     assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
 
 
+def interpreter(path, version):
+    """A program that answers as a Python of this version does to set_up_env.sh."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho {version}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@a_shell
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [("3.13.0", "with Python 3.11.7, not with 3.13.0"), (None, "there is no ")],
+    ids=["another version", "no such file"],
+)
+def test_an_environment_of_another_python_than_asked_for_is_refused(tmp_path, shell, wanted, said):
+    interpreter(tmp_path / "env" / "bin" / "python", "3.11.7")
+    asked = interpreter(tmp_path / "other", wanted) if wanted else str(tmp_path / "absent")
+    result = subprocess.run(
+        [shell, SCRIPTS / "set_up_env.sh"],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "VENV": str(tmp_path / "env"), "PYTHON": asked},
+    )
+    assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
+
+
 def test_quickstart_names_the_choices():
     check_refused(quickstart, "cifar1000", "cifar100,")
 
