@@ -13,6 +13,11 @@ import train_teacher
 from helper.errors import one_line_errors
 from helper.processes.interruption import listening
 
+TINY = (
+    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
+    "--batch_size 16 --device cpu"
+)
+"""Three steps an epoch, the last one of 12 images."""
 PROGRAMS = {module.PROGRAM: module for module in (train_student, train_teacher)}
 STAMP = re.compile(r"^\[\d{6} \d+ \d{4}/\d\d/\d\d-\d\d:\d\d:\d\d\] ", re.MULTILINE)
 

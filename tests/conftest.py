@@ -1,10 +1,15 @@
-"""Before anything imports PyTorch: a thread for each process of the tests.
+"""What all tests share: one thread for each process, an order, and a tiny teacher.
 
-More would only get into each other's way, and a fork would wait forever for those that its parent
-had.
+More threads would only get into each other's way, and a fork would wait forever for those that its
+parent had. So this stands before anything imports PyTorch.
 """
 
+import functools
 import os
+import urllib.error
+from pathlib import Path
+
+import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -19,3 +24,66 @@ def pytest_collection_modifyitems(items):
     """The longest files first, so that no process is left alone with one at the end."""
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
+
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    """The working directory of a test."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Downloads fail."""
+    import torch
+
+    def no_route(url, *arguments, **options):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_route)
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory) -> Path:
+    """Weights of a resnet14, trained for an epoch on the tiny data of `command_line.TINY`."""
+    from command_line import TINY, run
+
+    root = tmp_path_factory.mktemp("teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        run("train_teacher.py", TINY, "--model resnet14 --epochs 1 --learning_rate 0.01 --seed 3")
+    return root / "save" / "models" / "resnet14_vanilla" / "ckpt_epoch_1.pth"
+
+
+@pytest.fixture(scope="session")
+def paper_teacher(tmp_path_factory):
+    """(weights of a teacher of two epochs, the run folder that it was trained in)."""
+    from paper_runs import train_teacher
+
+    return train_teacher(tmp_path_factory.mktemp("paper_teacher"))
+
+
+@pytest.fixture(scope="session")
+def trained(paper_teacher, tmp_path_factory):
+    """The run folder of a student trained for 4 epochs, under cutmix, without interruption."""
+    from paper_runs import SCHEMES, train_uninterrupted
+
+    return train_uninterrupted(tmp_path_factory.mktemp("trained"), paper_teacher, SCHEMES["cutmix"])
+
+
+@pytest.fixture(scope="module")
+def draw_once():
+    """For speed: a module's runs ask for the same images and the same networks' FLOPs."""
+    from dataset import synthetic
+    from helper.setup import plan
+
+    images, flops = functools.cache(synthetic.synthetic_images), {}
+
+    def count(model, img_size, real=plan.count_flops):
+        key = type(model), plan.count_parameters(model), img_size
+        return flops[key] if key in flops else flops.setdefault(key, real(model, img_size))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "synthetic_images", images)
+        patch.setattr(plan, "count_flops", count)
+        yield

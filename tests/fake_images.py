@@ -65,6 +65,18 @@ def write_imagenet(root, name="imagenet100", train=2, val=1):
     return folder
 
 
+def write_folder(root, classes=3, train=2, test=1):
+    """`root`/{train,test}/<class>/*.jpg of 16x16 pixels, for --dataset folder; the folder."""
+    for split, per_class, base in (("train", train, 0), ("test", test, 10**6)):
+        for label in range(classes):
+            images = Path(root) / split / f"class_{label}"
+            images.mkdir(parents=True)
+            for number in range(per_class):
+                path = images / f"image_{number}.jpg"
+                path.write_bytes(picture(base + 1000 * label + number, (16, 16)))
+    return Path(root)
+
+
 def copy_with_links(source, target):
     """A copy that is cheap: its files are the same until they are replaced (not written to)."""
     return Path(shutil.copytree(source, target, copy_function=lambda a, b: Path(b).hardlink_to(a)))

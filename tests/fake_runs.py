@@ -6,6 +6,8 @@ import math
 import random
 from pathlib import Path
 
+from scripts.results import logs as run_logs
+
 SCHEMES = {
     "identity": (0.00552, 1.186),
     "flip": (0.00551, 1.175),
@@ -18,6 +20,7 @@ SCHEMES = {
     "cutmix_pick by teacher_entropy": (0.00404, 0.998),
 }
 """T. stddev and S. test loss, roughly."""
+COMMAND = "python train_student.py --lw_mix '[1,0,1]'"
 STAMP = "[120000 4711 2024/05/06-12:34:56]"
 NAME = "{}_SERVER007-20240506-120000"
 
@@ -39,7 +42,7 @@ def epoch(number: int, loss: float | None, acc1: float | None) -> dict:
 
 
 def log_head(options: dict, command: str = "python train_student.py", quoted: bool = True) -> str:
-    """As ours writes it, or as the original does: without quotes."""
+    """As this project writes it, or as the original does: without quotes."""
     show = repr if quoted else str
     listed = " ".join(
         f"({name!r}: {show(options[name])})" for name in sorted(options, key=str.casefold)
@@ -66,7 +69,7 @@ def check_line(group: int, number: int, step: int, total: int, value: float) -> 
 def write_run(
     folder: Path, options: dict, records: list[dict], command: str, teacher: str = "vgg13"
 ) -> None:
-    """A run folder of ours."""
+    """A run folder of this project."""
     log = folder / "log"
     log.mkdir(parents=True)
     scheme = options["mix_mode"]
@@ -129,3 +132,14 @@ def write_experiments(root: Path, epochs: int = 40, trials: int = 2, note: str =
     write_run(root / NAME.format("kd__cut_off"), base | {"seed": 9}, learning_curve(epochs, 1.0,
     draw)[: epochs // 2],
               f"{command} --seed 9", teacher)  # fmt: skip
+
+
+def read_one(path):
+    (path,) = run_logs.find_logs([path])
+    return run_logs.read_run(path)
+
+
+def write_log(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path

@@ -11,6 +11,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch._dynamo  # noqa: F401  (two seconds that each optimizer takes: once for all forks)
 from command_line import PROGRAMS
 
 from helper.errors import one_line_errors
@@ -29,7 +30,7 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = 240) -> int:
         """The exit status; minus the signal's number if one ended it.
 
         A child that hangs is ended: TimeoutError.
@@ -98,7 +99,7 @@ def start(program, words, folder, *, output, prepare=lambda: None):
         os._exit(status)
 
 
-def finish(program, words, folder, *, output, prepare=lambda: None, seconds=120):
+def finish(program, words, folder, *, output, prepare=lambda: None, seconds=240):
     """Run to the end. Returns (exit status, stdout, stderr)."""
     child = start(program, words, folder, output=output, prepare=prepare)
     return child.wait(seconds), child.stdout, child.stderr

@@ -1,7 +1,11 @@
 """A model of every kind, for tests that need no more: deeper and wider ones have no other
 layers."""
 
+import functools
+
+import pytest
 import torch
+from torch import nn
 
 from models import model_dict
 
@@ -10,6 +14,12 @@ KINDS = [
     "MobileNetV1", "MobileNetV2_0_25", "ShuffleV1", "ShuffleV2_0_3",
 ]  # fmt: skip
 """`test_every_kind_is_listed` holds it to the zoo."""
+CLASSES = {32: 100, 64: 200, 224: 1000}
+"""Of the data sets with images of so many pixels."""
+
+# The scope makes pytest run the tests of one name together: they share its model.
+each_name = pytest.mark.parametrize("name", list(model_dict), scope="module")
+each_kind = pytest.mark.parametrize("name", KINDS, scope="module")
 
 
 def kind_of(name):
@@ -17,3 +27,10 @@ def kind_of(name):
     with torch.device("meta"):
         model = model_dict[name](num_classes=100, img_size=32)
     return type(model), frozenset(type(layer) for layer in model.modules())
+
+
+@functools.cache
+def without_weights(name: str, size: int) -> nn.Module:
+    """On the meta device, in eval mode. Shared by all tests, not to be changed."""
+    with torch.device("meta"):
+        return model_dict[name](num_classes=CLASSES[size], img_size=size).eval()

@@ -8,7 +8,6 @@ import time
 
 import pytest
 import torch
-import torch._dynamo  # DistributedDataParallel imports it: once here, not in each fork
 import torch.distributed as dist
 from forked import start
 
@@ -22,21 +21,21 @@ def keep_store(folder):
 
     Returns the port.
     """
-    told = folder / f"port{len(STORES)}"
+    port = folder / f"port{len(STORES)}"
 
     def keep(_):
         store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        draft = told.with_suffix(".draft")
+        draft = port.with_suffix(".draft")
         draft.write_text(str(store.port))
-        draft.rename(told)
+        draft.rename(port)
         time.sleep(300)
 
     STORES.append(start(keep, "", folder, output=folder / f"store{len(STORES)}"))
     end = time.monotonic() + 60
-    while not told.exists():
+    while not port.exists():
         assert time.monotonic() < end, STORES[-1].stderr
         time.sleep(0.005)
-    return int(told.read_text())
+    return int(port.read_text())
 
 
 @pytest.fixture(autouse=True)
@@ -61,27 +60,35 @@ def join(rank, size, port):
     os.environ.update({name: str(value) for name, value in values.items()})
 
 
-def start_all(program, words, folder, size, output):
+def start_all(program, words, folder, size, output, *, prepare=lambda rank: None):
+    """The processes of a run, each called with its rank by `prepare` before it begins."""
     port = keep_store(folder)
+
+    def begin(rank):
+        join(rank, size, port)
+        prepare(rank)
+
     return [
         start(
-            program, words, folder,
-            output=output.with_name(f"{output.name}{rank}"), prepare=functools.partial(join, rank,
-            size, port),
+            program,
+            words,
+            folder,
+            output=output.with_name(f"{output.name}{rank}"),
+            prepare=functools.partial(begin, rank),
         )
         for rank in range(size)
-    ]  # fmt: skip
+    ]
 
 
 def finish_all(program, words, folder, size, output):
     """(exit statuses, the lines on stderr of all)."""
     children = start_all(program, words, folder, size, output)
     statuses = [child.wait() for child in children]
-    return statuses, said(children)
+    return statuses, own_lines(children)
 
 
-def said(children):
-    """What our own code said on stderr, or Python; PyTorch's C++ code has a log of its own
+def own_lines(children):
+    """Lines on stderr of this project or of Python; PyTorch's C++ code has a log of its own
     there."""
     lines = [line for child in children for line in child.stderr.splitlines()]
     return [line for line in lines if line.startswith(("train_", "Traceback")) or "Error: " in line]

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import identical, load, log_lines, metrics, new_run, run, the_run
+from command_line import TINY, identical, load, log_lines, metrics, new_run, run, the_run
 from fake_images import write_imagenet
-from fast_runs import draw_once  # noqa: F401  (a fixture)
 from forked import finish
 
 from dataset.batches import Batches
@@ -22,17 +21,8 @@ from helper.step import distill as engine
 from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
-    "--batch_size 16 --device cpu "
-    "--seed 3 --print_interval 2"
-)
-WORDS = f"{TINY} --model resnet8 --epochs 3"
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+WORDS = f"{TINY} --seed 3 --print_interval 2 --model resnet8 --epochs 3"
 
 
 def stops(program, words, capsys, status=1):
@@ -226,9 +216,9 @@ def test_an_image_that_turns_bad_costs_no_step(tmp_path, monkeypatch, capsys, wo
     """A streamed data set: what is done of the epoch is saved, and done once the file is back."""
     write_imagenet(tmp_path / "data", train=1)
     words = (
-        "--dataset imagenet100 --data_root data --limit_train 6 --limit_test 1 "
-        "--batch_size 2 --model resnet18 --epochs 1 "
-        f"--device cpu --seed 3 --num_workers {workers} --print_interval 1 --model_path"
+        "--dataset imagenet100 --data_root data --limit_train 6 --limit_test 1 --batch_size 2 "
+        "--model ShuffleV2_0_3 --epochs 1 --device cpu --seed 3 --print_interval 1 "
+        f"--num_workers {workers} --model_path"
     )
     whole = new_run(TEACHER, words, "whole --debug", root="Debug_Dir")
     victim = sorted((tmp_path / "data" / "imagenet100" / "train").glob("*/*"))[order_of_last()]

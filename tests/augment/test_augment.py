@@ -8,16 +8,16 @@ import pytest
 import torch
 import torchvision.transforms.functional as tv
 from places import GOLDEN
+from random_images import CIFAR, generator, images_of, pick_logits
 
-from augment import MixSettings, Pick, PoolLogits, mix_modes, pick_criteria, picks
+from augment import MixSettings, Pick, mix_modes, pick_criteria, picks
 from augment.autoaugment import PolicyDraw
-from augment.boxes import box_mask, centred_boxes, cut_side, draw_box, kept_share
+from augment.boxes import centred_boxes, cut_side, draw_box, kept_share
 from augment.cutmix import CutMixDraw, derangement, scale_lam
 from augment.cutout import HoleDraw
 from augment.geometric import ShiftDraw
 from augment.mixup import MixUpDraw
 from augment.operations import equalize
-from augment.pick import entropy
 from dataset.batches import Normalize
 from dataset.spec import DatasetSpec
 from helper.cli.schedule import EpochSchedule
@@ -25,9 +25,6 @@ from helper.cli.schedule import EpochSchedule
 FACTS = json.loads((GOLDEN / "da.json").read_text())
 ARRAYS = np.load(GOLDEN / "da.npz")
 
-CIFAR = DatasetSpec(
-    "cifar100", 100, 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), 4, 8, "cifar10"
-)
 TINY = DatasetSpec(
     "tinyimagenet", 200, 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 8, 16, "imagenet"
 )
@@ -38,18 +35,8 @@ FIXED = ("identity", "invert", "grayscale", "channels", "grey", "pick")
 DRAWN_ALIKE = [mode for mode in mix_modes if mode not in (*MIXING, *FIXED, "noise")]
 
 
-def images_of(seed, count, side):
-    return torch.from_numpy(
-        np.random.RandomState(seed).standard_normal((count, 3, side, side)).astype(np.float32)
-    )
-
-
 def make(mode, spec=CIFAR, **settings):
     return mix_modes[mode](spec, MixSettings(**settings))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_equalize_is_torchvisions():
@@ -201,18 +188,8 @@ def test_autoaugment_pixels(case):
     stored = ARRAYS[f"autoaugment/{dataset}/tv0.29.2+cu132/uint8_by_seed"][
         seeds.index(case["torch_seed"])
     ]
-    ours = Normalize(spec).undo(view.images)[:, :, ::step, ::step].numpy()
-    np.testing.assert_array_equal(ours, stored)
-
-
-def pick_logits():
-    def rows(seed, count, scale):
-        values = np.random.RandomState(seed).standard_normal((count, 10)).astype(np.float32)
-        return torch.from_numpy(values * np.float32(scale))
-
-    return PoolLogits(
-        teacher=rows(32, 16, 4), student=rows(33, 16, 2), teacher_clean=rows(34, 8, 4)
-    )
+    shown = Normalize(spec).undo(view.images)[:, :, ::step, ::step].numpy()
+    np.testing.assert_array_equal(shown, stored)
 
 
 @pytest.mark.parametrize("case", FACTS["cutmix_pick"]["cases"], ids=lambda case: case["tag"])
@@ -391,42 +368,3 @@ def test_flip_happens_half_the_time_and_crop_reaches_all_offsets():
     draw = make("crop", draw="sample").sample(5000, generator())
     for offsets in (draw.top, draw.left):
         assert set(offsets.tolist()) == set(range(-4, 5))
-
-
-# --- picking -------------------------------------------------------------------------------------
-
-
-def test_entropy_of_a_one_hot_output_is_zero_not_nan():
-    logits = torch.tensor([[0.0, 200.0, -200.0], [0.0, 0.0, 0.0]])
-    values = entropy(logits)
-    assert values.tolist() == pytest.approx([0.0, np.log(3)], abs=1e-6)
-
-
-def test_pick_keeps_the_whole_pool_if_it_is_small():
-    logits = pick_logits()
-    assert len(Pick(pick_criteria["teacher_entropy"], 64, 4.0)(logits)) == 16
-
-
-@pytest.mark.parametrize("name", pick_criteria)
-def test_criteria_say_which_networks_they_read(name):
-    criterion, logits = pick_criteria[name], pick_logits()
-    reduced = PoolLogits(
-        teacher=logits.teacher if criterion.needs_teacher else None,
-        student=logits.student if criterion.needs_student else None,
-        teacher_clean=logits.teacher_clean,
-    )
-    assert torch.equal(criterion.score(reduced, 4.0), criterion.score(logits, 4.0))
-    for network, needed in (
-        ("teacher", criterion.needs_teacher),
-        ("student", criterion.needs_student),
-    ):
-        if needed:
-            with pytest.raises((AssertionError, AttributeError, TypeError)):
-                criterion.score(logits._replace(**{network: None}), 4.0)
-
-
-def test_box_mask_marks_half_open_boxes():
-    mask = box_mask(torch.tensor([[1, 2, 4, 3], [0, 0, 0, 5]]), 5, 6)
-    wanted = torch.zeros(2, 1, 5, 6, dtype=torch.bool)
-    wanted[0, 0, 2, 1:4] = True
-    assert torch.equal(mask, wanted)

@@ -8,24 +8,17 @@ import string
 import numpy as np
 import pytest
 import torch
+from random_images import CIFAR, generator
 
 from augment import MixSettings, Stage, build, mix_modes, parse, picks, spell_chain, with_flags
 from augment.chain import Chain, Sometimes
 from augment.keys import Key, key, spell
 from augment.pick import Pool
-from dataset.spec import DatasetSpec
 from helper.cli.options import parse_student
 from helper.errors import UserError
 from helper.setup.views import make_augmentation, make_pick
 
-CIFAR = DatasetSpec(
-    "cifar100", 100, 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), 4, 8, "cifar10"
-)
 LIBRARY = ("tv.ElasticTransform:alpha=20.5", "tv.RandomErasing:p=0.7,scale=0.1..0.2")
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def images_of(count, side, seed=0):
@@ -254,7 +247,7 @@ def test_malformed_chains_are_one_line(text):
 
 
 def test_errors_name_the_stage_the_key_the_range_and_the_nearest_name():
-    for text, said in {
+    for text, beginning in {
         "autoaugment+cutot:size=8": (
             "unknown mix mode 'cutot'. Did you mean 'cutout'? Choices: augmix,"
         ),
@@ -271,7 +264,7 @@ def test_errors_name_the_stage_the_key_the_range_and_the_nearest_name():
     }.items():
         with pytest.raises(UserError) as error:
             build(text, CIFAR, MixSettings())
-        assert str(error.value).startswith(said)
+        assert str(error.value).startswith(beginning)
 
 
 def test_every_registered_stage_says_what_it_does_and_what_its_keys_mean():

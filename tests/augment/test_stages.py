@@ -2,17 +2,15 @@
 way."""
 
 import dataclasses
-import random
 from itertools import product
 
-import numpy as np
 import pytest
 import scipy.stats
 import torch
-import torch.nn.functional as F
 import torchvision.transforms.autoaugment as tv_auto
 import torchvision.transforms.functional as tv
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode
+from random_images import CIFAR, generator, images_of, pixels_of
 
 from augment import MixSettings, build
 from augment.augmix import AugMixDraw
@@ -23,35 +21,13 @@ from augment.jitter import JitterDraw
 from augment.operations import OPERATIONS, SIGNED, Operation, Space, changed, operate
 from augment.randaugment import NAMES, OperationDraw
 from dataset.batches import Normalize
-from dataset.spec import DatasetSpec
 from helper.errors import UserError
 
-CIFAR = DatasetSpec(
-    "cifar100", 100, 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), 4, 8, "cifar10"
-)
 TO_PIXELS = Normalize(CIFAR).undo
-
-
-def images_of(seed, count, side):
-    return torch.from_numpy(
-        np.random.RandomState(seed).standard_normal((count, 3, side, side)).astype(np.float32)
-    )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def stage(text, **spec):
     return build(text, dataclasses.replace(CIFAR, **spec), MixSettings())
-
-
-def pixels_of(seed=4, count=5, side=32):
-    """(B, 3, H, W) uint8, and the same normalised."""
-    pixels = torch.from_numpy(
-        np.random.RandomState(seed).randint(0, 256, (count, 3, side, side), dtype=np.uint8)
-    )
-    return pixels, Normalize(CIFAR)(pixels.permute(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize(
@@ -170,10 +146,10 @@ def test_operations_are_torchvisions_to_the_byte(policy):
     pixels[0], pixels[1, :, :4] = 7, 0
     for name, (strengths, is_signed) in original._augmentation_space(space.bins, *size).items():
         assert is_signed == (name in SIGNED)
-        ours = [space.strength(name, step) for step in range(space.bins)]
-        assert ours == (strengths.tolist() if strengths.ndim else [0.0] * space.bins)
+        of_space = [space.strength(name, step) for step in range(space.bins)]
+        assert of_space == (strengths.tolist() if strengths.ndim else [0.0] * space.bins)
         for sign in (1, -1) if is_signed else (1,):
-            given = torch.tensor([sign * strength for strength in ours], dtype=torch.float64)
+            given = torch.tensor([sign * strength for strength in of_space], dtype=torch.float64)
             got = changed(pixels[: space.bins], name, given, "nearest")
             for image, result, strength in zip(pixels, got, given.tolist()):
                 assert torch.equal(one_operation(image, name, strength), result), (name, strength)
@@ -357,118 +333,3 @@ def test_rotate_and_translate_are_torchvisions_with_black_outside():
     torch.testing.assert_close(translate.apply(images, drawn).images, wanted + black[:, None, None])
     tops = torch.cat([translate.sample(1, generator(seed)).top for seed in range(400)])
     assert (tops.min(), tops.max()) == (-16, 16)
-
-
-# --- several images ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("draw", ["batch", "sample"])
-def test_resizemix_pastes_the_whole_partner(draw):
-    images, resizemix = images_of(2, 4, 32), stage(f"resizemix:draw={draw}")
-    for seed in range(4):
-        drawn = resizemix.sample(4, generator(seed))
-        view = resizemix.apply(images, drawn)
-        for row, (x1, y1, x2, y2) in enumerate(drawn.boxes.expand(4, -1).tolist()):
-            partner = images[drawn.partner[row]][None]
-            wanted = images[row].clone()
-            wanted[:, y1:y2, x1:x2] = F.interpolate(
-                partner, (y2 - y1, x2 - x1), mode="bilinear", antialias=True
-            )[0]
-            torch.testing.assert_close(view.images[row], wanted, atol=1e-4, rtol=1e-4)
-            assert float(view.lam[row]) == pytest.approx(1 - (x2 - x1) * (y2 - y1) / 1024)
-    sides = torch.cat(
-        [b[:, 2] - b[:, 0] for b in (resizemix.sample(9, generator(s)).boxes for s in range(400))]
-    )
-    assert sides.min() == 3 and sides.max() == 25  # a tenth to four fifths of 32
-
-
-def test_fmix_keeps_its_share_in_few_large_regions():
-    fmix, images = stage("fmix:draw=sample"), images_of(2, 64, 32)
-    drawn = fmix.sample(64, generator())
-    view = fmix.apply(images, drawn)
-    assert torch.equal(view.images, torch.where(drawn.kept, images, images[drawn.partner]))
-    torch.testing.assert_close(view.lam, drawn.kept.float().mean(dim=(1, 2, 3)))
-    assert scipy.stats.kstest(view.lam, "uniform").pvalue > 1e-3
-    kept = drawn.kept.int()
-    borders = (kept.diff(dim=2).abs().sum() + kept.diff(dim=3).abs().sum()) / 64
-    share = (2 * view.lam * (1 - view.lam)).mean()  # of neighbours that would differ in white noise
-    assert borders < 0.2 * share * 2 * 31 * 32
-
-
-@pytest.mark.parametrize("draw", ["batch", "sample"])
-def test_ricap_patches_four_crops(draw):
-    images, ricap = images_of(2, 5, 16), stage(f"ricap:beta=1,draw={draw}", img_size=16)
-    for seed in range(5):
-        drawn = ricap.sample(5, generator(seed))
-        view = ricap.apply(images, drawn)
-        rows, columns = drawn.boundary.expand(2, 5).tolist()
-        top, left = (part.expand(4, 5) for part in (drawn.top, drawn.left))
-        for image, (row, column) in enumerate(zip(rows, columns)):
-            counts = [0] * 4
-            for y, x in product(range(16), range(16)):
-                part = 2 * (y >= row) + (x >= column)
-                counts[part] += 1
-                source = image if part == 0 else int(drawn.partner[image, part - 1])
-                place = y + int(top[part, image]), x + int(left[part, image])
-                assert min(place) >= 0 and max(place) < 16
-                assert torch.equal(
-                    view.images[image, :, y, x], images[source, :, place[0], place[1]]
-                )
-            shares = torch.cat([view.lam[image, None], view.shares[image]])
-            assert shares.tolist() == pytest.approx([count / 256 for count in counts])
-
-
-# --- torchvision's transforms by name ------------------------------------------------------------
-
-
-def test_a_transform_by_name_is_torchvisions_under_its_seed():
-    pixels, images = pixels_of()
-    elastic = stage("tv.ElasticTransform:alpha=80")
-    drawn = elastic.sample(5, generator())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(drawn)
-        wanted = v2.ElasticTransform(alpha=80)(pixels)
-    assert torch.equal(TO_PIXELS(elastic.apply(images, drawn).images), wanted)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "tv.ElasticTransform:alpha=50",
-        "tv.RandomPerspective:p=1",
-        "tv.JPEG:quality=10..40",
-        "tv.GaussianNoise:sigma=0.2",
-        "tv.RandomErasing:p=1,scale=0.1..0.2",
-        "tv.RandomResizedCrop:interpolation=bicubic",
-        "tv.AutoAugment:policy=svhn",
-    ],
-)
-@pytest.mark.parametrize("draw", ["batch", "sample"])
-def test_transforms_by_name_repeat_and_leave_the_global_generators_alone(text, draw):
-    torch.manual_seed(1), random.seed(1), np.random.seed(1)
-    before = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
-    augment, (_, images) = (
-        stage(text + (",draw=sample" if draw == "sample" else "")),
-        pixels_of(count=3),
-    )
-    first, again, other = (augment(images, generator(seed)).images for seed in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
-    assert first.shape == images.shape and torch.isfinite(first).all()
-    assert torch.equal(torch.random.get_rng_state(), before[0]) and random.getstate() == before[1]
-    assert (np.random.get_state()[1] == before[2]).all()
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("tv.Elastic", "Did you mean 'tv.ElasticTransform'"), ("tv.ElasticTransform:alfa=5",
-    "Did you mean 'alpha'"),
-     ("tv.JPEG", "quality= is missing"), ("tv.JPEG:quality=500", "torchvision says"),
-     ("tv.FiveCrop", "same shape"), ("tv.RandomRotation:degrees=-4", "torchvision says"),
-     ("tv.Resize:size=8", "same shape"), ("tv.Lambda", "missing"), ("tv.ElasticTransform:sigma=40",
-     "on images of 32x32 pixels: .*adding"), ("tv.ToDtype:dtype=float", "torchvision says"),
-     ("tv.AutoAugment:policy=mnist", "torchvision says")],
-)  # fmt: skip
-def test_transforms_by_name_that_do_not_go(text, said):
-    with pytest.raises(UserError, match=said) as error:
-        stage(text)
-    assert "\n" not in str(error.value)

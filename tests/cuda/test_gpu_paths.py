@@ -7,7 +7,6 @@ import pytest
 import torch
 from command_line import identical, load, metrics, new_run, run, the_run
 from fake_gpu import GPU, GpuTensor, seen
-from fast_runs import draw_once  # noqa: F401  (a fixture)
 from gpu_loops import CLASSES, PASS, TINY, TWO_VIEWS, open_loop, write_network
 
 from augment import MixSettings, Pick, PoolLogits, build, mix_modes, pick_criteria
@@ -23,14 +22,10 @@ from models import build_model, model_dict
 from scripts.bench.fast_loop import Chunk
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
+pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
 SPEC = synthetic_spec(CLASSES, 16)
 WAITS_ON_PURPOSE = {"kdsvd": "distiller_zoo/kdsvd.py"}
 """Decompositions, whose success the host asks after."""
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def test_a_wrong_device_is_an_error(gpu):

@@ -41,12 +41,13 @@ def test_eight_processes_build_one_cache(root, tmp_path):
         start(load(root, 0.002), "", tmp_path, output=tmp_path / f"child{k}") for k in range(8)
     ]
     assert [child.wait() for child in children] == [0] * 8, [child.stderr for child in children]
-    said = [child.stdout.splitlines() for child in children]
-    assert sum(any(line.startswith("decoding ") for line in lines) for lines in said) == 1
+    outputs = [child.stdout.splitlines() for child in children]
+    assert sum(any(line.startswith("decoding ") for line in lines) for lines in outputs) == 1
     assert all(
-        lines[0].startswith(("decoding ", "waiting for another process", "pid ")) for lines in said
+        lines[0].startswith(("decoding ", "waiting for another process", "pid "))
+        for lines in outputs
     )
-    assert len({lines[-1].split()[2] for lines in said}) == 1
+    assert len({lines[-1].split()[2] for lines in outputs}) == 1
     assert len([path for path in (root / "cache").iterdir() if not path.name.startswith(".")]) == 1
     assert not list((root / "cache").glob(".building-*"))
 

@@ -132,14 +132,18 @@ def test_every_image_once_an_epoch_in_a_new_order(data):
 
 
 def test_workers_change_nothing(data):
-    alone, two = (training_batches(data, seed=3, num_workers=n) for n in (0, 2))
+    few = {"seed": 3, "batch_size": 8, "rows": torch.arange(0, 200, 6)}
+    alone, two = (training_batches(data, num_workers=n, **few) for n in (0, 2))
     for _ in range(2):  # the second pass runs in the same workers
         for got, wanted in zip(one_epoch(two), one_epoch(alone)):
             assert torch.equal(got, wanted)
 
 
 def test_the_generator_decides(data):
-    first, again, other = (one_epoch(training_batches(data, seed=seed)) for seed in (1, 1, 2))
+    rows = torch.arange(0, 200, 6)
+    first, again, other = (
+        one_epoch(training_batches(data, seed=seed, rows=rows)) for seed in (1, 1, 2)
+    )
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[1], other[1])
 
@@ -151,12 +155,13 @@ def test_each_image_has_draws_of_its_own_in_each_pass(data):
 
 
 def test_the_global_generator_is_neither_read_nor_moved(data):
+    rows = torch.arange(0, 200, 6)
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = one_epoch(training_batches(data, num_workers=1))
+    first = one_epoch(training_batches(data, num_workers=1, rows=rows))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    assert torch.equal(one_epoch(training_batches(data))[0], first[0])
+    assert torch.equal(one_epoch(training_batches(data, rows=rows))[0], first[0])
 
 
 def test_rows_restrict_a_pass(data):
@@ -170,21 +175,23 @@ def test_rows_restrict_a_pass(data):
 
 
 def test_without_the_default_da_images_are_centred(data):
-    plain, labels = one_epoch(training_batches(data, crop=False, flip=False))
+    rows = torch.arange(0, 200, 10)
+    plain, labels = one_epoch(training_batches(data, rows=rows, crop=False, flip=False))
     centred, in_order = one_epoch(StreamedBatches(data.train, SPEC, 100))
-    for image, label in zip(plain[:20], labels[:20].tolist()):
+    for image, label in zip(plain, labels.tolist()):
         assert any(
             torch.equal(image, centred[row]) for row in (in_order == label).nonzero().flatten()
         )
 
 
 def test_a_flip_mirrors_half_of_the_images(data):
-    plain, labels = one_epoch(training_batches(data, crop=False, flip=False))
-    flipped, same_order = one_epoch(training_batches(data, crop=False, flip=True))
+    rows = torch.arange(0, 200, 2)
+    plain, labels = one_epoch(training_batches(data, rows=rows, crop=False, flip=False))
+    flipped, same_order = one_epoch(training_batches(data, rows=rows, crop=False, flip=True))
     assert torch.equal(labels, same_order)
     is_mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(flipped, plain)]
     assert all(m or torch.equal(a, b) for m, a, b in zip(is_mirrored, flipped, plain))
-    assert 70 < sum(is_mirrored) < 130
+    assert 30 < sum(is_mirrored) < 70
 
 
 def test_random_parts_lie_inside_and_have_the_stated_sizes():

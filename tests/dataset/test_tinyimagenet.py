@@ -2,43 +2,20 @@
 
 import io
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from places import ROOT
-from fake_images import copy_with_links, picture, replace, wnid, write_tiny_imagenet
+from fake_images import picture, replace, wnid
 from PIL import Image
+from tiny_imagenet import annotations, as_batch_npy, caches, image_path, load
+from hostile import Calls
 
-from dataset import DataRequest, cache, datasets
+from dataset import DataRequest, datasets
 from helper.errors import UserError
 
 REAL = os.environ.get("DATA_AUG_KD_TINYIMAGENET")
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    return write_tiny_imagenet(tmp_path_factory.mktemp("original"))
-
-
-@pytest.fixture
-def folder(tmp_path, original):
-    """A copy to change."""
-    (tmp_path / "data").mkdir()
-    return copy_with_links(original, tmp_path / "data" / "tiny-imagenet-200")
-
-
-def load(folder, **changes):
-    return datasets["tinyimagenet"].load(DataRequest(root=folder.parent, **changes))
-
-
-def caches(folder):
-    return sorted(path.name for path in (folder.parent / "cache").iterdir() if path.is_dir())
 
 
 def decoded(path):
@@ -102,17 +79,6 @@ def test_limits_are_balanced_and_copy_nothing(folder):
     )
 
 
-def as_batch_npy(folder, labels=int, pixels=lambda image: image):
-    """The original system's layout beside the public one, with other labels, so that it shows which
-    was read."""
-    for split, count in (("train", 6), ("val", 4)):
-        pairs = np.empty((count, 2), dtype=object)
-        for row in range(count):
-            pairs[row, 0] = pixels(np.full((64, 64, 3), 10 * row, dtype=np.uint8))
-            pairs[row, 1] = labels(199 - row)
-        np.save(folder / split / "batch.npy", pairs, allow_pickle=True)
-
-
 @pytest.mark.parametrize("labels", [int, np.int64, np.int32])
 def test_batch_npy_goes_first(folder, labels):
     as_batch_npy(folder, labels)
@@ -132,14 +98,6 @@ def test_one_batch_npy_alone_is_not_read(folder):
     as_batch_npy(folder)
     (folder / "val" / "batch.npy").unlink()
     assert len(load(folder).train) == 400
-
-
-class Calls:
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return open, (self.path, "w")
 
 
 DAMAGED_NPY = {
@@ -196,7 +154,7 @@ def test_a_hostile_batch_npy_is_refused_before_it_acts(folder, tmp_path):
     as_batch_npy(folder)
     path, canary = folder / "train" / "batch.npy", tmp_path / "canary"
     pairs = np.load(path, allow_pickle=True)
-    pairs[2, 1] = Calls(canary)
+    pairs[2, 1] = Calls(open, str(canary), "w")
     np.save(path, pairs, allow_pickle=True)
     with pytest.raises(UserError, match=r"asks for .*open"):
         load(folder)
@@ -206,15 +164,6 @@ def test_a_hostile_batch_npy_is_refused_before_it_acts(folder, tmp_path):
 
 
 # --- What is out of place -------------------------------------------------------------------------
-
-
-def annotations(folder, change):
-    path = folder / "val" / "val_annotations.txt"
-    replace(path, change(path.read_text()).encode())
-
-
-def image(folder, label=5, number=1):
-    return folder / "train" / wnid(label) / "images" / f"{wnid(label)}_{number}.JPEG"
 
 
 def annotations_gone(folder):
@@ -235,16 +184,19 @@ def remove(path):
 
 DAMAGE = {
     "truncated image": (
-        lambda f: replace(image(f), image(f).read_bytes()[:300]),
+        lambda f: replace(image_path(f), image_path(f).read_bytes()[:300]),
         rf"{wnid(5)}_1.JPEG is damaged or no image",
     ),
-    "empty image": (lambda f: replace(image(f), b""), rf"{wnid(5)}_1.JPEG is damaged or no image"),
+    "empty image": (
+        lambda f: replace(image_path(f), b""),
+        rf"{wnid(5)}_1.JPEG is damaged or no image",
+    ),
     "text for an image": (
-        lambda f: replace(image(f), b"<html>"),
+        lambda f: replace(image_path(f), b"<html>"),
         rf"{wnid(5)}_1.JPEG is damaged or no image",
     ),
     "wrong size": (
-        lambda f: replace(image(f), picture(0, (64, 48))),
+        lambda f: replace(image_path(f), picture(0, (64, 48))),
         rf"{wnid(5)}_1.JPEG is 64x48 pixels, not 64x64",
     ),
     "class folder missing": (
@@ -286,7 +238,7 @@ DAMAGE = {
         r"train/ holds 199 class folders, not 200",
     ),
     "16 bits a channel": (
-        lambda f: replace(image(f), sixteen_bits()),
+        lambda f: replace(image_path(f), sixteen_bits()),
         rf"{wnid(5)}_1.JPEG is damaged or no image: it has 16",
     ),
     "one batch.npy and no annotations": (
@@ -320,171 +272,6 @@ def test_absent_and_offline(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=wanted):
         load(tmp_path / "data" / "tiny-imagenet-200")
     assert not list(tmp_path.iterdir())
-
-
-# --- The cache ------------------------------------------------------------------------------------
-
-
-def forbid_decoding(monkeypatch):
-    def decode(*_, **__):
-        raise AssertionError("decoded again")
-
-    monkeypatch.setattr(cache, "open_rgb", decode)
-
-
-def test_a_second_run_decodes_nothing(folder, monkeypatch):
-    first = load(folder)
-    forbid_decoding(monkeypatch)
-    second = load(folder)
-    for split in ("train", "test"):
-        assert torch.equal(getattr(first, split).images, getattr(second, split).images)
-        assert torch.equal(getattr(first, split).labels, getattr(second, split).labels)
-
-
-def test_images_are_mapped_and_the_file_cannot_be_changed_through_them(folder):
-    data = load(folder)
-    (name,) = caches(folder)
-    assert f"{name}/train_images.npy" in Path("/proc/self/maps").read_text()
-    before = data.train.images.clone()
-    data.train.images.zero_()
-    assert torch.equal(load(folder).train.images, before)
-
-
-CHANGES = {
-    "an image's content": lambda f: replace(image(f), picture(99)),
-    "an image's content, same size and place": lambda f: os.utime(image(f), (1, 1)),
-    "a new image": lambda f: (image(f).with_name("new.JPEG")).write_bytes(picture(98)),
-    "one image fewer": lambda f: image(f).unlink(),
-    "a new name": lambda f: image(f).rename(image(f).with_name("other.JPEG")),
-    "a class changed in the annotations": lambda f: annotations(
-        f, lambda t: t.replace(wnid(14), wnid(15))
-    ),
-    "a batch.npy": as_batch_npy,
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_source_is_decoded_anew_and_the_old_cache_goes(folder, change):
-    load(folder)
-    (old,) = caches(folder)
-    CHANGES[change](folder)
-    load(folder)
-    (new,) = caches(folder)
-    assert new != old
-
-
-def test_a_moved_folder_keeps_its_cache(folder, monkeypatch):
-    load(folder)
-    moved = folder.parent.rename(folder.parent.with_name("elsewhere")) / folder.name
-    forbid_decoding(monkeypatch)
-    assert len(load(moved).train) == 400
-
-
-def test_two_sources_share_a_cache_folder(folder, original, tmp_path):
-    other = copy_with_links(original, tmp_path / "other" / "tiny-imagenet-200")
-    replace(image(other), picture(99))
-    shared = tmp_path / "shared"
-    first, second = (load(source, cache_dir=shared) for source in (folder, other))
-    assert not torch.equal(first.train.images, second.train.images)
-    assert len([path for path in shared.iterdir() if path.is_dir()]) == 2
-    assert not (folder.parent / "cache").exists()
-
-
-@pytest.mark.parametrize(
-    "name", ["train_images.npy", "test_images.npy", "train_labels.npy", "test_labels.npy"]
-)
-@pytest.mark.parametrize("damage", ["gone", "cut off", "empty"])
-def test_a_damaged_cache_is_built_anew(folder, name, damage):
-    whole = load(folder).train.images.clone()
-    path = folder.parent / "cache" / caches(folder)[0] / name
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[: -10 if damage == "cut off" else 0])
-    assert torch.equal(load(folder).train.images, whole)
-    assert len(caches(folder)) == 1 and len(load(folder).test) == 30
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing(folder, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        UserError, match=r"cannot write decoded images to .*cache/: No space.*--cache_dir"
-    ):
-        load(folder)
-    assert caches(folder) == []
-
-
-def test_a_folder_that_cannot_be_written(folder):
-    (folder.parent / "cache").write_text("a file")
-    with pytest.raises(UserError, match=r"cannot write decoded images to .*--cache_dir"):
-        load(folder)
-
-
-def test_a_dry_run_writes_nothing(folder, monkeypatch):
-    data = load(folder, may_write=False)
-    assert data.train.images.shape == (400, 64, 64, 3) and data.train.labels.tolist()[:200] == [
-        *range(200)
-    ]
-    assert not (folder.parent / "cache").exists()
-    load(folder)
-    forbid_decoding(monkeypatch)
-    assert len(load(folder, may_write=False).train) == 400
-
-
-def run_load(folder, *, before="", check=True):
-    """In another process; `before` is run first there."""
-    code = (
-        "import sys, time; from pathlib import Path; from dataset import DataRequest, "
-        "datasets, cache\n"
-        f"{before}\n"
-        f"data = datasets['tinyimagenet'].load(DataRequest(root=Path({str(folder.parent)!r})))\n"
-        "print('sum', int(data.train.images.sum()))"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-SLOW = """
-real = cache.open_rgb
-def slow(path):
-    time.sleep(0.05)
-    return real(path)
-cache.open_rgb = slow
-"""
-
-
-def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(folder, monkeypatch):
-    builder = run_load(folder, before=SLOW)
-    scratch = folder.parent / "cache"
-    deadline = time.monotonic() + 120
-    while not (scratch.exists() and caches(folder)):
-        assert builder.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    assert caches(folder)[0].startswith(".building-")
-    builder.send_signal(signal.SIGKILL)
-    builder.communicate()
-    assert len(load(folder).train) == 400
-    (name,) = caches(folder)
-    assert not name.startswith(".")
-
-
-def test_of_several_processes_one_builds_and_the_others_wait(folder):
-    slow = SLOW.replace("0.05", "0.005")
-    processes = [run_load(folder, before=slow) for _ in range(3)]
-    outputs = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], outputs
-    out = [out for out, _ in outputs]
-    assert len({text.splitlines()[-1] for text in out}) == 1
-    assert sum("decoding " in text for text in out) == 1
-    assert len(caches(folder)) == 1
 
 
 # --- The real one ---------------------------------------------------------------------------------

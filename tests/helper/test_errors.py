@@ -6,35 +6,22 @@ import pickle
 import shutil
 import subprocess
 import sys
-import urllib.error
 from pathlib import Path
 
 import pytest
 import torch
-from places import ROOT
 from command_line import run, snapshot
 from fake_cifar import make_entry, write_cifar, write_pickle
-from fake_images import copy_with_links, replace, wnid, write_imagenet, write_tiny_imagenet
+from places import ROOT
+from refusals import GOOD, STUDENT, TEACHER, check
+from hostile import Calls
 
 from helper.run.checkpoint import describe_model
 from models import build_model
 
-STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-GOOD = {
-    STUDENT: "--data_root {m}/cifar --device cpu --epochs 1 --path_t {m}/resnet8_vanilla/good.pth",
-    TEACHER: "--data_root {m}/cifar --device cpu --epochs 1 --model resnet8",
-}
-"""Command lines that work; each row adds what is wrong. {m}: the folder `material`."""
-
-
-class Calls:
-    """Pickles as a call of os.system."""
-
-    def __init__(self, command):
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
+pytestmark = pytest.mark.usefixtures("empty_folder", "no_network")
+PICK = "--lw_mix [1,0,1] --mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion"
+PASS = "--learning_rate 0 --fix_student --utils.ON --utils.check_ce_var"
 
 
 def network(name, num_classes):
@@ -68,36 +55,9 @@ def write_damaged_cifars(root):
     with_train("no_dict").write_bytes(pickle.dumps([1, 2], 2))
     with_train("html").write_bytes(b"<html>not found</html>\n" * 20)
     with_train("absent_file").unlink()
-    with_train("hostile").write_bytes(pickle.dumps({"data": Calls(f"touch {root}/canary")}, 2))
-
-
-def write_damaged_folders(root):
-    """tiny_<damage>/tiny-imagenet-200 and imagenet_<damage>/imagenet100, each wrong in one way."""
-    write_tiny_imagenet(root / "tiny", per_class=1, val=3)
-    write_imagenet(root / "imagenet", train=1)
-
-    def copy(kind, damage):
-        name = {"tiny": "tiny-imagenet-200", "imagenet": "imagenet100"}[kind]
-        return copy_with_links(root / kind / name, root / f"{kind}_{damage}" / name)
-
-    image = Path("train", wnid(9), "images", f"{wnid(9)}_0.JPEG")
-    path = copy("tiny", "truncated") / image
-    replace(path, path.read_bytes()[:500])
-    replace(copy("tiny", "text") / image, b"<html>")
-    (copy("tiny", "no_image") / image).unlink()
-    (copy("tiny", "no_annotations") / "val" / "val_annotations.txt").unlink()
-    (copy("tiny", "no_val_image") / "val" / "images" / "val_1.JPEG").unlink()
-    (copy("tiny", "extra_class") / "train" / "n99999999").mkdir()
-    replace(copy("tiny", "odd_annotations") / "val" / "val_annotations.txt", b"val_0.JPEG cat\n")
-    shutil.rmtree(copy("tiny", "no_train") / "train")
-    (copy("tiny", "batch") / "train" / "batch.npy").write_bytes(b"")
-    (root / "tiny_batch" / "tiny-imagenet-200" / "val" / "batch.npy").write_bytes(b"")
-    shutil.rmtree(copy("imagenet", "no_val") / "val")
-    shutil.rmtree(copy("imagenet", "class_missing") / "train" / wnid(3))
-    folder = copy("imagenet", "flat_val") / "val"
-    shutil.rmtree(folder)
-    folder.mkdir()
-    (folder / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"")
+    with_train("hostile").write_bytes(
+        pickle.dumps({"data": Calls(os.system, f"touch {root}/canary")}, 2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +74,12 @@ def material(tmp_path_factory):
     torch.save({"model": {}, "epoch": 3}, good.with_name("hollow.pth"))
     torch.save(list(weights.values()), good.with_name("list.pth"))
     torch.save(
-        {"model": weights, "opt": Calls(f"touch {root}/canary")}, good.with_name("hostile.pth")
+        {"model": weights, "opt": Calls(os.system, f"touch {root}/canary")},
+        good.with_name("hostile.pth"),
     )
     torch.save(
         {"model": weights, **describe_model("resnet8", 100, 32, "cifar100")},
-        good.with_name("ours.pth"),
+        good.with_name("own.pth"),
     )
     good.with_name("truncated.pth").write_bytes(good.read_bytes()[:-5000])
     good.with_name("empty.pth").write_bytes(b"")
@@ -141,45 +102,6 @@ def material(tmp_path_factory):
         (root / name / "log" / "args.json").write_text(args)
     return root
 
-
-@pytest.fixture(scope="module")
-def image_folders(tmp_path_factory):
-    """Apart from `material`: a look at thousands of files takes as long as the rest of a test."""
-    root = tmp_path_factory.mktemp("image_folders")
-    write_damaged_folders(root)
-    (root / "file").write_text("")
-    write_cifar(root / "cifar")
-    return root
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    def no_route(url, *arguments, **options):
-        raise urllib.error.URLError("Name or service not known")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_route)
-
-
-def check(program, line, fragments, material, capsys):
-    """Run GOOD + line; see that it is refused as it should."""
-    before = snapshot(".", material)
-    with pytest.raises(SystemExit) as stopped:
-        run(program, f"{GOOD[program]} {line}".format(m=material))
-    out, err = capsys.readouterr()
-    assert stopped.value.code == 2
-    assert err.startswith(f"{program}: error: ") and err.endswith("\n") and err.count("\n") == 1, (
-        err
-    )
-    assert "Traceback" not in out + err
-    missing = [fragment for fragment in fragments if fragment.format(m=material) not in err]
-    assert not missing, err
-    left = snapshot(".", material).items() - before.items()
-    assert {path for path, _ in left if path.name not in ("cache", ".tinyimagenet.lock")} == set()
-    assert not (material / "canary").exists()
-
-
-PICK = "--lw_mix [1,0,1] --mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion"
-PASS = "--learning_rate 0 --fix_student --utils.ON --utils.check_ce_var"
 
 STUDENT_ROWS = [
     # The teacher's file.
@@ -310,7 +232,7 @@ STUDENT_ROWS = [
     # Resuming.
     ("--resume_student none.pth", "--resume_student none.pth does not exist"),
     ("--resume_student {m}/run/weights/ckpt.pth", "--resume_student", "holds weights alone"),
-    ("--resume_student {m}/resnet8_vanilla/ours.pth", "--resume_student", "is no run folder"),
+    ("--resume_student {m}/resnet8_vanilla/own.pth", "--resume_student", "is no run folder"),
     ("--resume_student {m}/of_teacher/weights/ckpt.pth", "--resume_student",
      "is a run of train_teacher.py"),
     ("--resume_student {m}/of_cutmix/weights/ckpt.pth --mix_mode mixup",
@@ -350,36 +272,6 @@ DATA_ROWS = [
     ("hostile", "system, which is not a NumPy array"),
 ]
 
-FOLDER_ROWS = [
-    ("tiny_truncated", "tinyimagenet", f"{wnid(9)}_0.JPEG is damaged or no image"),
-    ("tiny_text", "tinyimagenet", f"{wnid(9)}_0.JPEG is damaged or no image"),
-    ("tiny_no_image", "tinyimagenet", f"{wnid(9)}/images/ holds no image"),
-    ("tiny_no_annotations", "tinyimagenet", "val_annotations.txt: No such file"),
-    (
-        "tiny_no_val_image",
-        "tinyimagenet",
-        "val_annotations.txt line 2",
-        "val_1.JPEG does not exist",
-    ),
-    ("tiny_extra_class", "tinyimagenet", "train/ holds 201 class folders, not 200"),
-    ("tiny_odd_annotations", "tinyimagenet", "line 1: '' is none of the 200 classes in train/"),
-    ("tiny_no_train", "tinyimagenet", "train/: No such file"),
-    ("tiny_batch", "tinyimagenet", "train/batch.npy is damaged"),
-    ("cifar", "tinyimagenet", "could not download", "tiny-imagenet-200/ holds train, val/images"),
-    ("cifar", "svhn", "could not download", "svhn/ holds train_32x32.mat, test_32x32.mat"),
-    ("cifar", "cifar10", "could not download", "cifar-10-batches-py/ holds data_batch_1"),
-    (
-        "cifar",
-        "imagenet",
-        "imagenet/ is absent: it should hold train/ and val/",
-        "1000 classes",
-        "--data_root",
-    ),
-    ("imagenet_no_val", "imagenet100", "val/: No such file"),
-    ("imagenet_class_missing", "imagenet100", "train/ holds 99 class folders, not 100"),
-    ("imagenet_flat_val", "imagenet100", "val/ holds 0 class folders, not 100"),
-]
-
 TEACHER_ROWS = [
     (
         "--model resnet111",
@@ -417,11 +309,6 @@ TEACHER_ROWS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.mark.parametrize("row", STUDENT_ROWS, ids=lambda row: row[0])
 def test_train_student_refuses(row, material, capsys):
     check(STUDENT, row[0], row[1:], material, capsys)
@@ -437,19 +324,6 @@ def test_damaged_data_are_refused(damage, problem, material, capsys):
     path = f"{material}/cifar_{damage}/cifar-100-python/train"
     for program in (STUDENT, TEACHER):
         check(program, f"--data_root {{m}}/cifar_{damage}", (path, problem), material, capsys)
-
-
-@pytest.mark.parametrize("row", FOLDER_ROWS, ids=lambda row: f"{row[1]} {row[0]}")
-def test_damaged_folders_are_refused(row, image_folders, capsys):
-    root, dataset, *fragments = row
-    check(
-        TEACHER, f"--data_root {{m}}/{root} --dataset {dataset}", fragments, image_folders, capsys
-    )
-
-
-def test_a_cache_that_cannot_be_written(image_folders, capsys):
-    line = "--cache_dir {m}/file --dataset tinyimagenet --data_root {m}/tiny"
-    check(TEACHER, line, ("--cache_dir", "{m}/file"), image_folders, capsys)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -483,7 +357,7 @@ def test_a_download_that_breaks_off_leaves_nothing(monkeypatch, material, capsys
     check(STUDENT, "--data_root data", ("could not download", "Connection reset"), material, capsys)
 
 
-# --- As real processes ----------------------------------------------------------------------------
+# --- As a real process ----------------------------------------------------------------------------
 
 
 def shell(program, line):
@@ -491,16 +365,6 @@ def shell(program, line):
     words = [sys.executable, str(ROOT / program), *line.split()]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout, done.stderr
-
-
-def test_process_missing_teacher(material):
-    status, out, err = shell(STUDENT, f"--data_root {material}/cifar --path_t none_vanilla/x.pth")
-    assert (status, out) == (2, "")
-    assert err.startswith(
-        "train_student.py: error: --path_t none_vanilla/x.pth does not exist: `sh "
-    )
-    assert err.count("\n") == 1
-    assert not list(Path().iterdir())
 
 
 def test_process_bad_flag():

@@ -218,8 +218,8 @@ def test_a_hub_that_does_not_answer_is_told_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    said = "the weights of timm.test_vit cannot be had from their hub: give a file of them"
-    with pytest.raises(UserError, match=said) as error:
+    message = "the weights of timm.test_vit cannot be had from their hub: give a file of them"
+    with pytest.raises(UserError, match=message) as error:
         External.named("timm.test_vit").hub_weights(64)
     assert "\n" not in str(error.value) and not constants.HF_HUB_OFFLINE
     with hub.cache_alone_if_unreachable():

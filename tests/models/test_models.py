@@ -9,25 +9,21 @@ import copy
 import functools
 import json
 import math
-import re
-import sys
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from kinds import CLASSES, KINDS, each_kind, kind_of, without_weights
 from places import GOLDEN
-from kinds import KINDS, kind_of
 from recipe import load_recipe, recipe_images
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from models import build_model, model_dict
-from models.model_info import count_flops, count_parameters
+from models.model_info import count_parameters
 
 RECORDS = json.loads((GOLDEN / "models.json").read_text())["models"]
 ARRAYS = np.load(GOLDEN / "models.npz")
-CLASSES = {32: 100, 64: 200, 224: 1000}
 
 CASES = [
     (name, size)
@@ -53,20 +49,11 @@ each_imagenet_resnet = pytest.mark.parametrize(
     "name", ["resnet18", "resnet34", "resnet50"], scope="module"
 )
 each_case_in_npz = pytest.mark.parametrize("name, size", IN_NPZ, scope="module")
-each_name = pytest.mark.parametrize("name", list(model_dict), scope="module")
-each_kind = pytest.mark.parametrize("name", KINDS, scope="module")
 each_known_init = pytest.mark.parametrize(
     "name",
     [name for name in KINDS if f"{name}/32" in RECORDS or name in ("resnet18", "resnet50")],
     scope="module",
 )
-
-
-@functools.cache
-def without_weights(name: str, size: int) -> nn.Module:
-    """On the meta device, in eval mode. Shared by all tests, not to be changed."""
-    with torch.device("meta"):
-        return model_dict[name](num_classes=CLASSES[size], img_size=size).eval()
 
 
 @functools.lru_cache(maxsize=1)
@@ -150,9 +137,11 @@ def test_state_dict_and_modules_have_the_originals_names(name: str, size: int) -
 
 @each_imagenet_resnet
 def test_imagenet_resnets_have_torchvisions_keys(name: str) -> None:
-    ours, theirs = without_weights(name, 64).state_dict(), torchvisions(name).state_dict()
-    assert list(ours) == list(theirs)
-    assert [value.shape for value in ours.values()] == [value.shape for value in theirs.values()]
+    shapes, expected = (
+        {key: value.shape for key, value in model.state_dict().items()}
+        for model in (without_weights(name, 64), torchvisions(name))
+    )
+    assert list(shapes.items()) == list(expected.items())
 
 
 @pytest.mark.parametrize(
@@ -256,14 +245,14 @@ def feature_statistics(features: list[Tensor]) -> dict[str, Tensor]:
 @each_imagenet_resnet
 @torch.no_grad()
 def test_imagenet_resnets_are_torchvisions(name: str) -> None:
-    ours = copy.deepcopy(recipe_model(name, 64))
-    theirs = torchvisions(name).to_empty(device="cpu").eval()
-    theirs.load_state_dict(ours.state_dict())
+    zoo_model = copy.deepcopy(recipe_model(name, 64))
+    of_torchvision = torchvisions(name).to_empty(device="cpu").eval()
+    of_torchvision.load_state_dict(zoo_model.state_dict())
     for size in (32, 64, 224):
         images = recipe_images(size, batch=1)
-        assert torch.equal(ours(images), theirs(images))
+        assert torch.equal(zoo_model(images), of_torchvision(images))
     images = recipe_images(64)
-    assert torch.equal(ours.train()(images), theirs.train()(images))
+    assert torch.equal(zoo_model.train()(images), of_torchvision.train()(images))
 
 
 @each_imagenet_resnet
@@ -406,80 +395,3 @@ def test_init_is_distributed_as_the_originals(name: str) -> None:
 def test_an_unknown_name_gets_the_nearest_one() -> None:
     with pytest.raises(ValueError, match=r"unknown model 'resnet8x5'\. Did you mean 'resnet8x4'\?"):
         build_model("resnet8x5", num_classes=10, img_size=32, generator=torch.Generator())
-
-
-# ---- size
-
-
-@each_name
-def test_the_docstrings_table_holds_the_models_size(name: str) -> None:
-    model = without_weights(name, 32)
-    table = sys.modules[type(model).__module__].__doc__
-    row = re.search(rf"^ +{name} +([\d,]+) +([\d,]+)$", table, re.MULTILINE)
-    assert row, f"no row for {name}"
-    parameters, flops = (int(cell.replace(",", "")) for cell in row.groups())
-    assert (parameters, flops) == (count_parameters(model), count_flops(model, 32))
-
-
-@each_kind
-def test_flops_are_those_that_pytorch_counts(name: str) -> None:
-    model = without_weights(name, 32)
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        model(torch.empty(1, 3, 32, 32, device="meta"))
-    assert count_flops(model, 32) == counter.get_total_flops()
-
-
-@pytest.mark.parametrize("name", ["ResNet34", "ResNet101", "ResNet152"])
-def test_resnets_for_small_images_are_torchvisions_but_for_the_stem(name: str) -> None:
-    with torch.device("meta"):
-        other = getattr(torchvision.models, name.lower())(num_classes=100)
-    stem = 64 * 3 * (7 * 7 - 3 * 3)  # the larger kernel's weights
-    assert count_parameters(without_weights(name, 32)) == count_parameters(other) - stem
-
-
-def test_mobilenetv1_is_as_large_as_the_paper_says() -> None:
-    """4.2 million parameters, 569 million multiply-adds at 224 pixels, and the features' shapes."""
-    model = without_weights("MobileNetV1", 224)
-    assert round(count_parameters(model) / 1e6, 1) == 4.2
-    assert round(count_flops(model, 224) / 2e6) == 569
-    features, _ = model(torch.zeros(1, 3, 224, 224, device="meta"), is_feat=True)
-    shapes = [(32, 112), (128, 56), (256, 28), (512, 14), (1024, 7)]
-    assert [tuple(f.shape[1:3]) for f in features[:-1]] == shapes
-
-
-def test_wider_resnets_have_wider_stages() -> None:
-    for name, widths in (("resnet14x2", [32, 32, 64, 128]), ("resnet38x4", [32, 64, 128, 256])):
-        features, _ = without_weights(name, 32)(
-            torch.zeros(1, 3, 32, 32, device="meta"), is_feat=True
-        )
-        assert [f.shape[1] for f in features[:-1]] == widths
-
-
-@torch.no_grad()
-def test_mobilenetv1_before_and_after_relu() -> None:
-    model = load_recipe(model_dict["MobileNetV1"]()).eval()
-    after, _ = model(recipe_images(32), is_feat=True)
-    before, _ = model(recipe_images(32), is_feat=True, preact=True)
-    assert torch.equal(before[0], after[0]) and before[1].min() < 0
-    for early, late in zip(before[1:5], after[1:5]):
-        assert torch.equal(early.clamp(min=0), late)
-
-
-def test_flops_by_hand() -> None:
-    # 3x3 convolution 3 -> 8 on 16 x 16, then linear 8 -> 5
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(8, 5),
-    )  # fmt: skip
-    before = copy.deepcopy(model.state_dict())
-    assert count_flops(model, 16) == 2 * (9 * 3 * 8 * 16 * 16 + 8 * 5)
-    assert model.training and model[0].weight.device.type == "cpu" and not model[0]._forward_hooks
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-def test_frozen_parameters_count_too() -> None:
-    """A teacher's are all frozen, and it is no smaller for that."""
-    model = nn.Linear(3, 2)
-    model.bias.requires_grad_(False)
-    assert count_parameters(model) == 8

@@ -229,7 +229,7 @@ def test_what_a_user_gets_wrong_is_one_line(networks, tmp_path, capsys):
         "--criterion": [f"{out} --criterion entropy"],
         "--num_images": [f"{out} --num_imags 4", f"{out} --num_images 1"],
     }
-    for said, commands in cases.items():
+    for message, commands in cases.items():
         for command in commands:
-            assert said in fails(capsys, command), command
+            assert message in fails(capsys, command), command
     assert not list(tmp_path.glob("*.png")) and not (tmp_path / "data").exists()

@@ -118,11 +118,15 @@ def test_tables_show_ours_beside_the_published(page):
 
 
 def test_summary_states_number_p_and_what_was_left_out(page):
-    said = "".join(text for _, text in page.texts)
-    assert "36 distillations and 18 T. stddev passes counted; 1 incomplete run left out." in said
-    assert "over 9 schemes, a lower T. stddev goes with a lower S. test loss: Pearson 0.9" in said
-    assert "published, over 9 of these schemes: 0.9742 / 1.0000 / 1.0000." in said
-    assert "epoch 1 of 3" in said
+    page_text = "".join(text for _, text in page.texts)
+    assert (
+        "36 distillations and 18 T. stddev passes counted; 1 incomplete run left out." in page_text
+    )
+    assert (
+        "over 9 schemes, a lower T. stddev goes with a lower S. test loss: Pearson 0.9" in page_text
+    )
+    assert "published, over 9 of these schemes: 0.9742 / 1.0000 / 1.0000." in page_text
+    assert "epoch 1 of 3" in page_text
 
 
 @pytest.mark.parametrize(

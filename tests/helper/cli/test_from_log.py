@@ -66,7 +66,7 @@ def test_the_seed_that_was_drawn_is_used_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("nothing here", "has no command of train_student.py"),
         ("python train_teacher.py --model vgg8", "is a log of train_teacher.py"),
@@ -74,11 +74,11 @@ def test_the_seed_that_was_drawn_is_used_again(tmp_path):
         (None, "No such file"),
     ],
 )
-def test_a_file_without_a_command_is_one_line(tmp_path, text, said):
+def test_a_file_without_a_command_is_one_line(tmp_path, text, message):
     path = tmp_path / "log.txt"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         parse_student(["--from_log", str(path)])
 
 

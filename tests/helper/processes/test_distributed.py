@@ -3,44 +3,62 @@ stop, dies or falls silent."""
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-from places import ROOT
-from command_line import identical, load, log_lines, metrics, new_run, run, the_run, without_clock
-from fake_images import write_imagenet
-from fast_runs import draw_once  # noqa: F401  (a fixture)
-from processes import STORES, end_stores, finish_all, said, start_all  # noqa: F401  (a fixture)
+from command_line import (
+    TINY,
+    identical,
+    load,
+    log_lines,
+    metrics,
+    new_run,
+    run,
+    the_run,
+    without_clock,
+)
+from fake_images import write_folder
+from forked import finish
+from processes import STORES, end_stores, finish_all, own_lines, start_all  # noqa: F401  (a fixture)
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from helper.processes import distributed, heartbeat
+import train_teacher
+from helper.errors import one_line_errors
+from helper.processes import distributed, heartbeat, interruption
+from helper.processes.interruption import listening
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
-    "--batch_size 16 --device cpu "
-    "--seed 3 --print_interval 1"
-)
+pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+WORDS = f"{TINY} --seed 3 --print_interval 1"
 KD = "--model_s resnet8 --lw_mix [1,0,1] --t_output_as_target_for_input_mix --sync_bn"
-LINES = ("Epoch: [", "Acc1 ", "Check ", "Summary")
+CUTMIX = f"{KD} --distill kd --mix_mode cutmix"
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    root = tmp_path_factory.mktemp("teacher")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        run(TEACHER, TINY, "--model resnet14 --epochs 1 --learning_rate 0.01")
-    return root / "save" / "models" / "resnet14_vanilla" / "ckpt_epoch_1.pth"
+def at_place(number, action):
+    """Called in a process of a run: `action()` at the `number`-th place that answers signals."""
+    real, count = interruption.check, 0
+
+    def check():
+        nonlocal count
+        count += 1
+        if count == number:
+            action()
+        real()
+
+    interruption.check = check
 
 
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def signalled(rank, *numbers, place):
+    """For `start_all`: the process `rank` sends itself signals."""
+
+    def send():
+        for number in numbers:
+            os.kill(os.getpid(), number)
+
+    return lambda own: own == rank and at_place(place, send)
 
 
 def assert_close_runs(got, wanted):
@@ -60,9 +78,7 @@ def assert_close_runs(got, wanted):
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        (2, "--distill kd --mix_mode cutmix --utils.check_ce_var --epochs 1"),
         (3, "--distill kd --mix_mode cutmix --utils.check_ce_var --epochs 1"),
-        (3, "--distill crd --nce_k 7 -a 0.5 --mix_mode mixup --epochs 1"),
         (2, "--distill abound --init_epochs 1 --mix_mode flip --epochs 1"),
         (
             3,
@@ -73,8 +89,8 @@ def assert_close_runs(got, wanted):
         ),
     ],
 )
-def test_a_run_on_several_processes_is_one_run(tmp_path, teacher, size, words):
-    words = f"{TINY} --path_t {teacher} {KD} {words} --learning_rate 0.001"
+def test_a_run_on_several_processes_is_one_run(tmp_path, tiny_teacher, size, words):
+    words = f"{WORDS} --path_t {tiny_teacher} {KD} {words} --learning_rate 0.001"
     whole = new_run(STUDENT, words, "--debug", root="Debug_Dir")
     statuses, errors = finish_all(STUDENT, words, tmp_path, size, tmp_path / "child")
     assert statuses == [0] * size and not errors
@@ -88,9 +104,9 @@ def test_a_run_on_several_processes_is_one_run(tmp_path, teacher, size, words):
 @pytest.mark.parametrize(
     "scheme", ["autoaugment", "cutmix_pick --mix_n_run 2 --cutmix_pick_criterion teacher_entropy"]
 )
-def test_a_pass_on_several_processes_gives_the_value_of_one(tmp_path, teacher, scheme):
+def test_a_pass_on_several_processes_gives_the_value_of_one(tmp_path, tiny_teacher, scheme):
     words = (
-        f"{TINY} --path_t {teacher} --lw_mix [1,0,1] --learning_rate 0 --fix_student "
+        f"{WORDS} --path_t {tiny_teacher} --lw_mix [1,0,1] --learning_rate 0 --fix_student "
         f"--utils.check_ce_var --epochs 4 --mix_mode {scheme}"
     )
     whole = new_run(STUDENT, words, "--debug", root="Debug_Dir")
@@ -101,10 +117,10 @@ def test_a_pass_on_several_processes_gives_the_value_of_one(tmp_path, teacher, s
     assert got["entropy"] == pytest.approx(wanted["entropy"], rel=1e-6)
 
 
-def test_resumed_on_another_number_of_processes(tmp_path, teacher):
+def test_resumed_on_another_number_of_processes(tmp_path, tiny_teacher):
     """Three, then one, then two."""
     words = (
-        f"{TINY} --path_t {teacher} {KD} --distill crd --nce_k 7 --mix_mode cutmix "
+        f"{WORDS} --path_t {tiny_teacher} {KD} --distill crd --nce_k 7 --mix_mode cutmix "
         "--learning_rate 0.001 --utils.check_ce_var"
     )
     whole = new_run(STUDENT, words, "--epochs 3 --debug", root="Debug_Dir")
@@ -134,26 +150,14 @@ def assert_close_runs_but_jobs(got, wanted):
             assert one[name] == near, (name, one)
 
 
-def test_a_signal_to_one_stops_all_at_one_step(tmp_path, teacher):
-    words = (
-        f"{TINY.replace('44', '600')} --path_t {teacher} {KD} --distill kd --mix_mode cutmix "
-        "--epochs 1"
-    )
-    children = start_all(STUDENT, words, tmp_path, 2, tmp_path / "child")
-    end = time.monotonic() + 60
-    while "Epoch: [1][5/" not in children[0].stdout:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    for child in (
-        children[1],
-        children[1],
-        children[0],
-    ):  # as if torchrun passed on what Slurm told all
-        child.kill(signal.SIGTERM)
-    assert [child.wait(60) for child in children] == [143, 143]
-    assert said(children) == [f"{STUDENT}: interrupted"]
-    checkpoint = load(the_run() / "weights" / "ckpt.pth")
-    assert checkpoint["step"] > 5
+def test_a_signal_to_one_stops_all_at_one_step(tmp_path, tiny_teacher):
+    """It comes twice, as if torchrun passed on what Slurm told all."""
+    words = f"{WORDS.replace('44', '200')} --path_t {tiny_teacher} {CUTMIX} --epochs 1"
+    told = signalled(1, signal.SIGTERM, signal.SIGTERM, place=3)
+    children = start_all(STUDENT, words, tmp_path, 2, tmp_path / "child", prepare=told)
+    assert [child.wait() for child in children] == [143, 143]
+    assert own_lines(children) == [f"{STUDENT}: interrupted"]
+    assert 3 < load(the_run() / "weights" / "ckpt.pth")["step"] < 12
     statuses, errors = finish_all(
         STUDENT, f"{words} --resume_ExpID latest", tmp_path, 2, tmp_path / "child"
     )
@@ -163,40 +167,25 @@ def test_a_signal_to_one_stops_all_at_one_step(tmp_path, teacher):
         for line in log_lines(the_run())
         if line.startswith("Epoch: [")
     ]
-    assert steps == list(range(38))
+    assert steps == list(range(13))
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_lost_process_ends_the_others(tmp_path, teacher, victim):
-    words = (
-        f"{TINY.replace('44', '600')} --path_t {teacher} {KD} --distill kd --mix_mode cutmix "
-        "--epochs 2"
-    )
-    children = start_all(STUDENT, words, tmp_path, 2, tmp_path / "child")
-    end = time.monotonic() + 60
-    while "Epoch: [1][5/" not in children[0].stdout:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    children[victim].kill(signal.SIGKILL)
+def test_a_lost_process_ends_the_others(tmp_path, tiny_teacher, victim):
+    words = f"{WORDS} --path_t {tiny_teacher} {CUTMIX} --epochs 2"
+    killed = signalled(victim, signal.SIGKILL, place=6)
+    children = start_all(STUDENT, words, tmp_path, 2, tmp_path / "child", prepare=killed)
     assert children[victim].wait() == -signal.SIGKILL
-    assert children[1 - victim].wait(60) == 1
-    (line,) = said(children)
+    assert children[1 - victim].wait() == 1
+    (line,) = own_lines(children)
     assert "lost contact with another process of the run" in line
-    assert ("] stopped: lost contact" in (the_run() / "log" / "log.txt").read_text()) == (
-        victim == 1
-    )
-    statuses, errors = finish_all(
-        STUDENT,
-        f"{words} --resume_ExpID latest --epochs 1".replace("--epochs 2", ""),
-        tmp_path,
-        1,
-        tmp_path / "child",
-    )
-    assert statuses == [0], errors
+    logged = "] stopped: lost contact" in (the_run() / "log" / "log.txt").read_text()
+    assert logged == (victim == 1)
+    run(STUDENT, f"{words} --resume_ExpID latest")
 
 
 @pytest.mark.parametrize("victim", ["process 0", "process 2", "store"])
-def test_silence_ends_a_run(tmp_path, teacher, monkeypatch, victim):
+def test_silence_ends_a_run(tmp_path, tiny_teacher, monkeypatch, victim):
     """Nothing tells of a machine that is off, or of a cut cable.
 
     Here it is stopped, which closes no connection.
@@ -205,25 +194,24 @@ def test_silence_ends_a_run(tmp_path, teacher, monkeypatch, victim):
     monkeypatch.setattr(heartbeat, "SILENT_BEATS", 10)
     monkeypatch.setattr(heartbeat, "STORE_SECONDS", 2.0)
     monkeypatch.setattr(distributed, "LAST_SECONDS", 1.0)
-    words = (
-        f"{TINY.replace('44', '2000')} --path_t {teacher} {KD} --distill kd --mix_mode cutmix "
-        "--epochs 9"
-    )
-    children = start_all(STUDENT, words, tmp_path, 3, tmp_path / "child")
-    end = time.monotonic() + 60
-    while "Epoch: [1][5/" not in children[0].stdout:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+
+    def stop_one(rank):
+        if victim == "store" and rank == 0:
+            at_place(4, lambda: os.kill(STORES[-1].pid, signal.SIGSTOP))
+        elif victim == f"process {rank}":
+            at_place(4, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+        elif victim == "store":
+            at_place(5, signal.pause)
+
+    words = f"{WORDS} --path_t {tiny_teacher} {CUTMIX} --epochs 1"
+    children = start_all(STUDENT, words, tmp_path, 3, tmp_path / "child", prepare=stop_one)
     lost = STORES[-1] if victim == "store" else children[int(victim[-1])]
-    lost.kill(signal.SIGSTOP)
     others = [child for child in children if child is not lost]
-    assert [child.wait(30) for child in others] == [1] * len(others)
+    assert [child.wait() for child in others] == [1] * len(others)
     lost.kill(signal.SIGKILL)
-    lines = said(others)
+    lines = own_lines(others)
     if victim == "store":  # which tells them who is to speak
-        assert lines and all(
-            "(the store that torchrun keeps for the run does not answer)" in line for line in lines
-        )
+        assert lines and all(f"({heartbeat.SILENT_STORE})" in line for line in lines)
         return
     (line,) = lines
     assert f"lost contact with another process of the run ({victim} was silent" in line
@@ -253,8 +241,8 @@ def test_beats_that_go_on_end_nothing(monkeypatch):
         ("--resume_ExpID nobody", 2, "no run of that name"),
     ],
 )
-def test_one_message_for_all(tmp_path, teacher, words, status, fragment):
-    good = f"{TINY} --path_t {teacher} {KD} --distill kd --mix_mode flip --epochs 1"
+def test_one_message_for_all(tmp_path, tiny_teacher, words, status, fragment):
+    good = f"{WORDS} --path_t {tiny_teacher} {KD} --distill kd --mix_mode flip --epochs 1"
     statuses, errors = finish_all(STUDENT, f"{good} {words}", tmp_path, 3, tmp_path / "child")
     assert len(errors) == 1 and fragment in errors[0]
     assert status in statuses and not any(code == 0 for code in statuses)
@@ -263,44 +251,50 @@ def test_one_message_for_all(tmp_path, teacher, words, status, fragment):
 
 def test_streamed_images_are_decoded_once_and_seen_by_all(tmp_path):
     """Images are mixed with others that another process decoded."""
-    write_imagenet(tmp_path / "data", train=1)
+    write_folder(tmp_path / "data", train=3, test=2)
     words = (
-        "--dataset imagenet100 --data_root data --limit_train 9 --limit_test 5 --batch_size "
-        "4 --model resnet18 --epochs 1 "
-        "--device cpu --seed 3 --num_workers 0 --mix_mode cutmix --sync_bn --learning_rate "
-        "0.0001 --model_path"
+        "--dataset folder --images stream --data_root data --img_size 16 --batch_size 4 "
+        "--model resnet8 --epochs 1 --device cpu --seed 3 --num_workers 0 --mix_mode cutmix "
+        "--sync_bn --learning_rate 0.0001 --model_path"
     )
     whole = new_run(TEACHER, words, "whole --debug", root="Debug_Dir")
     statuses, errors = finish_all(TEACHER, f"{words} part", tmp_path, 2, tmp_path / "child")
     assert statuses == [0, 0] and not errors
     assert_close_runs(the_run(), whole)
-    assert Path("part/resnet18_vanilla/ckpt_epoch_1.pth").exists()
+    assert Path("part/resnet8_vanilla/ckpt_epoch_1.pth").exists()
+
+
+def torchrun(words):
+    """`torchrun --nproc_per_node 2 --max_restarts 1`, its processes forks of this one.
+
+    In its second epoch the first attempt loses a process.
+    """
+    config = LaunchConfig(
+        1, 1, 2, max_restarts=1, start_method="fork", rdzv_backend="c10d", rdzv_endpoint="[::1]:0"
+    )
+    elastic_launch(config, worker)(words)
+
+
+def worker(words):
+    """What a process of torchrun runs: `__main__` of the script."""
+    if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == ("1", "0"):
+        at_place(9, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    with one_line_errors(TEACHER), listening(), distributed.session():
+        train_teacher.main(words)
 
 
 def test_torchrun_starts_it_and_its_restart_goes_on(tmp_path):
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone",
-        "--max_restarts", "1", str(ROOT / TEACHER), *TINY.replace("44", "400").split(), "--model",
-        "resnet8", "--epochs", "3",
-    ]  # fmt: skip
-    said, pid = [], None
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=open("err.txt", "w"), text=True
-    ) as torchrun:
-        for line in torchrun.stdout:
-            said.append(line)
-            if " Epoch: [2][5/" in line and pid is None:
-                pid = int(line.split()[1])
-                os.kill(pid, signal.SIGKILL)
-    assert torchrun.returncode == 0
-    assert "2 processes, " in "".join(said) and "".join(said).count("done, see ") == 1
+    words = f"{WORDS} --model resnet8 --epochs 3"
+    status, out, errors = finish(torchrun, words, tmp_path, output=tmp_path / "child")
+    assert status == 0, errors
+    assert "2 processes, " in out and out.count("done, see ") == 1
     assert Path("save/models/resnet8_vanilla/ckpt_epoch_3.pth").exists()
     assert [entry["epoch"] for entry in metrics(the_run(), "epoch")] == [1, 2, 3]
     assert len([line for line in log_lines(the_run()) if line.startswith("resumed: ")]) == 1
 
 
 def test_one_process_of_torchrun_is_a_plain_run(tmp_path):
-    words = f"{TINY} --model resnet8 --epochs 1"
+    words = f"{WORDS} --model resnet8 --epochs 1"
     whole = new_run(TEACHER, words, "--debug", root="Debug_Dir")
     statuses, _ = finish_all(TEACHER, words, tmp_path, 1, tmp_path / "child")
     assert statuses == [0]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from command_line import identical, load, log_lines, new_run, run, the_run
-from fast_runs import draw_once  # noqa: F401  (a fixture)
 from forked import finish, start
 
 from helper.processes import interruption
 
 TEACHER = "train_teacher.py"
+pytestmark = pytest.mark.usefixtures("draw_once")
 LONG = (
     "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 3000 --limit_test 24 "
     "--batch_size 16 --device cpu "

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from command_line import identical
+from hostile import Calls
+from small_networks import CLASSES, new_model
 
 from helper.errors import UserError
 from helper.run import checkpoint
@@ -18,20 +20,6 @@ from helper.run.read import read_checkpoint
 from helper.run.recognize import fitting_models, model_name_of
 from helper.run.weights import weights_in
 from helper.setup import networks
-from models import build_model
-
-CLASSES = 7
-
-
-def new_model(name="resnet8", seed=0, num_classes=CLASSES):
-    generator = torch.Generator().manual_seed(seed)
-    return build_model(name, num_classes=num_classes, img_size=32, generator=generator)
-
-
-@pytest.fixture(scope="module")
-def weights():
-    return new_model().state_dict()
-
 
 # --- Writing --------------------------------------------------------------------------------------
 
@@ -101,7 +89,7 @@ def test_save_keeping_old_keeps_all_that_was_there(tmp_path):
 
 
 LAYOUTS = {
-    "ours": lambda w: {
+    "own": lambda w: {
         "model": w,
         "epoch": 240,
         "accuracy": 70.0,
@@ -185,7 +173,7 @@ def load_teacher(path, model_t=None):
 def test_our_checkpoint_is_a_teacher_wherever_it_lies(tmp_path, weights):
     """A run's weights/ckpt.pth says itself what it is."""
     path = tmp_path / "weights" / "ckpt.pth"
-    save_checkpoint(path, LAYOUTS["ours"](weights))
+    save_checkpoint(path, LAYOUTS["own"](weights))
     name, model, *_ = load_teacher(path)
     assert name == "resnet8" and identical(dict(model.state_dict()), dict(weights))
     assert not model.training and not any(p.requires_grad for p in model.parameters())
@@ -212,7 +200,7 @@ def test_the_folder_rule_holds_for_a_bare_file_name(tmp_path, monkeypatch, weigh
 
 
 def test_model_t_overrides_folder_and_file(tmp_path, weights):
-    for folder, layout in (("vgg13_vanilla", "public"), ("nothing", "bare"), ("weights", "ours")):
+    for folder, layout in (("vgg13_vanilla", "public"), ("nothing", "bare"), ("weights", "own")):
         path = tmp_path / folder / "ckpt.pth"
         save_checkpoint(path, LAYOUTS[layout](weights))
         assert load_teacher(path, model_t="resnet8")[0] == "resnet8"
@@ -280,18 +268,10 @@ def test_fitting_models_finds_each_and_no_other(name):
 # --- Files that are no checkpoint -----------------------------------------------------------------
 
 
-class Calls:
-    def __init__(self, command):
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
 @pytest.mark.parametrize("zipped", [True, False])
 def test_objects_are_never_made(tmp_path, monkeypatch, weights, zipped):
     monkeypatch.chdir(tmp_path)
-    content = {"model": weights, "opt": Calls("touch canary")}
+    content = {"model": weights, "opt": Calls(os.system, "touch canary")}
     torch.save(content, "ckpt.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(UserError, match="objects other than weights"):
         read_checkpoint("--path_t", "ckpt.pth")

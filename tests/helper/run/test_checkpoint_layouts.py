@@ -13,6 +13,7 @@ import pytest
 import torch
 from command_line import identical
 from safetensors.torch import save_file
+from small_networks import new_model
 
 from helper.errors import UserError
 from helper.run.checkpoint import on_cpu
@@ -21,19 +22,6 @@ from helper.run.load import load_weights
 from helper.run.read import read_checkpoint
 from helper.run.recognize import fitting_models, recognize
 from helper.run.recorded import recorded_accuracy
-from models import build_model
-
-CLASSES = 7
-
-
-def new_model(name="resnet8", seed=0, num_classes=CLASSES):
-    generator = torch.Generator().manual_seed(seed)
-    return build_model(name, num_classes=num_classes, img_size=32, generator=generator)
-
-
-@pytest.fixture(scope="module")
-def weights():
-    return dict(new_model().state_dict())
 
 
 def before_each(prefix, weights):
@@ -253,11 +241,11 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("said", FILES)
-def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path, said):
+@pytest.mark.parametrize("message", FILES)
+def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path, message):
     path = tmp_path / "best.pth"
-    path.write_bytes(FILES[said](path))
-    with pytest.raises(UserError, match=said) as error:
+    path.write_bytes(FILES[message](path))
+    with pytest.raises(UserError, match=message) as error:
         read_checkpoint("--path_t", path)
     assert "\n" not in str(error.value)
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import load, log_lines, new_run, run
-from fast_runs import draw_once  # noqa: F401  (a fixture)
+from command_line import TINY, load, log_lines, new_run, run
 
 from dataset import DataRequest, datasets
 from dataset.batches import Batches
@@ -19,25 +18,8 @@ from helper.run.recorded import recorded_accuracy
 from helper.run.provenance import PACKAGES, ROOT, commit, provenance
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 200 --limit_test 400 "
-    "--batch_size 20 --device cpu "
-    "--seed 3"
-)
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    root = tmp_path_factory.mktemp("teacher")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        run(TEACHER, TINY, "--model resnet8 --epochs 1")
-    return root / "save" / "models" / "resnet8_vanilla" / "ckpt_epoch_1.pth"
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+WORDS = f"{TINY} --seed 3 --model_s resnet8 --lw_mix [1,0,1] --mix_mode flip"
 
 
 def starts(folder):
@@ -46,18 +28,18 @@ def starts(folder):
     ]
 
 
-def test_each_start_is_on_record(teacher):
-    words = (TINY, f"--path_t {teacher} --model_s resnet8 --lw_mix [1,0,1] --mix_mode flip")
+def test_each_start_is_on_record(tiny_teacher):
+    words = (WORDS, f"--path_t {tiny_teacher}")
     folder = new_run(STUDENT, *words, "--epochs 1")
     run(STUDENT, *words, "--epochs 2 --resume_ExpID latest")
     first, second = starts(folder)
     assert (ROOT / STUDENT).exists()  # or the commit is looked for in the wrong folder
     assert {**first, "time": 0} == {**second, "time": 0}
-    assert first["teacher_checksum"] == hashlib.sha256(teacher.read_bytes()).hexdigest()[:16]
-    assert first["teacher_accuracy"] == load(teacher)["accuracy"]
+    assert first["teacher_checksum"] == hashlib.sha256(tiny_teacher.read_bytes()).hexdigest()[:16]
+    assert first["teacher_accuracy"] == load(tiny_teacher)["accuracy"]
     assert set(first["packages"]) == set(PACKAGES) and first["device"].startswith("cpu, ")
     args = json.loads((folder / "log" / "args.json").read_text())
-    assert (args["seed"], args["model_t"]) == (3, "resnet8")
+    assert (args["seed"], args["model_t"]) == (3, "resnet14")
     for name in ("data_fingerprint", "teacher_checksum"):
         assert args[name] == first[name]
     (line, _) = [line for line in log_lines(folder) if line.startswith("version ")]
@@ -190,14 +172,14 @@ def test_far_below_is_four_standard_errors(recorded, passes):
             check_accuracy(AlwaysZero(), recorded, test, amp=False, flag="--path_t x")
 
 
-def test_a_teacher_far_below_its_record_stops_the_run(teacher, capsys):
-    words = (TINY, "--model_s resnet8 --lw_mix [1,0,1] --mix_mode flip --epochs 1 --test_teacher")
-    folder = new_run(STUDENT, *words, f"--path_t {teacher}")
-    accuracy = load(teacher)["accuracy"]
+def test_a_teacher_far_below_its_record_stops_the_run(tiny_teacher, capsys):
+    words = (WORDS, "--epochs 1 --test_teacher")
+    folder = new_run(STUDENT, *words, f"--path_t {tiny_teacher}")
+    accuracy = load(tiny_teacher)["accuracy"]
     assert any(line.startswith(f"Teacher Acc1 {accuracy:.4f} Acc5 ") for line in log_lines(folder))
-    content = load(teacher)
+    content = load(tiny_teacher)
     content["accuracy"] = 93.0
-    wrong = Path("resnet8_vanilla/wrong.pth")
+    wrong = Path("resnet14_vanilla/wrong.pth")
     wrong.parent.mkdir()
     torch.save(content, wrong)
     before = set(Path("Experiments").iterdir())

@@ -8,20 +8,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import identical, load, log_lines, metrics, new_run, run, the_run, without_clock
-from fast_runs import draw_once  # noqa: F401  (a fixture)
+from command_line import (
+    TINY,
+    identical,
+    load,
+    log_lines,
+    metrics,
+    new_run,
+    run,
+    the_run,
+    without_clock,
+)
 
-from augment import PUBLISHED, pick_criteria
 from distiller_zoo import distillers
 from helper.processes import interruption
+from helper.run.checkpoint import save_checkpoint
+from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
-    "--batch_size 16 --device cpu "
-    "--seed 3 --print_interval 2"
-)
-"""Three steps an epoch, the last one of 12 images; in each epoch five places to stop at."""
+pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+WORDS = f"{TINY} --seed 3 --print_interval 2"
+"""In each epoch there are five places to stop at."""
 METHOD = "--model_s resnet8 --nce_k 7 --init_epochs 1 --epochs 2 --dev_split 0.2"
 MIXED = "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --feature_views both"
 KD = "--model_s resnet8 --distill kd --epochs 2 --lw_mix [1,1,1]"
@@ -34,25 +41,20 @@ CHAINS = (
     "tv.RandomPerspective:draw=sample+fmix+pick:criterion=teacher_entropy,n_run=3",
     "noise:sigma=0.5+patches+mean:k=4",
 )
-SCHEMES = [f"--mix_mode {scheme}" for scheme in (*PUBLISHED, *CHAINS)] + [
-    f"--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion {name}" for name in pick_criteria
-]
+BY_STUDENT = "--mix_mode cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy"
+SCHEMES = [f"--mix_mode {scheme}" for scheme in ("crop+flip", "autoaugment", "cutmix", *CHAINS)]
+SCHEMES += [BY_STUDENT]
+"""One of each kind of draws; that no mode draws from elsewhere is tested with the modes."""
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory):
-    """A teacher and a student's checkpoint."""
-    root = tmp_path_factory.mktemp("material")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        run(TEACHER, TINY, "--model resnet14 --epochs 1 --learning_rate 0.01")
-        run(TEACHER, TINY, "--model resnet8 --epochs 1 --learning_rate 0.01")
-    return root / "save" / "models"
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def student(tmp_path_factory):
+    """The flag that gives a pass its student."""
+    path = tmp_path_factory.mktemp("student") / "resnet8.pth"
+    generator = torch.Generator().manual_seed(0)
+    model = build_model("resnet8", num_classes=5, img_size=16, generator=generator)
+    save_checkpoint(path, {"model": model.state_dict()})
+    return f"--finetune_student {path}"
 
 
 def stopped_run(monkeypatch, place, program, *words, number=signal.SIGTERM):
@@ -100,8 +102,8 @@ def comparable(path):
     ]
 
 
-def command(material, words):
-    return f"{TINY} --path_t {material}/resnet14_vanilla/ckpt_epoch_1.pth {words}"
+def command(teacher, words):
+    return f"{WORDS} --path_t {teacher} {words}"
 
 
 def check_stop_and_resume(monkeypatch, program, words, place):
@@ -120,40 +122,47 @@ def keeps_something(name):
     return bool({"__init__", "start_epoch", "ramp"} & vars(distillers[name]).keys())
 
 
-# Those that keep nothing of their own go on as attention does.
-KEEPING = [name for name in distillers if keeps_something(name)]
+TOGETHER = (
+    "kd+hint+correlation+crd+vid", "abound+fsp+factor+ttm", "review+kdsvd+srrl+dkd", "simkd",
+    "attention",
+)  # fmt: skip
+"""Those that keep something of their own, several in a run; the others go on as attention does."""
 
 
-@pytest.mark.parametrize("distill", [*KEEPING, "attention", "crd+dkd", "review+kd"])
+@pytest.mark.parametrize("distill", TOGETHER)
 def test_every_distiller_that_keeps_something_goes_on_within_an_epoch(
-    material, monkeypatch, distill
+    tiny_teacher, monkeypatch, distill
 ):
-    words = command(material, f"{METHOD} {MIXED} --distill {distill}")
+    words = command(tiny_teacher, f"{METHOD} {MIXED} --distill {distill}")
     check_stop_and_resume(monkeypatch, STUDENT, words, 12)
 
 
+def test_every_distiller_that_keeps_something_is_listed():
+    assert set(filter(keeps_something, distillers)) < set("+".join(TOGETHER).split("+"))
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_mix_mode_goes_on_within_an_epoch(material, monkeypatch, scheme):
+def test_every_mix_mode_goes_on_within_an_epoch(tiny_teacher, monkeypatch, scheme):
     check_stop_and_resume(
-        monkeypatch, STUDENT, command(material, f"{KD} {scheme} --utils.check_ce_var"), 9
+        monkeypatch, STUDENT, command(tiny_teacher, f"{KD} {scheme} --utils.check_ce_var"), 9
     )
 
 
-@pytest.mark.parametrize("scheme", [s for s in SCHEMES if "+" in s or "cutmix" in s])
-def test_every_pass_goes_on_within_an_epoch(material, monkeypatch, scheme):
-    student = f"--finetune_student {material}/resnet8_vanilla/ckpt_epoch_1.pth"
-    check_stop_and_resume(monkeypatch, STUDENT, command(material, f"{PASS} {scheme} {student}"), 6)
+@pytest.mark.parametrize("scheme", [*SCHEMES[3:5], BY_STUDENT])
+def test_every_pass_goes_on_within_an_epoch(tiny_teacher, student, monkeypatch, scheme):
+    check_stop_and_resume(
+        monkeypatch, STUDENT, command(tiny_teacher, f"{PASS} {scheme} {student}"), 6
+    )
 
 
-def test_the_covariance_with_a_student_goes_on(material, monkeypatch):
-    student = f"--finetune_student {material}/resnet8_vanilla/ckpt_epoch_1.pth"
-    words = command(material, f"{PASS} --mix_mode flip {student} --utils.check_ce_var_v3")
+def test_the_covariance_with_a_student_goes_on(tiny_teacher, student, monkeypatch):
+    words = command(tiny_teacher, f"{PASS} --mix_mode flip {student} --utils.check_ce_var_v3")
     check_stop_and_resume(monkeypatch, STUDENT, words, 6)
 
 
 @pytest.mark.parametrize("mode", ["mixup", "autoaugment"])
 def test_a_teacher_goes_on_within_an_epoch(monkeypatch, mode):
-    words = f"{TINY} --model resnet8 --epochs 2 --mix_mode {mode}"
+    words = f"{WORDS} --model resnet8 --epochs 2 --mix_mode {mode}"
     check_stop_and_resume(monkeypatch, TEACHER, words, 8)
     got, wanted = (
         Path(root, "resnet8_vanilla/ckpt_epoch_2.pth") for root in ("save/models", "wanted")
@@ -169,9 +178,9 @@ def test_a_teacher_goes_on_within_an_epoch(monkeypatch, mode):
         f"{PASS} --mix_mode mixup",
     ],
 )
-def test_stopped_again_and_again(material, monkeypatch, words):
+def test_stopped_again_and_again(tiny_teacher, monkeypatch, words):
     """After every third step, until it is done."""
-    words = command(material, words)
+    words = command(tiny_teacher, words)
     run(STUDENT, words, "--debug")
     assert not stopped_run(monkeypatch, 1, STUDENT, words)
     for _ in range(30):
@@ -184,9 +193,9 @@ def test_stopped_again_and_again(material, monkeypatch, words):
     assert_equal_runs(the_run(), the_run("Debug_Dir"))
 
 
-def test_a_killed_run_goes_on_from_its_last_epoch_and_logs_nothing_twice(material, monkeypatch):
+def test_a_killed_run_goes_on_from_its_last_epoch_and_logs_nothing_twice(tiny_teacher, monkeypatch):
     """A kill leaves no time to save: lines after the checkpoint are moved away."""
-    words = command(material, f"{KD} --mix_mode cutmix --utils.check_ce_var --tb_freq 1")
+    words = command(tiny_teacher, f"{KD} --mix_mode cutmix --utils.check_ce_var --tb_freq 1")
     run(STUDENT, words, "--debug")
     assert not stopped_run(monkeypatch, 8, STUDENT, words)
     part, killed = the_run(), Path("killed")
@@ -209,8 +218,8 @@ def test_a_killed_run_goes_on_from_its_last_epoch_and_logs_nothing_twice(materia
 
 
 @pytest.fixture
-def two_epochs(material):
-    words = command(material, f"{KD} --mix_mode flip")
+def two_epochs(tiny_teacher):
+    words = command(tiny_teacher, f"{KD} --mix_mode flip")
     return words, new_run(STUDENT, words)
 
 
@@ -273,15 +282,12 @@ def test_other_data_are_another_job(two_epochs, monkeypatch, capsys):
     assert "that run had data fingerprint " in capsys.readouterr().err
 
 
-def test_the_students_file_of_a_pass_must_stay(material, monkeypatch, capsys):
-    student = Path("student.pth")
-    shutil.copy(material / "resnet8_vanilla" / "ckpt_epoch_1.pth", student)
-    words = command(material, f"{PASS} {SCHEMES[-2]} --finetune_student {student}")
-    assert "student_entropy" in words
+def test_the_students_file_of_a_pass_must_stay(tiny_teacher, student, monkeypatch, capsys):
+    path = Path("student.pth")
+    shutil.copy(student.split()[1], path)
+    words = command(tiny_teacher, f"{PASS} {BY_STUDENT} --finetune_student {path}")
     stopped_run(monkeypatch, 4, STUDENT, words)
-    content = load(student)
-    content["epoch"] = 7
-    torch.save(content, student)
+    torch.save(load(path) | {"epoch": 7}, path)
     with pytest.raises(SystemExit):
         run(STUDENT, words, "--resume_ExpID latest")
     assert "that run had student checksum " in capsys.readouterr().err
@@ -295,7 +301,7 @@ def test_a_dry_run_of_resuming_writes_nothing(two_epochs):
 
 
 def test_a_teacher_is_not_written_twice():
-    words = f"{TINY} --model resnet8 --epochs 1"
+    words = f"{WORDS} --model resnet8 --epochs 1"
     run(TEACHER, words)
     run(TEACHER, words, "--resume_ExpID latest")
     folder = Path("save/models/resnet8_vanilla")

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import identical, load, metrics, run, the_run
-from fast_runs import draw_once  # noqa: F401  (a fixture)
+from command_line import TINY, identical, load, metrics, run, the_run
 
 from helper.cli.options import parse_student, parse_teacher
 from helper.errors import UserError
@@ -21,16 +20,8 @@ from helper.run.files import Lock
 from helper.run.resume import claim_same, lock_command
 
 TEACHER = "train_teacher.py"
-TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 44 --limit_test 24 "
-    "--batch_size 16 --device cpu "
-    "--model resnet8 --epochs 2"
-)
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+WORDS = f"{TINY} --model resnet8 --epochs 2"
 
 
 def stop_at(monkeypatch, place, *words):
@@ -51,7 +42,7 @@ def stop_at(monkeypatch, place, *words):
 
 @pytest.mark.parametrize("seed", ["", "--seed 3"], ids=["drawn", "given"])
 def test_it_begins_goes_on_and_is_done(monkeypatch, capsys, seed):
-    words = f"{TINY} {seed} --resume_ExpID same"
+    words = f"{WORDS} {seed} --resume_ExpID same"
     stop_at(monkeypatch, 7, words)
     part = the_folder()
     drawn = json.loads((part / "log" / "args.json").read_text())["seed"]
@@ -62,7 +53,7 @@ def test_it_begins_goes_on_and_is_done(monkeypatch, capsys, seed):
     run(TEACHER, words)
     assert capsys.readouterr().out == f"this command is done, see {part}\n"
     assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
-    run(TEACHER, f"{TINY} --seed {drawn} --debug")
+    run(TEACHER, f"{WORDS} --seed {drawn} --debug")
     whole = the_run("Debug_Dir")
     assert identical(*(load(path / "weights" / "ckpt.pth") for path in (part, whole)))
 
@@ -73,11 +64,11 @@ def the_folder():
 
 
 def test_a_done_teacher_whose_file_was_removed_is_written_again():
-    run(TEACHER, TINY, "--seed 1")
+    run(TEACHER, WORDS, "--seed 1")
     (file,) = Path("save/models").rglob("*.pth")
     weights = load(file)
     file.unlink()
-    run(TEACHER, TINY, "--seed 1 --resume_ExpID same")
+    run(TEACHER, WORDS, "--seed 1 --resume_ExpID same")
     assert identical(load(file), weights) and the_folder()
 
 
@@ -88,9 +79,9 @@ OTHER = ("--epochs 3", "--seed 2", "", "--batch_size 8 --seed 1", "--model_path 
 def test_another_command_is_another_job(words):
     """A command without --seed is not that of a run with one."""
     defaults = vars(parse_teacher([]))
-    write_run("Experiments/a-20240101-000000", vars(parse_teacher([*TINY.split(), "--seed", "1"])))
+    write_run("Experiments/a-20240101-000000", vars(parse_teacher([*WORDS.split(), "--seed", "1"])))
     seed = "" if words in ("", "--seed 2") else "--seed 1"
-    options = parse_teacher(f"{TINY} {seed} {words} --resume_ExpID same".split())
+    options = parse_teacher(f"{WORDS} {seed} {words} --resume_ExpID same".split())
     claim = claim_same(options, TEACHER, defaults)
     assert not claim.is_done and options.resume_ExpID == ""
 
@@ -98,8 +89,8 @@ def test_another_command_is_another_job(words):
 @pytest.mark.parametrize("words", ["--data_root x --note hello", "--num_workers 1", "--debug"])
 def test_what_decides_no_number_does_not_matter(words):
     root = "Debug_Dir" if "debug" in words else "Experiments"
-    write_run(f"{root}/a-20240101-000000", vars(parse_teacher([*TINY.split(), "--seed", "1"])))
-    options = parse_teacher(f"{TINY} --seed 1 {words} --resume_ExpID same".split())
+    write_run(f"{root}/a-20240101-000000", vars(parse_teacher([*WORDS.split(), "--seed", "1"])))
+    options = parse_teacher(f"{WORDS} --seed 1 {words} --resume_ExpID same".split())
     assert claim_same(options, TEACHER, vars(parse_teacher([]))).is_done
 
 
@@ -122,7 +113,7 @@ def test_an_option_that_the_run_did_not_know_had_its_default():
 
 
 def test_two_processes_cannot_begin_the_same_command():
-    words = f"{TINY} --seed 1 --resume_ExpID same".split()
+    words = f"{WORDS} --seed 1 --resume_ExpID same".split()
     defaults = vars(parse_teacher([]))
     with claim_same(parse_teacher(words), TEACHER, defaults).file:
         pid = os.fork()
@@ -140,7 +131,7 @@ def test_two_processes_cannot_begin_the_same_command():
 
 
 def test_a_running_one_is_refused():
-    options = parse_teacher([*TINY.split(), "--seed", "1"])
+    options = parse_teacher([*WORDS.split(), "--seed", "1"])
     path = write_run("Experiments/a-20240101-000000", vars(options), last="resumed: python")
     ready, hold = os.pipe()
     pid = os.fork()
@@ -179,14 +170,14 @@ def test_whether_a_run_on_another_host_is_alive(last, age, alive):
 
 
 def test_torchruns_restart_takes_the_newest_run_of_the_command(monkeypatch):
-    options = parse_teacher(TINY.split())
+    options = parse_teacher(WORDS.split())
     write_run("Experiments/a-20240101-000000", vars(options))
     for second in (1, 2):
         path = write_run(f"Experiments/a-20240101-00000{second}", vars(options), last="resumed: x")
         (path / "weights").mkdir()
         torch.save({}, path / "weights" / "ckpt.pth")
     (path / "log" / "lock").write_text("process 1 on elsewhere\n")
-    again = parse_teacher(TINY.split())
+    again = parse_teacher(WORDS.split())
     defaults = vars(parse_teacher([]))
     assert claim_same(again, TEACHER, defaults).file is None and again.resume_ExpID == ""
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")

@@ -2,32 +2,22 @@
 resuming."""
 
 import copy
-import dataclasses
-import signal
 
 import pytest
 import torch
-from command_line import identical, load, log_lines, metrics, new_run, run, without_clock
-from scenes import scene_of
+from command_line import identical
+from method_steps import batch, build, make_step, train
 
-from augment import MixSettings, Pick, mix_modes, pick_criteria
-from dataset.synthetic import synthetic_spec
 from distiller_zoo import FeatureDistiller, LogitDistiller, distillers
-from helper.cli.flags import student_parser
 from helper.cli.options import parse_student
 from helper.errors import UserError
 from helper.loop.initial_stage import InitialStage
 from helper.loop.state import RunState
-from helper.setup.methods import WithHead, make_methods
+from helper.setup.methods import WithHead
 from helper.setup.optimisation import InitialSettings
-from helper.step.distill import DistillStep
-from helper.step.networks import freeze, student_passes
-from helper.step.views import ViewMaker
+from helper.step.networks import student_passes
 from helper.step.weights import logit_terms
-from models import build_model
 
-CLASSES, SIZE, BATCH = 10, 32, 8
-SPEC = synthetic_spec(CLASSES, SIZE)
 NAMES = list(distillers)
 LOGIT = [name for name in NAMES if issubclass(distillers[name], LogitDistiller)]
 FEATURE = [name for name in NAMES if issubclass(distillers[name], FeatureDistiller)]
@@ -43,107 +33,37 @@ PAIRS = [  # teacher, student; the tests below have resnet14/resnet8
 ]
 
 
-def network(name, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return build_model(name, num_classes=CLASSES, img_size=SIZE, generator=generator)
-
-
-def options_for(distill, *words):
-    """The options of a command line; --nce_k is small, since the training set is."""
-    return student_parser().parse(["--distill", distill, "--nce_k", "6", *words])
-
-
-def build(distill, teacher="resnet14", student="resnet8", *words):
-    """(teacher, student, methods)"""
-    options = options_for(distill, *words)
-    teacher_network, student_network = freeze(network(teacher, 0)), network(student, 1)
-    scene = scene_of(
-        options,
-        teacher=teacher_network,
-        student=student_network,
-        spec=dataclasses.replace(SPEC, name="cifar100"),  # the data set of the published pairs
-        labels=torch.arange(40) % CLASSES,
-        generator=torch.Generator().manual_seed(2),
-        names=(teacher, student),
-    )
-    return teacher_network, student_network, make_methods(scene)
-
-
-def batch(count=BATCH, seed=3):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(count, 3, SIZE, SIZE, generator=generator)
-    rows = torch.randperm(40, generator=generator)[:count]
-    return images, rows % CLASSES, rows
-
-
-def make_step(teacher, student, methods, mix_mode=None, *, both=False, draw="batch"):
-    augment = mix_mode and mix_modes[mix_mode](SPEC, MixSettings(draw=draw))
-    pick = Pick(pick_criteria["student_entropy"], BATCH, 4.0) if mix_mode == "cutmix_pick" else None
-    views = ViewMaker(
-        teacher,
-        augment,
-        torch.Generator().manual_seed(4),
-        pick=pick,
-        student=methods.deployed(student),
-        preacts=methods.teacher_preacts,
-        features_of_view=both,
-    )
-    return DistillStep(
-        views,
-        student_passes(student, methods.preacts),
-        methods.logit,
-        methods.in_main_stage,
-        methods.weights,
-        teacher_target=True,
-        feature_views=both,
-    )
-
-
-def train(step, student, methods, steps, *, lr=0.01, only=None):
-    """Steps on one batch.
-
-    Returns the losses of each; `only`: the names of those that are minimised.
-    """
-    parameters = [*student.parameters(), *methods.modules.parameters()]
-    optimizer = torch.optim.SGD(parameters, lr=lr, momentum=0.9)
-    student.train()
-    step.start_epoch(20)  # methods that warm up have done so
-    history = []
-    for _ in range(steps):
-        losses, logits = step(*batch())
-        assert logits.shape == (BATCH, CLASSES)
-        wanted = {name: loss for name, loss in losses.items() if only is None or name in only}
-        optimizer.zero_grad()
-        step.weights.total(wanted).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
-        optimizer.step()
-        history.append({name: float(loss.detach()) for name, loss in losses.items()})
-    return history
-
-
 # --- Networks -------------------------------------------------------------------------------------
 
 
-# Those that compare logits alone see nothing of the families.
+WITH_MAPS = [name for name in FEATURE if name not in (*EQUAL_WIDTH_ONLY, "simkd")]
+
+
 @pytest.mark.parametrize(
-    ("name", "pair"),
-    [(name, pair) for name in NAMES for pair in (PAIRS if name in FEATURE else PAIRS[-1:])],
+    ("distill", "pair"),
+    [
+        *((methods, pair) for pair in PAIRS for methods in ("+".join(WITH_MAPS), "simkd")),
+        ("+".join(EQUAL_WIDTH_ONLY), ("resnet14", "resnet8")),
+        ("+".join(LOGIT), PAIRS[-1]),  # they see nothing of the families
+    ],
     ids=lambda value: value if isinstance(value, str) else "/".join(value),
 )
-def test_two_steps_on_pairs_of_all_families(name, pair):
-    try:
-        teacher, student, methods = build(name, *pair)
-    except UserError as error:
-        assert name in EQUAL_WIDTH_ONLY, error
-        assert str(error).startswith(f"--distill {name}: ") and "\n" not in str(error)
-        return
+def test_two_steps_on_pairs_of_all_families(distill, pair):
+    """All methods at once, but for those that replace the head or want equal widths."""
+    teacher, student, methods = build(distill, *pair)
     before = copy.deepcopy(teacher.state_dict())
     step = make_step(teacher, student, methods)
     for losses in train(step, student, methods, 2):
         assert all(torch.isfinite(torch.tensor(loss)) for loss in losses.values()), losses
-        assert len(losses) == 1 + (name in MAIN)
+        assert len(losses) == 1 + sum(name in MAIN for name in distill.split("+"))
     assert identical(dict(teacher.state_dict()), dict(before))
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize("name", EQUAL_WIDTH_ONLY)
+def test_other_widths_are_refused(name):
+    with pytest.raises(UserError, match=rf"^--distill {name}: [^\n]*$"):
+        build(name, *PAIRS[0])
 
 
 @pytest.mark.parametrize("name", MAIN)
@@ -318,20 +238,19 @@ def test_both_kinds_of_features_at_once():
     )
 
 
-def test_amp_gives_nearly_the_same_losses():
-    for name in NAMES:
-        if name not in MAIN:
-            continue
-        values = []
-        for amp in (False, True):
-            teacher, student, methods = build(name)
-            step = make_step(teacher, student.eval(), methods)
-            step.student = student_passes(student, methods.preacts, amp=amp)
-            step.views.amp = amp
-            losses, _ = step(*batch())
-            assert all(loss.dtype == torch.float32 for loss in losses.values()), name
-            values.append(float(step.weights.total(losses).detach()))
-        assert values[1] == pytest.approx(values[0], rel=0.15), name
+@pytest.mark.parametrize("name", [*(name for name in MAIN if name in FEATURE), "kd"])
+def test_amp_gives_nearly_the_same_losses(name):
+    """Methods on logits see the same float32 logits: one of them will do."""
+    values = []
+    for amp in (False, True):
+        teacher, student, methods = build(name)
+        step = make_step(teacher, student.eval(), methods)
+        step.student = student_passes(student, methods.preacts, amp=amp)
+        step.views.amp = amp
+        losses, _ = step(*batch(4))
+        assert all(loss.dtype == torch.float32 for loss in losses.values())
+        values.append(float(step.weights.total(losses).detach()))
+    assert values[1] == pytest.approx(values[0], rel=0.15)
 
 
 # --- Weights --------------------------------------------------------------------------------------
@@ -419,176 +338,3 @@ def test_simkd_projects_each_view_once():
 def test_other_methods_leave_the_head():
     _, student, methods = build("kd+crd")
     assert methods.deployed(student) is student
-
-
-# --- Runs -----------------------------------------------------------------------------------------
-
-TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 40 "
-    "--batch_size 16 --device cpu "
-    "--nce_k 7 --init_epochs 2 --seed 3 --model_s resnet8"
-)
-MIXED = "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --feature_views both"
-
-
-@pytest.fixture(scope="module")
-def teacher_file(tmp_path_factory):
-    root = tmp_path_factory.mktemp("teacher")
-    path = root / "resnet14_vanilla" / "ckpt_epoch_1.pth"
-    path.parent.mkdir()
-    generator = torch.Generator().manual_seed(0)
-    model = build_model("resnet14", num_classes=5, img_size=16, generator=generator)
-    torch.save({"model": model.state_dict()}, path)
-    return path
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "distill", ["crd", "factor", "abound", "simkd", "review+dkd", "kd+fsp", "vid"]
-)
-def test_a_resumed_run_equals_the_uninterrupted_one(distill, teacher_file):
-    command = f"{TINY} {MIXED} --path_t {teacher_file} --distill {distill}"
-    whole = new_run("train_student.py", command, "--epochs 2")
-    part = new_run("train_student.py", command, "--epochs 1")
-    run("train_student.py", command, "--epochs 2", f"--resume_student {part}/weights/ckpt.pth")
-    assert identical(load(part / "weights" / "ckpt.pth"), load(whole / "weights" / "ckpt.pth"))
-    of_epochs = ("initial", "train", "epoch")
-    first, second = (
-        [entry for entry in without_clock(metrics(path)) if entry["kind"] in of_epochs]
-        for path in (part, whole)
-    )
-    assert first == second
-
-
-def test_an_initial_stage_is_resumed(teacher_file, monkeypatch):
-    command = f"{TINY} --path_t {teacher_file} --distill abound --epochs 1"
-    whole = new_run("train_student.py", command)
-    calls, real = [], InitialStage._train_epoch
-
-    def stop_in_the_second(self, *arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            signal.raise_signal(signal.SIGTERM)
-        return real(self, *arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
-        patch.setattr(InitialStage, "_train_epoch", stop_in_the_second)
-        run("train_student.py", command, "--project_name part")
-    assert stopped.value.code == 143
-    (part,) = whole.parent.glob("part*")
-    assert any(
-        "interrupted in epoch 2 of the initial stage after step 0 (SIGTERM); repeat" in line
-        for line in log_lines(part)
-    )
-    run("train_student.py", command, f"--resume_ExpID {part.name}")
-    assert identical(load(part / "weights" / "ckpt.pth"), load(whole / "weights" / "ckpt.pth"))
-
-
-def test_another_teacher_is_another_job(teacher_file, tmp_path, capsys):
-    command = f"{TINY} --distill crd --epochs 1"
-    path = new_run("train_student.py", command, f"--path_t {teacher_file}")
-    moved = tmp_path / "elsewhere" / "resnet14_vanilla" / "other_name.pth"
-    moved.parent.mkdir(parents=True)
-    moved.write_bytes(teacher_file.read_bytes())
-    resume = f"--resume_student {path}/weights/ckpt.pth"
-    run("train_student.py", command, f"--path_t {moved}", resume)  # the same, elsewhere
-    content = torch.load(moved, weights_only=True)
-    content["model"]["fc.bias"] += 1
-    torch.save(content, moved)
-    with pytest.raises(SystemExit):
-        run("train_student.py", command, f"--path_t {moved}", resume)
-    assert "that run had teacher checksum " in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "words, line",
-    [
-        ("--distill crd -b 0", "warning: --beta 0: crd is left out"),
-        (
-            "--distill fsp --init_epochs 0",
-            "warning: --init_epochs 0: the initial stage of fsp is left out",
-        ),
-        (
-            "--distill kd -b 3",
-            "warning: --beta has no effect: kd has no feature loss in the main stage",
-        ),
-        (
-            "--distill dkd --kd_T 8",
-            "warning: --kd_T and --kd_S are kd's; dkd has its own temperature",
-        ),
-        (
-            "--distill crd --lw_mix [1,0,1] --mix_mode cutmix",
-            "warning: the second view has no effect: crd compares features of the first",
-        ),
-        (
-            "--distill kd --lw_mix [1,0,1] --mix_mode cutmix --feature_views both",
-            "warning: --feature_views both has no effect: kd compares no features",
-        ),
-        ("--distill kd --nce_k 8", "warning: --nce_k 8 has no effect: it is for crd"),
-        (
-            "--distill kd --init_epochs 3",
-            "warning: --init_epochs 3 has no effect: it is for fsp, abound, factor",
-        ),
-        (
-            "--distill kd --lw_mix [1,0,1] --mix_mode mixup --bbox square_rand_bbox",
-            "warning: --bbox square_rand_bbox has no effect: it is for cutmix",
-        ),
-        (
-            "--distill kd --lw_mix [1,0,1] --mix_mode cutmix --mix_n_run 4",
-            "warning: --mix_n_run 4 has no effect: nothing is picked",
-        ),
-        (
-            "--distill kd --lw_mix [1,0,1] --mix_mode crop:draw=batch --mix_draw sample",
-            "warning: --mix_draw sample has no effect: every stage has its own draw=",
-        ),
-    ],
-)
-def test_what_is_asked_in_vain_is_said(words, line, teacher_file, capsys):
-    run("train_student.py", f"{TINY} --path_t {teacher_file} --dry_run {words}")
-    assert line in capsys.readouterr().out.splitlines()
-
-
-def test_log_txt_states_the_methods_and_their_losses(teacher_file):
-    path = new_run(
-        "train_student.py", f"{TINY} --path_t {teacher_file} --distill dkd+crd -b 2 --epochs 1"
-    )
-    lines = log_lines(path)
-    assert "loss: 1 CE(x) + 1 dkd(x) + 2 crd(x)" in lines
-    assert "method dkd:weight=1,alpha=1,beta=8,T=4,warmup=20" in lines
-    crd = "method crd:weight=2,mode=exact,nce_k=7,nce_t=0.07,nce_m=0.5,feat_dim=128"
-    assert f"{crd}, negatives out of 48 images" in lines
-    (step,) = [line for line in lines if line.startswith("Epoch: [1][0/")]
-    assert "loss_div-dkd(*1.0) " in step and "loss_crd(*2.0) " in step
-    (entry,) = metrics(path, "train")
-    total = entry["cls"] + entry["div-dkd"] + 2 * entry["crd"]
-    assert entry["loss"] == pytest.approx(total, rel=1e-5)
-
-
-def test_a_simkd_student_cannot_pass_for_an_ordinary_network(teacher_file, capsys):
-    command = f"{TINY} --path_t {teacher_file} --epochs 1"
-    path = new_run("train_student.py", command, "--distill simkd")
-    best = path / "weights" / "resnet8_best.pth"
-    assert {"project.0.weight", "weight", "bias"} <= load(best)["head"].keys()
-    for flag in ("--path_t", "--finetune_student"):
-        with pytest.raises(SystemExit):
-            run("train_student.py", command, f"{flag} {best}")
-        assert (
-            f"{flag} {best} is a student whose classifier a method replaced"
-            in capsys.readouterr().err
-        )
-
-
-def test_t_stddev_does_not_depend_on_the_method(teacher_file):
-    passes = (
-        f"{TINY} --path_t {teacher_file} --fix_student --utils.ON --utils.check_ce_var --epochs "
-        f"4 {MIXED}"
-    )
-    values = []
-    for distill in ("kd", "crd", "simkd"):
-        (summary,) = metrics(new_run("train_student.py", passes, f"--distill {distill}"), "summary")
-        values.append(summary["t_stddev"])
-    assert values[0] == values[1] == values[2]

@@ -2,13 +2,9 @@
 itself."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
-from places import ROOT
-from command_line import log_lines, new_run, run
 from kinds import KINDS
 from torch import nn
 from torch.fx import GraphModule
@@ -20,14 +16,11 @@ from dataset import DataRequest, datasets
 from dataset.batches import Normalize
 from distiller_zoo import Setting
 from distiller_zoo.kd import KD
-from helper.cli.flags import PRECISIONS
 from helper.loop.metrics import MOST_PENDING, MeanMeter
 from helper.loop.training import load_optimizer
-from helper.setup.machine import select_device
-from helper.speed.both_views import BothViews
-from helper.speed.compiled import compile_networks
-from helper.speed.frozen import FrozenCopy, frozen_copy, part_size
 from helper.speed import place
+from helper.speed.both_views import BothViews
+from helper.speed.frozen import FrozenCopy, frozen_copy, part_size
 from helper.speed.layout import wide_on_few_pixels
 from helper.step import networks
 from helper.step.distill import DistillStep
@@ -36,17 +29,12 @@ from helper.step.teacher_stats import GROUP_STEPS, TeacherStddev
 from helper.step.views import ViewMaker
 from helper.step.weights import loss_weights
 from models import build_model, model_dict
-
 from scripts.bench.classic_loop import ALPHA, GAMMA, ClassicLoop
 
 SPEC = datasets["cifar100"].spec(DataRequest())
 BATCH = 8
 SAME_LOSS = 2e-5
 """Relative. On one thread a divergence of 0.25 differs by 1.16e-5 after a step."""
-TINY = (
-    "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 48 --limit_test 20 "
-    "--batch_size 16 --seed 1"
-)
 
 
 def network(name, seed=0, img_size=32):
@@ -115,10 +103,11 @@ def one_thread():
 @pytest.mark.parametrize("mode", [*PUBLISHED, "mean", "cutmix_pick"])
 def test_losses_are_those_of_the_classic_loop(mode, one_thread):
     fast, classic = steps(fast_step(mode), 2), classic_loop(mode)
-    for seed, ours in enumerate(fast):
+    for seed, losses in enumerate(fast):
         images, labels = batch(seed)
-        theirs = classic.train_step(images.contiguous(), labels)
-        assert ours == pytest.approx({name: theirs[name] for name in ours}, rel=SAME_LOSS)
+        classic_losses = classic.train_step(images.contiguous(), labels)
+        expected = {name: classic_losses[name] for name in losses}
+        assert losses == pytest.approx(expected, rel=SAME_LOSS)
 
 
 def classic_loop(mode):
@@ -197,9 +186,9 @@ def test_wide_convolutions_on_few_pixels_have_the_plain_layout(name, size, count
 
     256 to 512, and three of 512 channels.
     """
-    plain, ours = (network(name, img_size=size) for _ in range(2))
-    ours = place(ours, torch.device("cpu"), size)
-    layers = wide_on_few_pixels(ours, size)
+    plain, fast_model = (network(name, img_size=size) for _ in range(2))
+    fast_model = place(fast_model, torch.device("cpu"), size)
+    layers = wide_on_few_pixels(fast_model, size)
     assert len(layers) == count and all(layer.weight.is_contiguous() for layer in layers)
     in_front = {}
     for layer in layers:
@@ -209,12 +198,14 @@ def test_wide_convolutions_on_few_pixels_have_the_plain_layout(name, size, count
     )
     expected, logits = (
         plain.double()(images),
-        ours.double()(images.to(memory_format=torch.channels_last)),
+        fast_model.double()(images.to(memory_format=torch.channels_last)),
     )
     assert all(each.is_contiguous() for each in in_front.values()) and len(in_front) == count
     for each in (expected, logits):
         each.square().mean().backward()
-    gradients = [[parameter.grad for parameter in model.parameters()] for model in (ours, plain)]
+    gradients = [
+        [parameter.grad for parameter in model.parameters()] for model in (fast_model, plain)
+    ]
     torch.testing.assert_close(
         [logits, *gradients[0]], [expected, *gradients[1]], rtol=1e-6, atol=1e-9
     )
@@ -325,80 +316,6 @@ def test_statistics_do_not_grow():
     assert (size(stddev.state_dict()), size(meter.state_dict())) == before
 
 
-def test_without_a_compiler_there_is_one_line(tmp_path, monkeypatch):
-    """--compile then changes nothing else."""
-
-    def broken(*args, **kwargs):
-        raise RuntimeError("no C++ compiler\nwas found, nowhere")
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(torch, "compile", broken)
-    words = f"{TINY} --epochs 1 --model resnet8"
-    compiled = new_run("train_teacher.py", words, "--compile")
-    plain = new_run("train_teacher.py", words)
-    warnings = [line for line in log_lines(compiled) if "compile" in line]
-    assert warnings == ["warning: --compile has no effect: RuntimeError: no C++ compiler"]
-    results = [
-        [line for line in log_lines(path) if line.startswith("Acc1")] for path in (compiled, plain)
-    ]
-    assert results[0] == results[1]
-
-
-def test_compiled_networks(monkeypatch):
-    """Both modes, a short batch, the same keys; the teacher's copy likewise."""
-    if "warning" in helper.speed.compiled.compile_networks([], torch.device("cpu"))[0]:
-        pytest.skip("no compiler here")
-
-    class Small(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv, self.bn, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
-
-        def forward(self, x, is_feat=False, preact=False):
-            return self.fc(self.bn(self.conv(x)).relu().mean(dim=(2, 3)))
-
-    torch.manual_seed(0)
-    plain, compiled = Small(), Small()
-    compiled.load_state_dict(plain.state_dict())
-    frozen = frozen_copy(freeze(Small()), 8)
-    images = torch.randn(4, 3, 8, 8)
-    expected = frozen(images)
-    assert compile_networks([compiled, frozen, None], torch.device("cpu"))[0].startswith(
-        "the networks are compiled"
-    )
-    assert torch.allclose(frozen(images), expected, atol=1e-6)
-    assert expected.is_inference() is False and not frozen._pass(images).is_inference()
-    for part in (images, images[:3]):
-        for model in (plain, compiled):
-            model.train()(part).sum().backward()
-    for model in (plain, compiled):
-        model.eval()
-    assert torch.allclose(plain(images), compiled(images), atol=1e-6)
-    assert plain.state_dict().keys() == compiled.state_dict().keys()
-    assert torch.allclose(plain.conv.weight.grad, compiled.conv.weight.grad, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", PRECISIONS)
-def test_precision(name, monkeypatch):
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    try:
-        select_device("cpu", name)
-        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        select_device("cuda", name)
-        assert torch.get_float32_matmul_precision() == ("highest" if name == "default" else name)
-        assert torch.backends.cudnn.allow_tf32 is (name != "highest")
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
-
-
-def test_unknown_precision(capsys):
-    with pytest.raises(SystemExit) as exit_:
-        run("train_teacher.py", TINY, "--precision highe")
-    assert exit_.value.code == 2 and "Did you mean 'high'" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("amp", [False, True])
 def test_parts_on_cores_of_their_own_give_the_same_bits(amp):
     """Also in a child process, which has none of its parent's threads."""
@@ -442,32 +359,3 @@ def test_wide_networks_and_large_images_come_in_smaller_parts(name, img_size, im
     """Of the widest layer's output, 4 bytes a value, a part has 32 MiB at the most."""
     network = model_dict[name](num_classes=3, img_size=img_size).eval()
     assert frozen_copy(network, img_size).at_once == images
-
-
-def in_new_process(code, folder=None):
-    """What it prints, working in `folder`."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, check=True, capture_output=True, text=True
-    )
-    return done.stdout
-
-
-def test_a_script_imports_what_it_needs():
-    """Each of these takes half a second or more, of a start that should take four."""
-    heavy = "torchvision torch._dynamo torch.utils.tensorboard tensorboard matplotlib scipy sympy"
-    assert (
-        in_new_process(f"import sys, train_student; print(set({heavy.split()}) & set(sys.modules))")
-        == "set()\n"
-    )
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the settings are those of glibc")
-def test_memory_settings_are_taken():
-    code = (
-        "import ctypes; from helper.speed import memory; libc = ctypes.CDLL(None); "
-        "memory.keep_freed_memory()\n"
-        "print([libc.mallopt(*setting) for setting in memory.SETTINGS.items()])"
-    )
-    assert in_new_process(code) == "[1, 1, 1]\n"

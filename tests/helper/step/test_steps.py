@@ -140,7 +140,7 @@ def build_step(options, recorded_steps):
 
 
 def original_extra_passes(name, step, seen_images):
-    """Forward passes of the original that ours saves; they touch BatchNorm's running sums and
+    """Forward passes of the original that this code saves; they touch BatchNorm's running sums and
     nothing else."""
     if CASES[name]["options"].get("lw_mix") == [1.0, 1.0, 1.0]:
         with torch.no_grad():
@@ -217,11 +217,11 @@ def check_step(name, number, expected, step, losses, total, view):
         step.weights, {key: float(value.detach()) for key, value in losses.items()}
     )
     words = zip(printed.split(), expected["printed_terms"].split())
-    for ours, theirs in words:  # names to the letter, numbers to the last printed digits
-        if theirs[0].isdigit():
-            close(float(ours), float(theirs))
+    for word, recorded_word in words:  # names to the letter, numbers to the last printed digits
+        if recorded_word[0].isdigit():
+            close(float(word), float(recorded_word))
         else:
-            assert ours == theirs
+            assert word == recorded_word
     assert len(printed.split()) == len(expected["printed_terms"].split())
     norms = [m for m in student.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert int(student.bn1.num_batches_tracked) == expected["bn1.num_batches_tracked"]

@@ -164,9 +164,9 @@ def test_cross_entropy_covariance(name):
         vectors = statistic.values.view(2, thresholds["vectors"], -1).numpy()
         scaled = vectors / vectors.max(axis=1, keepdims=True)
         np.testing.assert_allclose(vectors[0].shape, ARRAYS[f"v3/{name}/all_RV_samples"].shape)
-        for ours, key in zip(scaled, ("all_RV_samples", "all_RV_samples_approx")):
+        for computed, key in zip(scaled, ("all_RV_samples", "all_RV_samples_approx")):
             stored = ARRAYS[f"v3/{name}/{key}"]
-            np.testing.assert_allclose(ours, stored / stored.max(axis=0), rtol=1e-9)
+            np.testing.assert_allclose(computed, stored / stored.max(axis=0), rtol=1e-9)
 
 
 def test_cross_entropy_covariance_cuts_vectors_across_batches():

@@ -1,0 +1,11 @@
+"""What a file from elsewhere may hold."""
+
+
+class Calls:
+    """Pickles as a call, which `pickle.load` would make."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
