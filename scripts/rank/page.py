@@ -54,7 +54,7 @@ def section(found: dict[str, Any], number: int) -> str:
     head = "".join(f"<th>{escaped(name)}</th>" for name in HEADER)
     drawn = figures.inline_svg(figure.make(found), prefix=f"r{number}", label=escaped(title))
     return (
-        f"<section><h2>{escaped(title)}</h2><p>{escaped(text)}</p><div class=box tabindex=0><table><thead><tr>{head}</tr>"
+        f"<section><h2>{escaped(title)}</h2><p>{escaped(text)}</p><div class=box tabindex=0><table class=ranking><thead><tr>{head}</tr>"
         f"</thead><tbody>{body}</tbody></table></div><div class=figures><figure>{drawn}</figure></div></section>"
     )
 

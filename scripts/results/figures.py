@@ -25,6 +25,7 @@ from scripts.results.logs import Run
 from scripts.results.option_list import printable
 from scripts.results.style import Look, handle, looks, mark, plt, with_variables
 from scipy import stats
+from matplotlib import ticker
 
 FORMATS = (".png", ".svg", ".pdf")
 SMALLEST, LARGEST = 40, 190
@@ -140,8 +141,9 @@ def curves(rows: Sequence[Row]) -> Any:
     axes[1].set_xlabel("epoch")
     for axis in axes:
         axis.grid(color="0.5", alpha=0.15)
-        axis.locator_params(axis="y", nbins=6)
         axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0].locator_params(axis="y", nbins=6)
+    _logarithmic(axes[1])
     handles = [
         plt.Line2D([], [], color=colour, marker=marker, markersize=6, label=name)
         for name, (colour, marker) in styles.items()
@@ -150,6 +152,18 @@ def curves(rows: Sequence[Row]) -> Any:
                   fontsize=8.5, handlelength=1.2, columnspacing=1.0)  # fmt: skip
     figure.tight_layout(rect=(0, (height - 5.95) / height, 1, 1))
     return figure
+
+
+def _logarithmic(axis: Any) -> None:
+    """A scale on which the peaks of the first epochs leave room for the differences of the last."""
+    values = [float(y) for line in axis.lines for y in line.get_ydata() if y > 0]
+    if not values:  # a loss of 0, or none that is finite
+        return
+    axis.set_yscale("log")
+    axis.set_ylim(bottom=0.9 * min(values))  # a band may reach below 0
+    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_locator(ticker.NullLocator())
 
 
 def mean_curve(runs: Sequence[Run], field: str) -> tuple[list[int], list[float], list[float]]:
