@@ -63,10 +63,10 @@ SCALES = {
     "synthetic": Scale(
         data="--dataset synthetic --num_classes 10 --img_size 16 --limit_train 1500 --limit_test 1000",
         teacher="wrn_16_1",
-        teacher_epochs=45,
-        student_epochs=16,
+        teacher_epochs=60,
+        student_epochs=20,
         trials=2,
-        rank_images=9600,
+        rank_images=12000,
         caveat="Two short runs for each augmentation are a noisy picture; the paper's runs take 240 epochs.",
     ),
     "cifar100": Scale(

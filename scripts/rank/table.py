@@ -12,25 +12,34 @@ def cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[st
     return (
         "" if row["group"] is None else f"{row['group']}{'=' if is_tied else ''}",
         row["scheme"],
-        interval(row, "t_stddev", ".3f", 1000),
-        "" if row is rows[0] else interval(row, "to_best", "+.3f", 1000),
-        number(row, "consistency", ".2f"),
-        interval(row, "balance", ".2f"),
-        number(row, "information", ".2f"),
-        number(row, "teacher_top1", ".1f"),
-        number(row, "ms_per_image", ".2f"),
+        interval(row, "t_stddev", 3, 1000),
+        "" if row is rows[0] else interval(row, "to_best", 3, 1000, sign="+"),
+        number(row, "consistency", 2),
+        interval(row, "balance", 2),
+        number(row, "information", 2),
+        number(row, "teacher_top1", 1),
+        number(row, "ms_per_image", 2),
         str(row["steps"]),
         f"{row['verdict']}: {row['reason']}" if row["reason"] else row["verdict"],
     )
 
 
-def interval(row: Mapping[str, Any], name: str, form: str, factor: float = 1) -> str:
+def interval(
+    row: Mapping[str, Any], name: str, digits: int, factor: float = 1, *, sign: str = ""
+) -> str:
     """ "2.231 (2.180 2.284)"."""
-    value, low, high = (number(row, f"{name}{end}", form, factor) for end in ("", "_low", "_high"))
+    value, low, high = (
+        number(row, f"{name}{end}", digits, factor, sign=sign) for end in ("", "_low", "_high")
+    )
     return f"{value} ({low} {high})" if low and high else value
 
 
-def number(row: Mapping[str, Any], name: str, form: str, factor: float = 1) -> str:
-    """Empty where there is none."""
+def number(
+    row: Mapping[str, Any], name: str, digits: int, factor: float = 1, *, sign: str = ""
+) -> str:
+    """Empty where there is none. sign: "+" shows that of positive ones too."""
     value = row.get(name)
-    return "" if value is None else f"{factor * value:{form}}"
+    if value is None:
+        return ""
+    rounded = round(factor * value, digits) + 0.0  # -0.0 + 0.0 is 0.0
+    return f"{rounded:{sign}.{digits}f}"

@@ -386,4 +386,5 @@ def test_cells():
     cells = table.cells(row, [row])
     assert len(cells) == len(table.HEADER)
     assert cells[:4] == ("1", "a", "2.231 (2.180 2.284)", "") and cells[-1] == "unproven: why"
-    assert table.interval(row | {"t_stddev_low": None}, "t_stddev", ".1f", 1000) == "2.2"
+    assert table.interval(row | {"t_stddev_low": None}, "t_stddev", 1, 1000) == "2.2"
+    assert table.number({"information": -1e-9}, "information", 2) == "0.00"
