@@ -123,7 +123,7 @@ def answer(report: Report) -> str:
     certain = f"{100 * report.options.confidence:g} %"
     if best:
         return f"best: {best}, lower than every other ranked scheme at {certain} confidence"
-    first = [row.scheme for row in rows if row.group == 1]
+    first = report.result.contenders
     if not first:
         return "nothing is ranked: no scheme passes the guard"
     undecided = [

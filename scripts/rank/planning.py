@@ -83,6 +83,8 @@ class Result:
     """Ranked, then unproven, then without signal; lowest T. stddev first in each group."""
     best: str | None
     """None: there is a tie, or nothing is ranked."""
+    contenders: list[str]
+    """Ranked schemes of which any may be the best: none is known to be lower."""
     costs: dict[str, float]
     """Milliseconds an image, by scheme."""
 
@@ -91,18 +93,26 @@ def conclude(stages: Sequence[Stage], pools: dict[str, str]) -> Result:
     """The last race's order, with its finalists' values from fresh batches. pools: scheme -> pool."""
     number, race = last_race(stages)
     finals = stages[-1] if len(stages) > number + 1 else None
-    rows, best = race.ranking.table(), race.ranking.best()
+    rows, best, is_doubtful = race.ranking.table(), race.ranking.best(), False
     if finals is not None and finals.is_done:
-        if best is not None and is_contradicted(best, finals):
+        is_doubtful = is_contradicted(best, finals)
+        if is_doubtful:
             best, rows = None, join_first_groups(rows)
         fresh = {row.scheme: row for row in finals.ranking.table()}
         rows = in_order([with_fresh(row, fresh.get(row.scheme)) for row in rows])
+    if is_doubtful:
+        contenders = [row.scheme for row in rows if row.group == 1]
+    else:
+        ranked = [row.scheme for row in rows if row.group is not None]
+        contenders = [a for a in ranked if not any(race.ranking.is_lower(b, a) for b in ranked)]
     costs = {row.scheme: race.costs.per_image(pools[row.scheme]) for row in rows}
-    return Result(rows, best, costs)
+    return Result(rows, best, contenders, costs)
 
 
-def is_contradicted(best: str, finals: Stage) -> bool:
+def is_contradicted(best: str | None, finals: Stage) -> bool:
     """True if another finalist is lower for certain on the fresh batches."""
+    if best is None:
+        return False
     statistics = finals.ranking.statistics
     others = [name for name in statistics if name != best]
     return any(difference(statistics[best], statistics[name]).low > 0 for name in others)

@@ -19,7 +19,7 @@ from helper.step import guard, ranking
 from helper.step.ranking import Ranking
 from models import build_model
 from scripts import rank_augmentations
-from scripts.rank import campaign, figure, measuring, table, validating
+from scripts.rank import campaign, figure, measuring, planning, table, validating
 from scripts.rank.command_line import PROGRAM, parse, student_words
 from scripts.rank.schemes import canonical
 from scripts.rank.searching import steps_of_rounds
@@ -378,6 +378,21 @@ def test_students_train_on_what_the_ranking_saw():
     assert (options.num_classes, options.limit_train, options.batch_size) == (5, 40, 8)
     assert options.no_DA and options.mix_mode == "cutmix" and options.distill == "kd"
     assert not any(word.startswith("--seed") for word in student)  # each has its own
+
+
+def test_what_is_known_to_be_higher_is_no_contender():
+    """Though ties in between make it one group with the lowest."""
+    order = Ranking(["a", "b", "c"], CLASSES, guard=guard.Guard({"t_stddev": 0.0}, True, (0, 9)))
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(8):
+        clean = torch.rand(8, CLASSES, generator=draw).softmax(dim=1)
+        for name in order.live:
+            order.update(name, clean, clean)
+    order.lower = {("a", "c")}  # of equal ones: all else is tied
+    stage = campaign.Stage(campaign.Plan("race", ("a", "b", "c"), "best", 8), order)
+    found = planning.conclude([stage], dict.fromkeys("abc", "pool"))
+    assert [row.group for row in found.rows] == [1, 1, 1] and found.best is None
+    assert sorted(found.contenders) == ["a", "b"]
 
 
 def test_cells():
