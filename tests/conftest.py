@@ -14,8 +14,9 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 LONGEST = (
-    "test_rank_augmentations", "test_models", "test_resume", "test_methods", "test_distributed",
-    "test_divided_steps", "test_cli", "test_sweep", "test_both_views",
+    "test_rank_augmentations", "test_methods", "test_distributed", "test_resume", "test_models",
+    "test_gpu_paths", "test_divided_steps", "test_both_views", "test_speed", "test_cli",
+    "test_errors", "test_sweep", "test_benchmark",
 )  # fmt: skip
 """Files that take longest, with most time first."""
 
