@@ -160,8 +160,8 @@ class CRD(FeatureDistiller):
     On the device, for CIFAR-100 and the default options: two banks of 50,000 x 128 float32,
     together 51 MB, as much again from their update to the end of the step, and some ten tensors
     (64, 50,000) of 12.8 MB. To gather the negatives' embeddings would take 64 x 16,385 x 128 x 4 B
-    = 537 MB for each bank. The tensors
-    grow with the training set: to 328 MB each for ImageNet's 1.28 million images.
+    = 537 MB for each bank. The tensors grow with the training set: to 328 MB each for ImageNet's
+    1.28 million images.
 
     The random draws are made on the device, by a generator seeded in each step from
     `setting.generator`. So they follow from the state of that one, which is on the CPU and is what

@@ -8,10 +8,9 @@ classifier reads the average of what it gives, so the student's own classifier, 
 trains, is replaced.
 
 The loss compares the projected map with the teacher's last map. A larger map is averaged down to
-the other's size
-first: the student's before the projector, the teacher's before the comparison. The teacher's map is
-the one whose
-average its classifier reads: in Wide ResNets, that after the last BatchNorm and ReLU.
+the other's size first: the student's before the projector, the teacher's before the comparison. The
+teacher's map is the one whose average its classifier reads: in Wide ResNets, that after the last
+BatchNorm and ReLU.
 
 Deviation: some teachers here (MobileNetV2, ShuffleV2) have a convolution between their last map and
 the average. For them the averages are compared, the vectors that the classifiers read.

@@ -6,9 +6,9 @@ Each process draws the same random numbers and makes the same batches and views,
 one process. It puts its part of the rows through the networks; then all have all rows of the
 results (`gathered`), and compute the same losses of the whole batch. So whatever looks at a batch
 as a whole, a pick, a distiller that compares images, a memory bank, works as it is, and nothing but
-rounding depends on the number of processes (and BatchNorm's statistics,
-unless they are shared: sync_batchnorm.py). Gradients are averaged over the processes; `gathered`
-sees to it that the average is the gradient of the whole batch.
+rounding depends on the number of processes (and BatchNorm's statistics, unless they are shared:
+sync_batchnorm.py). Gradients are averaged over the processes; `gathered` sees to it that the
+average is the gradient of the whole batch.
 
 The first process alone writes and prints. Without torchrun everything here does nothing.
 """

@@ -20,13 +20,11 @@ SILENT_STORE = "the store that torchrun keeps for the run does not answer"
 
 
 class Heartbeat(threading.Thread):
-    """Shows the others that we live, and looks whether they do, until `stop`.
+    """Shows the others that this process lives, and looks whether they do, until `stop`.
 
-    To be started when all processes have made theirs: the store waits for those that it does not
-    know yet.
-    store: a connection of its own, since one that waits keeps others waiting. `on_loss` is told in
-    a sentence if
-    contact is lost, in this thread: the main one may be waiting for what never comes.
+    To be started when all processes have made one: the store waits for those that it does not know.
+    store: a connection of its own, since one that waits keeps others waiting. on_loss: called with
+    a sentence if contact is lost, in this thread: the main one may wait for what never comes.
     """
 
     def __init__(

@@ -131,8 +131,7 @@ def resume(
     Returns that run, if any, locked.
 
     UserError if there is no such run, if it is another job, in use, or past the epochs asked for. A
-    run that has
-    just those is left as it is: nothing remains to be done.
+    run that has just those is left as it is: nothing remains to be done.
     """
     path = getattr(options, flag.removeprefix("--"))
     if not path and not options.resume_ExpID:

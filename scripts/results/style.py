@@ -1,8 +1,8 @@
 """The style of all figures: a colour and a marker for each scheme, on a light or a dark page.
 
 A scheme looks the same in every figure. The colour says the family, the marker says which member.
-Schemes of one figure do not share both (of one family, up to 14). A verdict changes
-how a marker is filled, never its colour.
+Schemes of one figure do not share both (of one family, up to 14). A verdict changes how a marker is
+filled, never its colour.
 Colours have a contrast of at least 3 to their page (WCAG 2.1, 1.4.11), and go with a marker
 everywhere, so no reader depends on them alone.
 """
