@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,19 @@ def section(found: dict[str, Any], number: int) -> str:
         f"{found['guard_state']}. {found['images']} training images, {found['seconds']:.0f} s."
     )
     rows = found["schemes"]
-    body = "".join(f"<tr>{''.join(f'<td>{escaped(c)}</td>' for c in cells(row, rows))}</tr>" for row in rows)  # fmt: skip
-    head = "".join(f"<th>{escaped(name)}</th>" for name in HEADER)
+    body = "".join(f"<tr>{line(cells(row, rows), 'td')}</tr>" for row in rows)
+    head = line(HEADER, "th")
     drawn = figures.inline_svg(figure.make(found), prefix=f"r{number}", label=escaped(title))
     return (
         f"<section><h2>{escaped(title)}</h2><p>{escaped(text)}</p><div class=box tabindex=0><table class=ranking><thead><tr>{head}</tr>"
         f"</thead><tbody>{body}</tbody></table></div><div class=figures><figure>{drawn}</figure></div></section>"
     )
+
+
+def line(texts: Sequence[str], tag: str) -> str:
+    """The verdict comes third: on a narrow page the last columns are out of sight."""
+    place, scheme, *numbers, verdict = (f"<{tag}>{escaped(text)}</{tag}>" for text in texts)
+    return "".join((place, scheme, verdict, *numbers))
 
 
 def escaped(text: object) -> str:

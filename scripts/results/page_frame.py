@@ -20,8 +20,9 @@ table { border-collapse: collapse; width: 100%; font-size: .88rem;
         font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap;
          border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child, .ranking :is(th, td):is(:nth-child(2), :last-child) {
+th:first-child, td:first-child, .ranking :is(th, td):is(:nth-child(2), :nth-child(3)) {
          text-align: left; }
+.ranking td:nth-child(3) { white-space: normal; min-width: 9rem; }
 tr:last-child td { border-bottom: 0; } th { background: var(--card); }
 .published { color: var(--soft); }
 .incomplete td:last-child, summary b { color: var(--mark); font-weight: 600; }

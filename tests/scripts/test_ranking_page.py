@@ -49,6 +49,7 @@ def test_section(tmp_path):
     assert "&lt;b&gt;cutmix" in text and "<b>" not in text
     assert text.count("<td>1=</td>") == 2 and "<svg" in text
     assert "This guard is not proven" in text
+    assert "<td>grey</td><td>no signal</td><td>900.000" in text  # where a phone shows it
     assert "900.000 (800.000 1000.000)" in text
 
 
