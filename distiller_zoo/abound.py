@@ -22,9 +22,9 @@ def abound_loss(
 ) -> torch.Tensor:
     """Sum over the stages i = 1..n of 3/1000 2^(i-n) / B times the sum of the squared shortfalls.
 
-    Maps before the ReLU (B, C, H, W), the student's with the teacher's channels; the larger is
-    averaged down. The student falls short where it does not lie `margin` beyond 0 on the teacher's
-    side.
+    A scalar, 0 or more. Maps before the ReLU (B, C, H, W), the student's with the teacher's
+    channels; the larger is averaged down. The student falls short where it does not lie `margin`
+    beyond 0 on the teacher's side.
     """
     losses = []
     for stages_after, (s, t) in enumerate(reversed(list(zip(student, teacher)))):

@@ -20,7 +20,7 @@ def attention_map(features: torch.Tensor) -> torch.Tensor:
 
 
 def attention_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of the attention maps, over the images and places.
+    """Mean squared difference of the attention maps, over the images and places: 0 or more.
 
     Maps (B, C, H, W), the channels may differ; the larger map is averaged down to the smaller's
     size.

@@ -61,7 +61,7 @@ def require_equal_channels(method: str, pairs: Sequence[tuple[torch.Size, torch.
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """BatchNorm as in eval mode for a batch of one pooled vector, whose values have no variance."""
+    """BatchNorm, as in eval mode for one image with a map of one pixel: it has no variance."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training and x.numel() == self.num_features:
@@ -91,7 +91,7 @@ class ConvReg(nn.Module):
         else:
             kernel = (1 + max(h_in - h_out, 0), 1 + max(w_in - w_out, 0))
             self.conv = nn.Conv2d(c_in, c_out, kernel)
-        self.bn = nn.BatchNorm2d(c_out)
+        self.bn = BatchNorm(c_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.bn(self.conv(x))
@@ -110,7 +110,7 @@ class LinearEmbed(nn.Module):
 
 
 def _block(conv: nn.Conv2d | nn.ConvTranspose2d, use_bn: bool) -> list[nn.Module]:
-    return [conv, nn.BatchNorm2d(conv.out_channels) if use_bn else nn.Identity(), nn.LeakyReLU(0.1)]
+    return [conv, BatchNorm(conv.out_channels) if use_bn else nn.Identity(), nn.LeakyReLU(0.1)]
 
 
 def _encoder(c_in: int, c_out: int, use_bn: bool) -> nn.Sequential:

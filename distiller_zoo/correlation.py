@@ -17,7 +17,7 @@ from helper.registry import Value, key
 def correlation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Mean over b = 1..B-1 of sum_d |e_bd| |e_(b+1)d|, e = student - teacher, each (B, D).
 
-    0 if B = 1.
+    A scalar, 0 or more; 0 if B = 1.
     """
     error = (student - teacher).abs()
     return (error[:-1] * error[1:]).sum() / max(len(error) - 1, 1)

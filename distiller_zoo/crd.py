@@ -138,7 +138,8 @@ class ContrastMemory(nn.Module):
 
     @torch.no_grad()
     def update(self, v1: torch.Tensor, v2: torch.Tensor, rows: torch.Tensor) -> None:
-        """rows: (B,) of the embedded images.
+        """Move the rows (B,) of the embedded images towards their unit embeddings (B, D).
+
         Makes new tensors: the backward pass still needs the old.
         """
         self.memory_v1 = self._moved(self.memory_v1, v1, rows)

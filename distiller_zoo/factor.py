@@ -19,7 +19,7 @@ from helper.registry import Value, key
 def factor_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Mean absolute difference of the factors' attention maps, over the images and places.
 
-    Factors (B, C, H, W); the larger is averaged down to the smaller's size.
+    A scalar, 0 or more. Factors (B, C, H, W); the larger is averaged down to the smaller's size.
     """
     student, teacher = same_size(student, teacher)
     return (attention_map(student) - attention_map(teacher)).abs().mean()

@@ -24,7 +24,7 @@ from helper.registry import Value
 
 
 def fsp_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Sum over consecutive maps of the mean squared difference of the flow matrices.
+    """Sum over consecutive maps of the mean squared difference of the flow matrices: 0 or more.
 
     Maps (B, C, H, W), as many of the student as of the teacher, with the same channels.
     """

@@ -16,7 +16,7 @@ from helper.registry import Value, key
 
 
 def hint_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of two maps (B, C, H, W), the larger averaged down first."""
+    """Mean squared difference of maps (B, C, H, W), the larger averaged down: 0 or more."""
     return F.mse_loss(*same_size(student, teacher))
 
 

@@ -23,8 +23,8 @@ def kd_loss(
 ) -> torch.Tensor:
     """kd_S^2 times the batch mean of KL(softmax(teacher / kd_T) || softmax(student / kd_S)).
 
-    Both logits: (B, K). Returns a scalar. The square of the temperature keeps the gradient's size
-    the same at every temperature; it is the student's, as published.
+    Both logits: (B, K). Returns a scalar, 0 or more. The square of the temperature keeps the
+    gradient's size the same at every temperature; it is the student's, as published.
     """
     log_student = F.log_softmax(student_logits / kd_S, dim=1)
     log_teacher = F.log_softmax(teacher_logits / kd_T, dim=1)

@@ -73,7 +73,7 @@ def prediction_loss(
 Compare = Callable[..., torch.Tensor]
 
 
-def sum_over(
+def _sum_over(
     temperatures: Sequence[float], compare: Compare, student: torch.Tensor, teacher: torch.Tensor
 ) -> torch.Tensor:
     return total(compare(student, teacher, temperature=t) for t in temperatures)
@@ -94,10 +94,10 @@ def mlkd_loss(
     m, c = unsure_shares(teacher)
     levels = (temperature, 3.0, 5.0, 2.0, 6.0)
     return (
-        m * sum_over(levels, compare, student, teacher)
-        + m * sum_over(levels, image_correlation_loss, student, teacher)
-        + c * sum_over(levels, class_correlation_loss, student, teacher)
-        + sum_over((2.0, 6.0), compare, student, teacher)
+        m * _sum_over(levels, compare, student, teacher)
+        + m * _sum_over(levels, image_correlation_loss, student, teacher)
+        + c * _sum_over(levels, class_correlation_loss, student, teacher)
+        + _sum_over((2.0, 6.0), compare, student, teacher)
     )
 
 
@@ -110,7 +110,7 @@ def mlkd_view_loss(
 ) -> torch.Tensor:
     """The bracket's terms on x', see `mlkd_loss`."""
     student, teacher = at_least_float32(student_logits), at_least_float32(teacher_logits)
-    return sum_over((temperature, 3.0, 5.0), compare, student, teacher)
+    return _sum_over((temperature, 3.0, 5.0), compare, student, teacher)
 
 
 STRONG_VIEW = {

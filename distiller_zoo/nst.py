@@ -15,7 +15,7 @@ from distiller_zoo.registry import distillers
 def nst_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """k(t, t) + k(s, s) - 2 k(s, t).
 
-    k(a, b) is the mean over images and pairs of channels of <a_i, b_j>^2.
+    A scalar, 0 or more. k(a, b) is the mean over images and pairs of channels of <a_i, b_j>^2.
 
     Maps (B, C, H, W), the channels may differ; the larger map is averaged down to the smaller's
     size, then each channel scaled to unit length over space. The largest tensor is (B, C, C) or (B,

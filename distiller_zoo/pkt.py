@@ -16,8 +16,8 @@ EPS = 1e-7
 def pkt_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Mean of p_t log(p_t / p_s) over B^2 pairs; p: (cosine + 1) / 2, rows normalised.
 
-    Vectors (B, D_s) and (B, D_t). As in CRD's comparison, the mean and not the sum, hence the large
-    weight.
+    A scalar. Vectors (B, D_s) and (B, D_t). As in CRD's comparison, the mean and not the sum, hence
+    the large weight.
     """
     p_s, p_t = _neighbour_probabilities(student), _neighbour_probabilities(teacher)
     return (p_t * ((p_t + EPS) / (p_s + EPS)).log()).mean()

@@ -17,7 +17,8 @@ def rkd_loss(
 ) -> torch.Tensor:
     """w_d times the loss of the distances plus w_a times that of the angles, both smooth L1, mean.
 
-    Vectors (B, D_s) and (B, D_t). The mean is over all B^2 pairs, or all B^3 triples.
+    A scalar, 0 or more. Vectors (B, D_s) and (B, D_t). The mean is over all B^2 pairs, or all B^3
+    triples.
     """
     distance = F.smooth_l1_loss(_distances(student), _distances(teacher))
     angle = F.smooth_l1_loss(_angles(student), _angles(teacher))

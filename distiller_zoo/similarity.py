@@ -14,7 +14,7 @@ from distiller_zoo.registry import distillers
 def similarity_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Sum of (G_t - G_s)^2 / B^2, G (B, B) the products of features, each row of unit length.
 
-    Features (B, ...), of which only the batch must be the same.
+    A scalar, 0 or more. Features (B, ...), of which only the batch must be the same.
     """
     return (_gram(teacher) - _gram(student)).square().mean()
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
-from distiller_zoo.connectors import same_size
+from distiller_zoo.connectors import BatchNorm, same_size
 from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
 from helper.errors import UserError
@@ -49,7 +49,7 @@ def projector(in_channels: int, out_channels: int, *, reduction: int) -> nn.Sequ
         (narrow, out_channels, 1),
     ):
         conv = nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False)
-        layers += [conv, nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [conv, BatchNorm(after), nn.ReLU()]
     return nn.Sequential(*layers)
 
 

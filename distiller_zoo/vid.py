@@ -22,10 +22,8 @@ FIRST_VARIANCE = 5.0
 def vid_loss(mean: torch.Tensor, teacher: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
     """Mean of ((mean - teacher)^2 / variance + log variance) / 2: -log of a normal density.
 
-    A constant is left out.
-
-    Maps (B, C, H, W); log_scale (C,), of which variance = softplus(log_scale) + 1e-5, one for each
-    channel.
+    A scalar of either sign; a constant is left out. Maps (B, C, H, W); log_scale (C,), of which
+    variance = softplus(log_scale) + 1e-5, one for each channel.
     """
     variance = (F.softplus(log_scale) + SMALLEST_VARIANCE)[:, None, None]  # (C, 1, 1)
     return ((mean - teacher).square() / variance + variance.log()).mean() / 2

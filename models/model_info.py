@@ -34,12 +34,21 @@ def count_by_operation(model: nn.Module, img_size: int) -> int:
     """`count_flops` for a network with other products too, such as a transformer."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    was_training = model.training
-    image = torch.zeros(1, 3, img_size, img_size, device=next(model.parameters()).device)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(image)
-    model.train(was_training)
+    with FlopCounterMode(display=False) as counter:
+        _see_one_image(model, img_size)
     return counter.get_total_flops()
+
+
+def _see_one_image(model: nn.Module, img_size: int) -> None:
+    """One forward pass in eval mode; each module's own mode is as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    image = torch.zeros(1, 3, img_size, img_size, device=next(model.parameters()).device)
+    try:
+        with torch.no_grad():
+            model.eval()(image)
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
 
 
 def output_shapes(
@@ -57,14 +66,9 @@ def output_shapes(
     hooks = [
         layer.register_forward_hook(note) for layer in model.modules() if isinstance(layer, kinds)
     ]
-    modes = [(module, module.training) for module in model.modules()]
-    image = torch.zeros(1, 3, img_size, img_size, device=next(model.parameters()).device)
     try:
-        with torch.no_grad():
-            model.eval()(image)
+        _see_one_image(model, img_size)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, is_training in modes:
-            module.training = is_training
     return calls

@@ -62,7 +62,7 @@ class Stage(nn.Module):
         return self.layer(x)
 
 
-def _without_a_trace(norm: nn.Module, x: Tensor) -> Tensor:
+def _normalise_only(norm: nn.Module, x: Tensor) -> Tensor:
     """norm(x), its running statistics left as they are."""
     if not norm.training:
         return norm(x)
@@ -120,7 +120,7 @@ class WideResNet(nn.Module):
         maps = [map1, map2, map3]
         if preact:
             norms = self.get_bn_before_relu()
-            maps = [_without_a_trace(norm, map_) for norm, map_ in zip(norms, maps, strict=True)]
+            maps = [_normalise_only(norm, map_) for norm, map_ in zip(norms, maps, strict=True)]
         return [stem, *maps, vector], logits
 
 

@@ -99,6 +99,8 @@ def finish_common(options: Options, model_name: str) -> DatasetSpec:
         raise UserError(
             f"--warmup_epochs {options.warmup_epochs} leaves none of {options.epochs} epochs"
         )
+    if options.nesterov and not options.momentum:
+        raise UserError("--nesterov needs a --momentum above 0")
     options.seed_is_drawn = options.seed is None
     if options.seed_is_drawn:
         options.seed = secrets.randbelow(2**31)

@@ -30,6 +30,15 @@ KEY_MAPS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
         (r"fc\.", "linear."),
     ),
+    "mmpretrain": (
+        (r"backbone\.", ""),
+        (r"head\.fc\.", "fc."),
+    ),
+    "mmpretrain, with a 3x3 stem": (
+        (r"backbone\.(layer\d\.\d+)\.downsample\.", r"\1.shortcut."),
+        (r"backbone\.", ""),
+        (r"head\.fc\.", "linear."),
+    ),
     "torchvision, with a 3x3 stem": (
         (r"(layer\d\.\d+)\.downsample\.", r"\1.shortcut."),
         (r"fc\.", "linear."),

@@ -14,6 +14,7 @@ from helper.run.recognize import (
     COUNTER,
     Layout,
     classifier_of,
+    differences,
     fits,
     fitting_models,
     layout_of,
@@ -65,7 +66,10 @@ def load_weights(
         adapted = [replace(part, weights=model.adapted(part.weights)) for part in found]
         fitting = [each for part in adapted if (each := _as_wanted(part, layout))]
     if not fitting:
-        raise UserError(f"{flag} {path} is not a {name}: {_differences(found[0].weights, wanted)}")
+        weights = found[0].weights
+        names = fitting_models(weights)
+        advice = f"it fits {', '.join(names)}" if names else "it fits no model of the zoo"
+        raise UserError(f"{flag} {path} is not a {name}: {differences(weights, layout)}; {advice}")
     part, repository, weights = fitting[0]
     notes = _notes(part, [other for other, *_ in fitting[1:]], repository, f"{flag} {path}")
     weights, told = _of_classes(
@@ -73,6 +77,9 @@ def load_weights(
     )
     notes += told
     complete = {key: weights.get(key, torch.tensor(0)) for key in wanted}
+    for key, value in complete.items():
+        if key.endswith(COUNTER) and value.is_floating_point():  # converted along with the weights
+            complete[key] = torch.tensor(0)
     check_values(complete, wanted, flag, path)
     model.load_state_dict(complete)
     return notes
@@ -134,29 +141,14 @@ def _notes(part: Part, others: list[Part], repository: str, file: str) -> list[s
         )
     if rest:
         lines.append(f"the weights are {here} of {file}; it also holds {', '.join(rest)}")
+    known = {each.place.rpartition(".")[2] for each in others}
+    beside = [key for key in part.beside if key.partition(".")[0] not in known]
+    if beside:
+        shown = ", ".join(beside[:3]) + (", ..." if len(beside) > 3 else "")
+        lines.append(f"left out of {file}: {len(beside)} tensors beside the network ({shown})")
     if repository:
         lines.append(f"the names of the weights are those of {repository}")
     return lines
-
-
-def _differences(weights: Weights, wanted: Weights) -> str:
-    missing = {key for key in wanted if not key.endswith(COUNTER)} - weights.keys()
-    extra = {key for key in weights if not key.endswith(COUNTER)} - wanted.keys()
-    differing = [
-        key for key in wanted if key in weights and weights[key].shape != wanted[key].shape
-    ]
-    problems = [
-        f"{len(keys)} {word} ({', '.join(sorted(keys)[:3])}{', ...' if len(keys) > 3 else ''})"
-        for word, keys in (
-            ("keys missing", missing),
-            ("unknown keys", extra),
-            ("shapes differ", differing),
-        )
-        if keys
-    ]
-    names = fitting_models(weights)
-    advice = f"it fits {', '.join(names)}" if names else "it fits no model of the zoo"
-    return f"{'; '.join(problems)}; {advice}"
 
 
 def check_values(weights: Weights, wanted: Weights, flag: str, path: str | Path) -> None:
@@ -172,5 +164,5 @@ def check_values(weights: Weights, wanted: Weights, flag: str, path: str | Path)
             raise UserError(
                 f"{flag} {path}: {key} is a tensor of {value.dtype}, {value.layout}, not of weights"
             )
-        if not value.isfinite().all():
+        if not value.float().isfinite().all():  # as the network will have it
             raise UserError(f"{flag} {path} is damaged: {key} holds values that are not finite")

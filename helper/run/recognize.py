@@ -22,10 +22,10 @@ Layout = dict[str, tuple[int, ...]]
 
 
 class Recognized(NamedTuple):
-    """A model's name, and how it was found: words that follow "because"."""
+    """A model's name, and why it is taken for that: words that follow "because"."""
 
     name: str
-    how: str
+    why: str
     is_guess: bool = False
     """Whether neither the file nor its folder says so."""
 
@@ -59,13 +59,20 @@ def classifier_of(layout: Layout) -> list[str]:
 
 def fits(weights: Weights, layout: Layout) -> bool:
     """True if names and shapes agree; the classifier's number of classes may differ."""
-    shapes, classifier = layout_of(weights), classifier_of(layout)
+    shapes, agree = layout_of(weights), _agreeing(weights, layout)
+    return len(agree) == len(shapes) == len(layout)
 
-    def agree(name: str) -> bool:
+
+def _agreeing(weights: Weights, layout: Layout) -> set[str]:
+    """The names whose shapes agree, the classifier's but for the number of classes."""
+    classifier = classifier_of(layout)
+
+    def agree(name: str, shape: tuple[int, ...]) -> bool:
         free = name in classifier
-        return len(shapes[name]) == len(layout[name]) and shapes[name][free:] == layout[name][free:]
+        there = tuple(weights[name].shape)
+        return len(there) == len(shape) and there[free:] == shape[free:]
 
-    return shapes.keys() == layout.keys() and all(map(agree, layout))
+    return {name for name, shape in layout.items() if name in weights and agree(name, shape)}
 
 
 def renamings(weights: Weights) -> Iterator[tuple[str, Weights]]:
@@ -96,6 +103,33 @@ def fitting_models(weights: Weights) -> list[str]:
     ]
 
 
+def differences(weights: Weights, layout: Layout) -> str:
+    """The names and shapes that differ, in words: a few of each kind."""
+    there = layout_of(weights).keys()
+    problems = (
+        ("keys missing", layout.keys() - there),
+        ("unknown keys", there - layout.keys()),
+        ("shapes differ", (layout.keys() & there) - _agreeing(weights, layout)),
+    )
+    return "; ".join(
+        f"{len(names)} {word} ({', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''})"
+        for word, names in problems
+        if names
+    )
+
+
+def nearest_model(weights: Weights) -> tuple[str, str]:
+    """(the zoo's model with which most names and shapes agree, what differs); empty if few do."""
+    best, answer = 0.5, ("", "")
+    for name in model_dict:
+        layout = _zoo_layout(name)
+        for _, renamed in renamings(weights):
+            share = len(_agreeing(renamed, layout)) / max(len(layout_of(renamed)), len(layout))
+            if share > best:
+                best, answer = share, (name, differences(renamed, layout))
+    return answer
+
+
 def fitting_part(found: list[Part]) -> tuple[Part | None, list[str]]:
     """The first part that fits a model, and the models that it fits."""
     for part in found:
@@ -107,31 +141,63 @@ def fitting_part(found: list[Part]) -> tuple[Part | None, list[str]]:
 def recognize(flag: str, path: str | Path, checkpoint: dict[str, Any]) -> Recognized:
     """The model of a checkpoint: named in the file, else by its folder, else by its weights.
 
-    UserError if nothing tells, with the models that fit.
+    A name that the weights do not fit is passed over where they fit another model; but a folder
+    MODEL_vanilla has to hold that model. UserError if nothing tells the model, with the models that
+    fit or the nearest one.
     """
-    says = checkpoint.get("arch")
-    if isinstance(says, str) and says in model_dict:
-        return Recognized(says, "the file says so")
-    folder = Path(path).absolute().parent.name
-    name = folder.split("_vanilla")[0]
-    if name in model_dict:
-        return Recognized(name, f"its folder is called {folder}")
-    found = parts(checkpoint)
-    _, names = fitting_part(found)
-    if len(names) > 1:  # the file's own name may tell them apart
-        words = re.split(r"[^A-Za-z0-9]+", f"{folder} {Path(path).name}")
-        mentioned = [name for name in names if name in words or name in Path(path).name]
-        names = mentioned if len(mentioned) == 1 else names
+    found, claims = parts(checkpoint), _claims(path, checkpoint)
+    for claim in claims:
+        is_own = "num_classes" in checkpoint or claim.name not in tuple(model_dict)
+        if is_own or any(_is(claim.name, part.weights) for part in found):
+            return claim
+    give = f"{flag} {path}", "--model" if flag == "FILE" else "--model_t"
+    names = _told_apart(fitting_part(found)[1], path)
     if len(names) == 1:
-        return Recognized(names[0], "its weights' names and shapes fit no other model", True)
+        why = "its weights' names and shapes fit no other model"
+        if claims and "_vanilla" in claims[0].why:
+            raise UserError(
+                f"{give[0]} is a {names[0]}, and {claims[0].why}: give {give[1]} {names[0]}, or"
+                " another file"
+            )
+        return Recognized(names[0], why + (f", though {claims[0].why}" if claims else ""), True)
+    if claims and not names:
+        return claims[0]  # what does not fit is told when it is loaded
+    raise UserError(f"cannot tell the model in {give[0]}: {_why_unknown(found, names, give[1])}")
+
+
+def _claims(path: str | Path, checkpoint: dict[str, Any]) -> list[Recognized]:
+    """The models that the file and its folder name."""
+    folder = Path(path).absolute().parent.name
+    says, name = checkpoint.get("arch"), folder.split("_vanilla")[0]
+    claims = [Recognized(says, f"the file says {says}")] if isinstance(says, str) else []
+    claims.append(Recognized(name, f"its folder is called {folder}"))
+    return [claim for claim in claims if claim.name in model_dict]
+
+
+def _is(name: str, weights: Weights) -> bool:
+    return any(fits(renamed, _zoo_layout(name)) for _, renamed in renamings(weights))
+
+
+def _told_apart(names: list[str], path: str | Path) -> list[str]:
+    """Of several models that fit, the one that the names of the file and its folder mention."""
+    path = Path(path).absolute()
+    words = re.split(r"[^A-Za-z0-9]+", f"{path.parent.name} {path.name}")
+    mentioned = [name for name in names if name in words or name in path.name]
+    return mentioned if len(mentioned) == 1 else names
+
+
+def _why_unknown(found: list[Part], names: list[str], model_flag: str) -> str:
     if names:
-        raise UserError(
-            f"cannot tell the model in {flag} {path}: it fits {', '.join(names)}; give --model_t"
-        )
-    what = f"it fits no model of the zoo ({describe(found[0].weights)})" if found else "no weights"
-    raise UserError(
-        f"cannot tell the model in {flag} {path}: {what}. Its folder should be called"
-        f" MODEL_vanilla, or give --model_t. Models: {', '.join(model_dict)}"
+        return f"it fits {', '.join(names)}; give {model_flag}"
+    unfit = "no weights"
+    if found:
+        unfit = f"it fits no model of the zoo ({describe(found[0].weights)})"
+        name, unlike = nearest_model(found[0].weights)
+        if name:
+            return f"{unfit}; the nearest is {name}: {unlike}"
+    return (
+        f"{unfit}. Its folder should be called MODEL_vanilla, or give {model_flag}. Models:"
+        f" {', '.join(model_dict)}"
     )
 
 

@@ -18,7 +18,7 @@ NOT_A_NETWORK = re.compile(
     re.I,
 )
 """Names of what else a training run saves."""
-AVERAGE = re.compile(r"(^|[._-])(\w*ema\w*|swa|averaged?|shadow)([._-]|$)", re.I)
+AVERAGE = re.compile(r"(^|[._-])(\w*ema\w*|swa|averaged?|shadow|polyak|momentum)([._-]|$)", re.I)
 """Names of a running average of the weights (EMA, SWA)."""
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 """What torch.compile and others put into names, anywhere in them. DataParallel's `module` stands at
@@ -39,6 +39,8 @@ class Part:
     """Where they lie, such as "state_dict" or "state_dict.teacher"; empty: at the top."""
     weights: Weights
     """Without the prefixes that wrappers put before every name."""
+    beside: tuple[str, ...] = ()
+    """The names of the tensors that lie in the same dict and are not among them."""
 
     @property
     def is_average(self) -> bool:
@@ -65,6 +67,7 @@ def weights_in(checkpoint: dict[str, Any]) -> Weights:
 
 
 def _parts_in(entry: dict[Any, Any], place: str, depth: int) -> Iterator[Part]:
+    entry = {str(k) if isinstance(k, int) else k: v for k, v in entry.items()}
     tensors = {k: v for k, v in entry.items() if isinstance(k, str) and torch.is_tensor(v)}
     cleaned = without_bookkeeping(tensors)
     if len(cleaned) >= FEWEST and any(value.ndim > 1 for value in cleaned.values()):
@@ -92,7 +95,8 @@ def _networks_in(weights: Weights, place: str) -> Iterator[Part]:
         for first, group in groups.items():
             if len(group) >= 2 * FEWEST:
                 inner, _ = without_prefixes(group)
-                yield Part(f"{place}.{first}" if place else first, inner)
+                beside = tuple(name for name in weights if name not in group)
+                yield Part(f"{place}.{first}" if place else first, inner, beside)
 
 
 def without_bookkeeping(weights: Weights) -> Weights:

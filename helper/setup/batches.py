@@ -43,19 +43,25 @@ def evaluation_batch_of(device: torch.device, img_size: int, networks: Sequence[
 
 
 def check_smallest_part(
-    network: nn.Module, name: str, img_size: int, *, count: int, batch_size: int
+    network: nn.Module, name: str, img_size: int, *, count: int, batch_size: int, n_pick: int = 0
 ) -> None:
     """UserError if the training batches leave one image alone with BatchNorms that need more.
 
     These are BatchNorms of maps of one pixel: a single value has no variance. count: of the
-    training images. Of several processes each sees its part of a batch.
+    training images. n_pick: of the views that are kept; 0 if all are. Of several processes each
+    sees its part of a batch.
     """
     sizes = {min(count, batch_size), count % batch_size or batch_size}
     shares = any(isinstance(layer, SyncBatchNorm2d) for layer in network.modules())
     processes = 1 if shares else distributed.size()
     smallest = min(size if size < processes else size // processes for size in sizes)
-    if smallest > 1 or takes_one_image(network, img_size):
+    if min(smallest, n_pick or smallest) > 1 or takes_one_image(network, img_size):
         return
+    if smallest > 1:
+        raise UserError(
+            f"--n_pick {n_pick} leaves one view alone in a batch, and the BatchNorms of {name} need"
+            " two there: choose another --n_pick"
+        )
     part = "a part of a batch" if processes > 1 else "a batch"
     raise UserError(
         f"--batch_size {batch_size} leaves one of the {count} training images alone in {part}, and "

@@ -58,7 +58,7 @@ def load_teacher(options: Options, spec: DatasetSpec, device: torch.device) -> T
         class_ids=spec.class_ids,
     )
     if found is not None and found.is_guess:
-        notes.insert(0, f"the teacher is taken for a {name}: {found.how}")
+        notes.insert(0, f"the teacher is taken for a {name}: {found.why}")
     trained_on = {key: checkpoint[key] for key in ("dataset", "img_size") if key in checkpoint}
     network = speed.place(freeze(model), device, spec.img_size)
     accuracy = recorded_accuracy(checkpoint)

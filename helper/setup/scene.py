@@ -120,5 +120,6 @@ def open_scene(options: Options, device: torch.device, *, has_teacher: bool) -> 
     splits = make_batches(data, options, device, generators["data"], networks)
     if student is not None and student.training:
         counts = {"count": splits.train.count, "batch_size": options.batch_size}
+        counts["n_pick"] = options.n_pick if has_teacher and options.facts.picks else 0
         check_smallest_part(student, name, spec.img_size, **counts)
     return Scene(options, device, generators, spec, data, splits, teacher, student, name, notes)

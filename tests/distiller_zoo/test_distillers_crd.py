@@ -305,6 +305,13 @@ def test_hint_takes_any_two_sizes(student_size):
     assert method(outputs(shapes[0], 1), outputs(shapes[1], 2), batch_of([0, 1])).isfinite()
 
 
+def test_one_pixel_of_one_image_has_no_variance():
+    """BatchNorm raises there in training: a teacher of one-pixel maps, an image left over."""
+    shapes = [torch.Size((1, 4, 8, 8))] * 4, [torch.Size((1, 6, 1, 1))] * 4
+    method = distillers["hint"](Setting(*shapes)).train()
+    assert method(outputs(shapes[0], 1), outputs(shapes[1], 2), batch_of([0])).isfinite()
+
+
 # --- the initial stage
 
 

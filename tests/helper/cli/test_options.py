@@ -235,6 +235,11 @@ def test_the_names_of_the_print_interval():
         assert loop_settings(options).print_interval == 7
 
 
+def test_nesterov_without_momentum_is_refused():
+    with pytest.raises(UserError, match="--nesterov needs a --momentum above 0"):
+        parse_student(["--nesterov", "--momentum", "0"])
+
+
 def test_no_da_means_neither_crop_nor_flip():
     assert student("--no_DA").use_DA == "00"
     assert student("--use_DA 10").use_DA == "10"

@@ -3,6 +3,8 @@ be."""
 
 import argparse
 import gzip
+import os
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -120,6 +122,23 @@ def test_of_two_networks_the_student_is_taken_and_both_are_told(weights):
     )
 
 
+def test_what_surrounded_the_network_is_told(weights):
+    normalised = {"0.mean": torch.zeros(3), "0.std": torch.ones(3), **before_each("1.", weights)}
+    taken, notes = load({"state_dict": normalised})
+    assert identical(taken, weights) and "2 tensors beside the network (0.mean, 0.std)" in notes
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_small_types_are_read_and_counters_in_them_are_none(weights, dtype):
+    small = {key: value.to(dtype) for key, value in weights.items()}
+    taken, _ = load({"model": small})
+    for key, value in taken.items():
+        wanted = 0 if key.endswith("num_batches_tracked") else small[key].float()
+        assert (value == wanted).all(), key
+    with pytest.raises(UserError, match=r"fc\.bias holds values that are not finite"):
+        load({"model": {**weights, "fc.bias": torch.full((7,), 1e300, dtype=torch.float64)}})
+
+
 # --- Names of other repositories ------------------------------------------------------------------
 
 
@@ -142,18 +161,26 @@ def torchvision_names(name):
     return name.replace("shortcut", "downsample").replace("linear.", "fc.")
 
 
+def mmpretrain(name):
+    return f"head.{name}" if name.startswith("fc.") else f"backbone.{name}"
+
+
 RENAMED = {
-    "weiaicunzai/pytorch-cifar100": weiaicunzai,
-    "torchvision, with a 3x3 stem": torchvision_names,
+    "weiaicunzai/pytorch-cifar100": (weiaicunzai, "ResNet"),
+    "torchvision, with a 3x3 stem": (torchvision_names, "ResNet"),
+    "mmpretrain": (mmpretrain, "resnet"),
+    "mmpretrain, with a 3x3 stem": (lambda name: mmpretrain(torchvision_names(name)), "ResNet"),
 }
 
 
 @pytest.mark.parametrize("repository", KEY_MAPS)
-@pytest.mark.parametrize("name", ["ResNet18", "ResNet50"])
-def test_every_map_of_names(repository, name):
+@pytest.mark.parametrize("depth", [18, 50])
+def test_every_map_of_names(repository, depth):
+    rename, family = RENAMED[repository]
+    name = f"{family}{depth}"
     model = new_model(name)
-    foreign = {RENAMED[repository](key): value for key, value in model.state_dict().items()}
-    assert foreign.keys().isdisjoint(["linear.weight"])
+    foreign = {rename(key): value for key, value in model.state_dict().items()}
+    assert foreign.keys() != model.state_dict().keys()
     assert fitting_models(foreign) == [name]
     taken, notes = load(before_each("module.", foreign), name)
     assert identical(taken, dict(model.state_dict())) and repository in notes
@@ -170,6 +197,22 @@ def test_every_map_of_names(repository, name):
 def test_the_weights_tell_the_model(path, name):
     found = recognize("--path_t", path, {"model": new_model(name).state_dict()})
     assert found == (name, "its weights' names and shapes fit no other model", True)
+
+
+def test_a_name_that_the_weights_do_not_fit_is_passed_over(weights):
+    content = {"arch": "resnet18", "state_dict": new_model("ResNet18").state_dict()}
+    found = recognize("--path_t", "x/best.pth", content)
+    assert found.name == "ResNet18" and "though the file says resnet18" in found.why
+    found = recognize("--path_t", "resnet56/S_resnet8.pth", {"model": weights})
+    assert found.name == "resnet8" and "though its folder is called resnet56" in found.why
+    with pytest.raises(UserError, match=r"is a resnet8, and its folder .* give --model_t resnet8"):
+        recognize("--path_t", "resnet56_vanilla/best.pth", {"model": weights})
+
+
+def test_the_nearest_model_is_told(weights):
+    content = {"mu": torch.ones(3), **weights}
+    with pytest.raises(UserError, match=r"the nearest is resnet8: 1 unknown keys \(mu\)$"):
+        recognize("--path_t", "x/best.pth", content)
 
 
 def test_a_network_of_no_model_is_shown():
@@ -191,11 +234,19 @@ def test_a_network_of_no_model_is_shown():
         ({"acc@1": "71.9%"}, 71.9),
         ({"metrics": {"top1": 64.5}}, 64.5),
         ({"epoch": 3, "best_acc": 70.0, "acc": 69.0}, 69.0),
-        ({"arch": "resnet8", "accuracy": 1.0}, 1.0),
-        ({"arch": "resnet8", "accuracy": 0.5}, 0.5),
+        ({"arch": "resnet8", "num_classes": 100, "accuracy": 1.0}, 1.0),
+        ({"arch": "resnet8", "num_classes": 100, "accuracy": 0.5}, 0.5),
         ({"accuracy": float("nan")}, None),
         ({"accuracy": "good", "acc": torch.ones(3)}, None),
         ({"epoch": 240}, None),
+        ({"arch": "resnet8", "acc": 0.7261}, 72.61),
+        ({"test_top1_acc": 72.61}, 72.61),
+        ({"max_accuracy": 72.61}, 72.61),
+        ({"metrics": {"test": {"accuracy_top-1": 72.61}}}, 72.61),
+        ({"best_err1": 27.39}, 72.61),
+        ({"val_acc": 70.0, "test_acc": 72.61}, 72.61),
+        ({"best_acc_epoch": 30, "acc5": 90.0, "precision": 32, "train_acc": 99.0}, None),
+        ({"test_acc": [10.0, 72.61]}, None),
     ],
 )
 def test_accuracies_under_usual_names_and_scales(content, percent):
@@ -208,8 +259,11 @@ def test_accuracies_under_usual_names_and_scales(content, percent):
 
 def test_safetensors_are_read(tmp_path, weights):
     path = tmp_path / "model.safetensors"
-    save_file({key: value.contiguous() for key, value in weights.items()}, path)
-    assert identical(load(read_checkpoint("--path_t", path))[0], weights)
+    metadata = {"format": "pt", "arch": "resnet8", "acc": "72.61"}
+    save_file({key: value.contiguous() for key, value in weights.items()}, path, metadata)
+    read = read_checkpoint("--path_t", path)
+    assert identical(load(read)[0], weights)
+    assert (recognize("--path_t", path, read).name, recorded_accuracy(read)) == ("resnet8", 72.61)
     content = path.read_bytes()
     for damaged in (content[:-7], content[:60], content[:8] + b"{}"):
         path.write_bytes(damaged)
@@ -227,6 +281,11 @@ def zip_with(path, name):
 
 FILES = {
     "is empty": lambda _: b"",
+    "is incomplete: its end is missing": lambda p: zip_with(p, "x/data.pkl")[:-9],
+    "is a pickle of Python": lambda _: pickle.dumps({"model": 3}),
+    "is a text in UTF-16": lambda _: "Access denied".encode("utf-16"),
+    "is an archive of NumPy arrays": lambda p: zip_with(p, "conv1.npy"),
+    "is an HTML page, not": lambda _: b"\xef\xbb\xbf<!-- saved --><html>",
     "is an HTML page": lambda _: b"\n<!DOCTYPE html><html><head>Sign in</head></html>",
     "is a Git LFS pointer": lambda _: (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 1\n"
@@ -250,10 +309,41 @@ def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_list_holds_a_checkpoint_and_a_folder_names_those_in_it(tmp_path, weights):
+    torch.save((3, {"model": weights}), tmp_path / "pair.pth")
+    read = read_checkpoint("--path_t", tmp_path / "pair.pth")
+    assert identical(load(read)[0], weights)
+    with pytest.raises(UserError, match=r"is a folder, not a checkpoint; it holds \S*pair.pth$"):
+        read_checkpoint("--path_t", tmp_path)
+
+
+class Runs:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "call", [(os.system, ("touch x",)), (subprocess.call, (["touch", "x"],)), (eval, ("1",))]
+)
+def test_a_file_that_runs_things_gets_no_line_that_would_run_them(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": Runs(*call)}, "best.pth")
+    with pytest.raises(UserError, match=rf"{call[0].__name__}\. .*do not load it$"):
+        read_checkpoint("--path_t", "best.pth")
+    assert not os.path.exists("x")
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_foreign_objects_are_named_and_the_line_that_converts_works(tmp_path, weights, zipped):
     path = tmp_path / "it's best.pth"
-    content = {"args": argparse.Namespace(out=PosixPath("/x")), "state_dict": weights, "acc": 70.5}
+    network = new_model()  # a whole module beside them
+    network.load_state_dict(weights)
+    options = argparse.Namespace(out=PosixPath("/x"))
+    inner = {"net": network} if zipped else {"state_dict": weights}
+    content = {"args": options, "acc": 70.5, **inner}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(
         UserError, match=r"other than weights: pathlib\S*PosixPath\. .*python -c"

@@ -48,6 +48,14 @@ def test_an_image_alone_is_refused_before_step_1(
         check_smallest_part(model, name, 32, **sizes)
 
 
+def test_a_picked_view_alone_is_refused():
+    bottleneck = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.BatchNorm2d(3), torch.nn.Flatten()]
+    sizes = {"count": 64, "batch_size": 32, "n_pick": 1}
+    with pytest.raises(UserError, match="--n_pick 1 leaves one view alone"):
+        check_smallest_part(torch.nn.Sequential(*bottleneck), "bottleneck", 32, **sizes)
+    check_smallest_part(network("vgg8"), "vgg8", 32, **sizes)
+
+
 def test_the_command_says_it_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 9 --limit_test 5"
