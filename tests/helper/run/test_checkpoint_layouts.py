@@ -267,9 +267,7 @@ def test_safetensors_are_read(tmp_path, weights):
     content = path.read_bytes()
     for damaged in (content[:-7], content[:60], content[:8] + b"{}"):
         path.write_bytes(damaged)
-        with pytest.raises(
-            UserError, match=r"^--path_t .* is damaged or no PyTorch file|no weights"
-        ):
+        with pytest.raises(UserError, match=r"^--path_t .* is damaged|no weights"):
             load(read_checkpoint("--path_t", path))
 
 
