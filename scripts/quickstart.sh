@@ -1,6 +1,6 @@
 #!/bin/sh
 # From nothing to a table and a plot: trains a small teacher, ranks augmentations from it alone, distils students under
-# each of nine, and shows how well the ranking did.
+# eight of the paper's nine, and shows how well the ranking did.
 #
 #   scripts/quickstart.sh              an embedded data set, nothing to download
 #   scripts/quickstart.sh cifar100     a part of CIFAR-100

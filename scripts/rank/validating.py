@@ -118,11 +118,14 @@ def compared(winner: Sequence[float], rival: Sequence[float]) -> str:
     """The words before the rival's name."""
     gains = [b - a for a, b in zip(winner, rival)]
     mean = statistics.fmean(gains)
+    difference = (
+        f"the winner's loss is {abs(mean):.4f} {'lower' if mean > 0 else 'higher'} than that of"
+    )
     if len(gains) < 2 or statistics.stdev(gains) == 0:
-        return f"one seed says nothing certain: the winner's loss is {mean:+.4f} below that of"
+        return f"one seed says nothing certain: {difference}"
     test: Any = stats.ttest_1samp(gains, 0)
     p = float(test.pvalue)
     if p >= 0.05:
-        return f"not resolved (p = {p:.2g}): the winner's loss is {mean:+.4f} below that of"
+        return f"not resolved (p = {p:.2g}): {difference}"
     held = "the promise held" if mean > 0 else "the promise did NOT hold"
-    return f"{held} (p = {p:.2g}): the winner's loss is {mean:+.4f} below that of"
+    return f"{held} (p = {p:.2g}): {difference}"
