@@ -90,7 +90,7 @@ def _shade(axis: Any, border: float) -> None:
 
 
 def _point(
-    axis: Any, row: dict[str, Any], name: str, place: int, look: Look, *, factor: float = 1
+    axis: Any, row: dict[str, Any], name: str, place: float, look: Look, *, factor: float = 1
 ) -> None:
     """A measure of a scheme with its interval, if it has one."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
