@@ -109,7 +109,7 @@ STUDENT_ROWS = [
      "does not exist"),
     ("--path_t {m}/resnet8_vanilla", "--path_t {m}/resnet8_vanilla is a folder"),
     ("--path_t=", "--path_t ", "is a folder"),
-    ("--path_t {m}/resnet8_vanilla/truncated.pth", "--path_t", "truncated.pth is damaged"),
+    ("--path_t {m}/resnet8_vanilla/truncated.pth", "--path_t", "truncated.pth is incomplete"),
     ("--path_t {m}/resnet8_vanilla/empty.pth", "--path_t", "empty.pth is empty"),
     ("--path_t {m}/resnet8_vanilla/noise.pth", "--path_t", "noise.pth is damaged"),
     ("--path_t {m}/resnet8_vanilla/hostile.pth", "hostile.pth", "objects other than weights",
@@ -117,7 +117,7 @@ STUDENT_ROWS = [
     ("--path_t {m}/resnet8_vanilla/list.pth", "list.pth holds a list, not a checkpoint"),
     ("--path_t {m}/resnet8_vanilla/hollow.pth", "hollow.pth holds no weights"),
     ("--path_t {m}/resnet8_vanilla/seven.pth", "seven.pth has 7 classes, the data set has 100"),
-    ("--path_t {m}/vgg8_vanilla/resnet8.pth", "is not a vgg8", "it fits resnet8"),
+    ("--path_t {m}/vgg8_vanilla/resnet8.pth", "is a resnet8", "give --model_t resnet8"),
     ("--model_t vgg8", "--path_t", "is not a vgg8", "it fits resnet8"),
     ("--model_t_pretrained none.pth", "--model_t_pretrained none.pth does not exist"),
     # Names.

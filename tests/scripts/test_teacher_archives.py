@@ -143,8 +143,8 @@ def test_bad_checkpoints_are_left_out_and_named(tmp_path):
     for fragment in (
         "resnet8_vanilla/hostile.pth",
         "holds objects other than weights",
-        "is not a vgg8",
-        "it fits resnet8",
+        "is a resnet8",
+        "its folder is called vgg8_vanilla",
         "cannot tell the model",
         "holds no weights",
     ):
