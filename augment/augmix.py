@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, mix_modes
-from augment.beta import draw_dirichlet
+from augment.draws import draw_dirichlet
 from augment.keys import Value, key
 from augment.operations import Space, operate
 from augment.randaugment import NAMES, OperationDraw

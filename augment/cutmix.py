@@ -10,14 +10,20 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, mix_modes
-from augment.beta import draw_beta
-from augment.boxes import box_mask, draw_box, kept_share
+from augment.draws import (
+    box_mask,
+    derangement,
+    draw_beta,
+    draw_box,
+    kept_share,
+    scale_lam,
+)
 from augment.keys import Value, key
 from dataset.spec import DatasetSpec
 
 
 class CutMixDraw(NamedTuple):
-    """boxes: (1, 4) or (B, 4), see boxes.py. partner: (B,)."""
+    """boxes: (1, 4) or (B, 4), see draws.py. partner: (B,)."""
 
     boxes: torch.Tensor
     partner: torch.Tensor
@@ -61,21 +67,3 @@ class CutMix(Augmentation):
         )  # (B,)
         inside = box_mask(draw.boxes, height, width, device)  # (n, 1, H, W)
         return Augmented(torch.where(inside, images[partner], images), partner, lam)
-
-
-def scale_lam(lam: torch.Tensor, floor: float, ceiling: float) -> torch.Tensor:
-    """Draws from 0..1 moved to floor..ceiling."""
-    return floor + (ceiling - floor) * lam
-
-
-def derangement(count: int, generator: torch.Generator) -> torch.Tensor:
-    """A uniform permutation of 0..count-1 that leaves nothing in its place: (count,) int64.
-
-    Redrawn until it fits, e = 2.7 times on average. A batch of one has no other image: it is its
-    own partner.
-    """
-    rows = torch.arange(count)
-    while True:
-        permutation = torch.randperm(count, generator=generator)
-        if count < 2 or not (permutation == rows).any():
-            return permutation

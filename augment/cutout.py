@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, mix_modes
-from augment.boxes import box_mask
+from augment.draws import box_mask
 from augment.keys import key
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, check_ranges, mix_modes
-from augment.boxes import area_boxes, box_mask
+from augment.draws import area_boxes, box_mask
 from augment.keys import Value, key
 from dataset.spec import DatasetSpec
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, mix_modes
-from augment.beta import draw_beta
+from augment.draws import draw_beta
 from augment.keys import key
 
 

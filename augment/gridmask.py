@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, check_ranges, mix_modes
-from augment.boxes import uniform_int
+from augment.draws import uniform_int
 from augment.keys import Value, key
 from augment.warp import rotation
 from dataset.spec import DatasetSpec

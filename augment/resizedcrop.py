@@ -9,7 +9,7 @@ between pixels as in interpolate(align_corners=False).
 import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, check_ranges, mix_modes
-from augment.boxes import Boxes, area_boxes
+from augment.draws import Boxes, area_boxes
 from augment.keys import Value, key
 from augment.resampling import resampled, stretch
 from dataset.spec import DatasetSpec
@@ -31,7 +31,7 @@ class ResizedCrop(Augmentation):
         check_ranges(self, "scale", "ratio")
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Boxes:
-        """(n, 4): see boxes.py."""
+        """(n, 4): see draws.py."""
         count, side = self.draws(batch_size), self.spec.img_size
         scale, ratio = (self.scale_min, self.scale_max), (self.ratio_min, self.ratio_max)
         drawn, fits = area_boxes(scale, ratio, (count, side, side), generator)

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import torch
 
 from augment.base import Augmentation, Augmented, mix_modes
-from augment.beta import draw_beta
-from augment.boxes import uniform_int
+from augment.draws import draw_beta, uniform_int
 from augment.keys import key
 from dataset.batches import crop_and_flip
 

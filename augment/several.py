@@ -6,7 +6,7 @@
 import torch
 
 from augment.base import Augmentation, Augmented, mix_modes
-from augment.cutmix import derangement
+from augment.draws import derangement
 from augment.keys import key
 
 

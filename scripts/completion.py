@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from helper.errors import UserError, one_line_errors
 from augment import mix_modes, pick_criteria
-from augment.boxes import draw_box
+from augment.draws import draw_box
 from dataset import datasets
 from distiller_zoo import distillers
 from helper.cli.flags import student_parser, teacher_parser

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from augment import mix_modes, pick_criteria, picks
-from augment.boxes import draw_box
+from augment.draws import draw_box
 from dataset import datasets
 from distiller_zoo import distillers
 from helper.cli.listing import listing

@@ -59,6 +59,9 @@ class Verdict(NamedTuple):
     """Whether more steps may change it."""
 
 
+BEYOND_PAPER = Verdict("unproven", "beyond the paper's schemes, guard not proven")
+
+
 @dataclass(frozen=True)
 class Guard:
     """Tells views that say something from those that do not, by the ends of intervals.
@@ -98,7 +101,7 @@ class Guard:
         """How far it can be believed, in words."""
         if self.is_proven:
             return "proven: it passed its test on other views and another teacher"
-        return "not proven" + (", but trusted as asked for" if self.is_trusted else "")
+        return "not proven" + (", but trusted here" if self.is_trusted else "")
 
     @property
     def summary(self) -> str:
@@ -122,7 +125,7 @@ class Guard:
             if is_below(interval, least):
                 return Verdict("no signal", f"{name} {interval.value:.2f} is below {least:g}")
         if not (self.is_trusted or is_of_paper(scheme)):
-            return Verdict("unproven", "beyond the paper's schemes, guard not proven")
+            return BEYOND_PAPER
         for name, least, interval in found:
             if not interval.low >= least:
                 reason = f"{name} {interval.value:.2f} may be below {least:g}"

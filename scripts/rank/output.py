@@ -157,8 +157,8 @@ def unproven_lines(report: Report) -> list[str]:
         return []
     if guard.is_trusted:
         return [
-            "the guard is not proven, but trusted as asked for: a rank beyond the paper's schemes is"
-            " a guess that students have to confirm (--validate METHOD:MODEL)"
+            "the guard is not proven: a place beyond the paper's schemes is a guess that students"
+            " have to confirm (--validate METHOD:MODEL)"
         ]
     unproven = [row for row in beyond if row.verdict.name == "unproven"]
     if not unproven:

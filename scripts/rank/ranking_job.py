@@ -1,6 +1,7 @@
 """From a command line to a ranking: opens the scene, runs the campaign, writes results."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from helper.setup import plan as words_for
 from helper.setup.machine import select_device
 from helper.setup.networks import checksum_of
 from helper.setup.scene import Scene, open_scene
+from helper.step.guard import BEYOND_PAPER, is_of_paper
+from helper.step.ranking import Row
 from models import model_dict
 from scripts.rank import output
 from scripts.rank.campaign import Campaign, Measured, Planner, Stage
@@ -208,8 +211,11 @@ class RankingJob:
 
     def report(self) -> output.Report:
         pools = {name: scheme.pool for name, scheme in self.pools.items()}
+        result = conclude(self.campaign.stages, pools)
+        if not (self.guard.is_proven or self.options.trust_guard):
+            result = replace(result, rows=[*map(unproven_beyond_paper, result.rows)])
         return output.Report(
-            conclude(self.campaign.stages, pools),
+            result,
             self.options,
             self.scene.teacher.name,
             self.scene.spec.name,
@@ -230,6 +236,12 @@ class RankingJob:
             write_atomically(Path(options.json), output.as_json(report).encode())
         figure.draw(output.as_dict(report), picture)
         print(f"table {table}, figure {picture}" + (f", {options.json}" if options.json else ""))
+
+
+def unproven_beyond_paper(row: Row) -> Row:
+    """A search has places for such schemes too; its table says what they are worth."""
+    is_ranked = row.verdict.name == "ranked" and not is_of_paper(row.scheme)
+    return replace(row, verdict=BEYOND_PAPER) if is_ranked else row
 
 
 def time_left(stage: Stage, campaign: Campaign) -> str:

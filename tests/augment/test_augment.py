@@ -12,8 +12,8 @@ from random_images import CIFAR, generator, images_of, pick_logits
 
 from augment import MixSettings, Pick, mix_modes, pick_criteria, picks
 from augment.autoaugment import PolicyDraw
-from augment.boxes import centred_boxes, cut_side, draw_box, kept_share
-from augment.cutmix import CutMixDraw, derangement, scale_lam
+from augment.cutmix import CutMixDraw
+from augment.draws import centred_boxes, cut_side, derangement, draw_box, kept_share, scale_lam
 from augment.cutout import HoleDraw
 from augment.geometric import ShiftDraw
 from augment.mixup import MixUpDraw

@@ -6,7 +6,7 @@ import torch
 from random_images import pick_logits
 
 from augment import Pick, PoolLogits, pick_criteria
-from augment.boxes import box_mask
+from augment.draws import box_mask
 from augment.pick import entropy
 
 # --- picking -------------------------------------------------------------------------------------

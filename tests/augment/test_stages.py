@@ -14,7 +14,7 @@ from random_images import CIFAR, generator, images_of, pixels_of
 
 from augment import MixSettings, build
 from augment.augmix import AugMixDraw
-from augment.beta import draw_beta, draw_dirichlet
+from augment.draws import draw_beta, draw_dirichlet
 from augment.cutout import HoleDraw
 from augment.gridmask import GridDraw
 from augment.jitter import JitterDraw

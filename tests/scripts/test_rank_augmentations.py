@@ -1,5 +1,4 @@
-"""scripts/rank_augmentations.py on tiny data: the pass's numbers, resuming, the files, bad input,
-searching."""
+"""scripts/rank_augmentations.py on tiny data: the pass's numbers, resuming, files, bad input."""
 
 import csv
 import json
@@ -9,11 +8,12 @@ import shlex
 import pytest
 import torch
 from command_line import metrics, new_run
+from spaces import write_space
 
 from augment import mix_modes
 from augment.base import Augmentation, Augmented
 from helper.cli.options import parse_student
-from helper.errors import UserError, one_line_errors
+from helper.errors import one_line_errors
 from helper.run.checkpoint import describe_model, save_checkpoint
 from helper.step import guard, ranking
 from helper.step.ranking import Ranking
@@ -21,9 +21,6 @@ from models import build_model
 from scripts import rank_augmentations
 from scripts.rank import campaign, figure, measuring, planning, table, validating
 from scripts.rank.command_line import PROGRAM, parse, student_words
-from scripts.rank.schemes import canonical
-from scripts.rank.searching import steps_of_rounds
-from scripts.rank.space import read_space, space_of
 
 CLASSES = 5
 DRAW = figure.draw
@@ -173,9 +170,7 @@ def test_garbage_is_never_ranked(networks, monkeypatch):
     assert found["best"] not in ("garbage", "first")
 
 
-@pytest.mark.parametrize(
-    "words", ["cutmix mixup grey --until order", "--search space.toml --trust_guard"]
-)
+@pytest.mark.parametrize("words", ["cutmix mixup grey --until order", "--search space.toml"])
 def test_a_killed_ranking_goes_on(networks, monkeypatch, words):
     """Killed in the middle, in the race and in the finals, it finds what an uninterrupted one
     finds."""
@@ -202,9 +197,7 @@ def test_a_killed_ranking_goes_on(networks, monkeypatch, words):
     assert len(calls) == count
 
 
-@pytest.mark.parametrize(
-    "words", ["cutmix mixup", "cutmix --until budget", "--search space.toml --trust_guard"]
-)
+@pytest.mark.parametrize("words", ["cutmix mixup", "cutmix --until budget", "--search space.toml"])
 def test_a_larger_budget_goes_on(networks, monkeypatch, words):
     """The race takes in further batches, the finals are new; a budget that is not larger does
     nothing."""
@@ -250,7 +243,7 @@ def test_beyond_the_paper_is_unproven(networks, capsys):
     rows = {row["scheme"]: row for row in trusted["schemes"]}
     assert "guard not proven" not in rows["noise:sigma=0.05"]["reason"]
     assert "a guess that students have to confirm" in capsys.readouterr().out
-    assert "trusted as asked for" in trusted["guard_state"]
+    assert "trusted here" in trusted["guard_state"]
 
 
 def test_beyond_the_paper_a_proven_guard_ranks(networks, monkeypatch, capsys):
@@ -259,6 +252,18 @@ def test_beyond_the_paper_a_proven_guard_ranks(networks, monkeypatch, capsys):
     row = next(row for row in found["schemes"] if row["scheme"] == "noise:sigma=0.05")
     assert row["verdict"] == "ranked" and found["guard_state"].startswith("proven")
     assert "proven; --trust" not in capsys.readouterr().out
+
+
+def test_places_of_a_search_are_unproven(networks, capsys):
+    """Each candidate's, unless the user trusts the guard."""
+    write_space(rounds=1, samples=1)
+    words = "--search space.toml --budget 800 --guard balance=0"
+    for flag, verdicts in (("", {"unproven"}), ("--trust_guard", {"ranked"})):
+        found = call(networks, words, flag, f"-o found{flag}.csv")
+        rows = [row for row in found["schemes"] if row["group"]]
+        beyond = [row for row in rows if not guard.is_of_paper(row["scheme"])]
+        assert beyond and {row["verdict"] for row in beyond} == verdicts
+        assert "a guess that students have to confirm" in capsys.readouterr().out
 
 
 def test_other_settings_are_not_mixed_in(networks, capsys):
@@ -287,78 +292,21 @@ def test_other_settings_are_not_mixed_in(networks, capsys):
         ("cutmix --guard luck", "'luck' is not MEASURE=G"),
         ("cutmix --guard luck=1", "unknown guard 'luck'"),
         ("cutmix --guard balance=much", "'much' is not a number"),
-        ("--search quick", "add --trust_guard"),
         ("cutmix --figure a.bmp", "end in .png or .svg or .pdf"),
         ("cutmix -o a.png", "end in .csv"),
         ("cutmix -o /proc/a.csv", "cannot write to /proc"),
         ("cutmix --search quick", "leave out the SCHEMEs"),
-        ("--search quik --trust_guard", "no such space. Choices: quick, standard, wide"),
+        ("--search quik", "no such space. Choices: quick, standard, wide"),
         ("cutmix --validate kd", "expected METHOD:MODEL"),
         ("cutmix --validate_flags=--amp", "students of --validate"),
         ("cutmix --validate kd:resnet8 --validate_flags=--mix_mode=flip", "--mix_mode is given"),
-        ("--search quick --trust_guard --until order", "leave out --until order"),
+        ("--search quick --until order", "leave out --until order"),
         (f"cutmix -o {'a' * 201}.csv", "longer than 200 bytes"),
         ("cutmix --confidence 1", "below 1"),
     ],
 )
 def test_bad_input(networks, capsys, words, message):
     assert message in fails(networks, capsys, words)
-
-
-def write_space(**entries):
-    lines = [f"{name} = {value}" for name, value in ({"samples": 3} | entries).items()]
-    chains = ('"cutout:size={s}+mixup"\ns = { low = 2, high = 8 }', '"{m}"\nm = ["cutmix", "mean"]')
-    with open("space.toml", "w") as file:
-        file.write("\n".join([*lines, *(f"[[chains]]\nchain = {chain}" for chain in chains)]))
-
-
-def test_a_space_is_drawn_and_refined():
-    write_space(rounds=2)
-    space = read_space("space.toml")
-    first = space.candidates(seed=1)
-    assert [c.scheme for c in space.candidates(seed=1)] == [c.scheme for c in first]
-    sizes = sorted(c.drawn["s"] for c in first if c.drawn)
-    assert len(sizes) == 3 and 2 <= sizes[0] < sizes[-1] <= 8
-    assert {"cutmix", "mean"} <= {c.scheme for c in first}
-    parent = next(c for c in first if c.drawn)
-    for near in space.near([parent], seed=1, number=1):
-        assert near.chain is parent.chain and 2 <= near.drawn["s"] <= 8
-        assert near.scheme != parent.scheme
-
-
-def test_rounds_leave_half_of_the_budget_to_the_race():
-    assert steps_of_rounds(3, most=1000) == [16, 26, 41]
-    assert sum(steps_of_rounds(3, most=80)) == 40
-    assert steps_of_rounds(2, most=1) == [6, 6]
-
-
-@pytest.mark.parametrize("name", ["quick", "standard", "wide"])
-def test_shipped_spaces_hold_schemes(name):
-    """Each candidate is one that --mix_mode takes."""
-    names = [canonical(candidate.scheme) for candidate in read_space(name).candidates(seed=1)]
-    assert len(set(names)) == len(names) >= 15
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({}, "needs \\[\\[chains\\]\\]"),
-        ({"chains": [{"chain": "cutmix"}], "round": 1}, "unknown entry round"),
-        ({"chains": [{"chain": "cutmix"}], "rounds": -1}, "rounds = -1"),
-        ({"chains": [{"chain": "mean:k={k}"}]}, "'k' has no values"),
-        ({"chains": [{"chain": "mean", "k": [2]}]}, "'k' has no place"),
-        ({"chains": [{"chain": "mean:k={k:z}", "k": [2]}]}, "a value's place is its name"),
-        ({"chains": [{"chain": "mean:k={k.real}", "k.real": [2]}]}, "a value's place is its name"),
-        ({"chains": [{"chain": "mean:k={", "k": [2]}]}, "a value's place is its name"),
-        ({"chains": [{"chain": "mean:k={k}", "k": []}]}, "no list of numbers"),
-        ({"chains": [{"chain": "mean:k={k}", "k": {"low": 3, "high": 2}}]}, "not a range"),
-        ({"chains": [{"chain": "mean:k={k}", "k": {"low": 0, "high": 2, "scale": "log"}}]},
-        "above 0"),
-    ],
-)  # fmt: skip
-def test_bad_spaces(content, message, tmp_path):
-    with pytest.raises(UserError, match=message):
-        space_of(content, tmp_path / "space.toml")
 
 
 def test_whether_the_promise_held():

@@ -16,7 +16,7 @@ from places import GOLDEN
 from recipe import load_recipe
 
 from augment import MixSettings, Pick, mix_modes, pick_criteria
-from augment.boxes import centred_boxes, cut_side
+from augment.draws import centred_boxes, cut_side
 from augment.cutmix import CutMixDraw
 from augment.cutout import HoleDraw
 from augment.geometric import ShiftDraw
@@ -26,7 +26,7 @@ from dataset.batches import Normalize
 from distiller_zoo import Setting
 from distiller_zoo.kd import KD
 from helper.loop.training import describe_terms
-from helper.step.distill import DistillStep
+from helper.step.distill import DistillStep, total_loss
 from helper.step.networks import freeze, student_passes
 from helper.step.views import ViewMaker
 from helper.step.weights import loss_weights
@@ -172,7 +172,7 @@ def test_three_steps_follow_the_original(name):
         if scores_with_student:
             pool = watch_pool(step)
         losses, _ = step(images, labels, torch.arange(8))
-        total = step.weights.total(losses)
+        total = total_loss(losses, step.weights)
         optimizer.zero_grad()
         total.backward()
         if scores_with_student:
@@ -252,15 +252,13 @@ def test_float32_losses_follow_the_original(name):
         optimizer = torch.optim.SGD(
             step.network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4
         )
-        for number, total_loss, norm in zip(
-            STEPS, expected["total_loss"], expected["param_sq_norm"]
-        ):
+        for number, wanted, norm in zip(STEPS, expected["total_loss"], expected["param_sq_norm"]):
             losses, _ = step(*batch(number), torch.arange(8))
-            total = step.weights.total(losses)
+            total = total_loss(losses, step.weights)
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
-            assert float(total.detach()) == pytest.approx(total_loss, rel=2e-5)
+            assert float(total.detach()) == pytest.approx(wanted, rel=2e-5)
             squares = sum(p.detach().double().square().sum() for p in step.network.parameters())
             assert float(squares) == pytest.approx(norm, rel=1e-6)
     finally:

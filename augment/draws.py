@@ -1,7 +1,8 @@
-"""Rectangles in an image: drawing them, clipping them, and turning them into masks.
+"""Random draws that stages share: mixing weights, partners and boxes; and a box's mask and share.
 
-A box is (x1, y1, x2, y2) in pixels, half-open; x counts columns, y rows. Boxes are (n, 4) int64 on
-the CPU, where n is 1 (one for the batch) or B.
+All draws are made on the CPU from an explicit generator. A box is (x1, y1, x2, y2) in pixels,
+half-open; x counts columns, y rows. Boxes are (n, 4) int64 on the CPU, where n is 1 (one for the
+batch) or B.
 """
 
 import math
@@ -10,6 +11,53 @@ from collections.abc import Callable
 import torch
 
 Boxes = torch.Tensor
+
+
+def draw_beta(alpha: float, count: int, generator: torch.Generator) -> torch.Tensor:
+    """`count` draws: (count,) float64 in 0..1.
+
+    One uniform number each, through the inverse of the distribution function.
+    """
+    uniform = torch.rand(count, generator=generator, dtype=torch.float64)
+    if alpha == 1:
+        return uniform
+    # Imported here because it takes time that the published Beta(1, 1) does not need.
+    from scipy.special import betaincinv
+
+    return torch.from_numpy(betaincinv(alpha, alpha, uniform.numpy()))
+
+
+def draw_dirichlet(
+    alpha: float, shape: tuple[int, int], generator: torch.Generator
+) -> torch.Tensor:
+    """Rows of positive weights that sum to 1, all alphas the same: (n, k) float64."""
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+    if alpha == 1:
+        gamma = -(1 - uniform).log()
+    else:
+        from scipy.special import gammaincinv
+
+        gamma = torch.from_numpy(gammaincinv(alpha, uniform.numpy()))
+    gamma = gamma + 1e-30  # a row of zeros has equal weights
+    return gamma / gamma.sum(dim=1, keepdim=True)
+
+
+def scale_lam(lam: torch.Tensor, floor: float, ceiling: float) -> torch.Tensor:
+    """Draws from 0..1 moved to floor..ceiling."""
+    return floor + (ceiling - floor) * lam
+
+
+def derangement(count: int, generator: torch.Generator) -> torch.Tensor:
+    """A uniform permutation of 0..count-1 that leaves nothing in its place: (count,) int64.
+
+    Redrawn until it fits, e = 2.7 times on average. A batch of one has no other image: it is its
+    own partner.
+    """
+    rows = torch.arange(count)
+    while True:
+        permutation = torch.randperm(count, generator=generator)
+        if count < 2 or not (permutation == rows).any():
+            return permutation
 
 
 def centred_boxes(
