@@ -225,7 +225,10 @@ def main(argv: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
 
-    say(f"1/4 the teacher: {scale.teacher} on {options.dataset}, {scale.teacher_epochs} epochs")
+    say(
+        f"1/4 the teacher: {scale.teacher} on {options.dataset}, {scale.teacher_epochs} epochs, a minute or two"
+        f" ({folder}/teacher.log shows how far)"
+    )
     train_teacher(scale, data)
     say("2/4 which augmentation will distil best, from the teacher alone")
     ranking = rank(scale, data)

@@ -203,7 +203,7 @@ class RankingJob:
             n for n, v in stage.ranking.verdicts().items() if v.name == "ranked"
         )
         leader = leaders[0] if leaders else "unknown"
-        left = f", {time_left(stage, campaign)} left at the most"
+        left = f", {time_left(stage, campaign)} left of this stage at the most"
         print(
             output.progress(stage.plan.name, stage.ranking.live, leader, campaign.images, left),
             flush=True,
