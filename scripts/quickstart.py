@@ -61,13 +61,15 @@ class Scale:
 
 SCALES = {
     "synthetic": Scale(
-        data="--dataset synthetic --num_classes 10 --img_size 16 --limit_train 1500 --limit_test 1000",
+        data="--dataset synthetic --num_classes 10 --img_size 16"
+        " --limit_train 1500 --limit_test 1000",
         teacher="wrn_16_1",
         teacher_epochs=60,
         student_epochs=20,
         trials=2,
         rank_images=12000,
-        caveat="Two short runs for each augmentation are a noisy picture; the paper's runs take 240 epochs.",
+        caveat="Two short runs for each augmentation are a noisy picture; the paper's runs take "
+        "240 epochs.",
     ),
     "cifar100": Scale(
         data="--dataset cifar100 --limit_train 3000 --limit_test 1000",
@@ -76,8 +78,9 @@ SCALES = {
         student_epochs=4,
         trials=1,
         rank_images=6000,
-        caveat="With 3,000 images and 4 epochs no student has learnt enough for the effect to show: this run proves "
-        "that everything works on the real data; the paper's runs take 50,000 images and 240 epochs.",
+        caveat="With 3,000 images and 4 epochs no student has learnt enough for the effect to "
+        "show: this run proves that everything works on the real data; the paper's runs take "
+        "50,000 images and 240 epochs.",
     ),
 }
 
@@ -168,7 +171,8 @@ def how_well(ranking: dict[str, Any], losses: dict[str, float]) -> list[str]:
     ]
     if apart:
         lines.append(
-            f"pairs that the ranking tells apart: {len(apart)}; the students have {sum(apart)} of them in the same order"
+            f"pairs that the ranking tells apart: {len(apart)}; the students have {sum(apart)} of "
+            "them in the same order"
         )
     if points:
         first, order = points[0], sorted(point.s_test_loss for point in points)
@@ -203,7 +207,8 @@ def closing(folder: Path, scale: Scale) -> str:
         f"All of it on one page: {folder}/report.html\n"
         f"Every run's log, numbers and curves: {folder}/Experiments\n"
         f"  tensorboard --logdir {folder}/Experiments\n"
-        "Next: scripts/rank/README.md, the paper's commands in README.md, and python train_student.py --help"
+        "Next: scripts/rank/README.md, the paper's commands in README.md, and python "
+        "train_student.py --help"
     )
 
 
@@ -214,9 +219,12 @@ def main(argv: Sequence[str]) -> int:
     cores = min(os.cpu_count() or 1, 6)
     add = parser.section("what")
     # fmt: off
-    add("dataset", nargs="?", default="synthetic", type=one_of("data set", SCALES), help="synthetic (default) or cifar100")
-    add("--data_root", type=Path, default=ROOT / "data", metavar="DIR", help="where CIFAR-100 is or shall be")
-    add("--jobs", type=number(int, 1), default=cores, metavar="K", help="runs at a time (default: one per core, at most 6)")
+    add("dataset", nargs="?", default="synthetic", type=one_of("data set", SCALES),
+        help="synthetic (default) or cifar100")
+    add("--data_root", type=Path, default=ROOT / "data", metavar="DIR",
+        help="where CIFAR-100 is or shall be")
+    add("--jobs", type=number(int, 1), default=cores, metavar="K",
+        help="runs at a time (default: one per core, at most 6)")
     # fmt: on
     options = parser.parse(argv)
     scale = SCALES[options.dataset]
@@ -226,8 +234,8 @@ def main(argv: Sequence[str]) -> int:
     os.chdir(folder)
 
     say(
-        f"1/4 the teacher: {scale.teacher} on {options.dataset}, {scale.teacher_epochs} epochs, a minute or two"
-        f" ({folder}/teacher.log shows how far)"
+        f"1/4 the teacher: {scale.teacher} on {options.dataset}, {scale.teacher_epochs} epochs,"
+        f" a minute or two ({folder}/teacher.log shows how far)"
     )
     train_teacher(scale, data)
     say("2/4 which augmentation will distil best, from the teacher alone")

@@ -231,6 +231,7 @@ def check_settings(file: Path, found: Any, wanted: dict[str, Any]) -> None:
     for name, value in wanted.items():
         if found.get(name) != value:
             raise UserError(
-                f"{file} has {name} {found.get(name)}, this command has {value}: measurements of both do not mix; "
+                f"{file} has {name} {found.get(name)}, this command has {value}: measurements of "
+                "both do not mix; "
                 "give another -o FILE, or remove this file"
             )

@@ -19,14 +19,28 @@ from scripts.rank.space import read_space
 
 PROGRAM = "rank_augmentations.py"
 SAME_AS_TRAINING = (
-    "dataset", "data_root", "batch_size", "use_DA", "no_DA", "cache_dir", "limit_train", "limit_test", "num_classes", "img_size",
-    "mean", "std", "images", "dev_split", "num_workers", "device", "seed", "amp", "precision", "mix_draw", "path_t", "model_t", "kd_T",
+    "dataset", "data_root", "batch_size", "use_DA", "no_DA", "cache_dir", "limit_train",
+    "limit_test", "num_classes", "img_size", "mean", "std", "images", "dev_split", "num_workers",
+    "device", "seed", "amp", "precision", "mix_draw", "path_t", "model_t", "kd_T",
 )  # fmt: skip
 """Flags that are handed on as they are: `train_student.py --help` explains them."""
 DEFAULT_BUDGET = 50_000
 LONGEST_NAME = 200
 """Bytes of a file's name: most file systems have 255, and files beside it have longer names."""
 ENDINGS = {"output": (".csv",), "json": (".json",), "figure": (".png", ".svg", ".pdf")}
+
+DESCRIPTION = """\
+Ranks augmentations from the teacher alone: the lower T. stddev, the better a student is to be.
+A SCHEME is what --mix_mode takes: cutmix, cutout:size=16, autoaugment+cutmix. Without one: the
+paper's, and a dozen others. A guard leaves out views that say nothing: their T. stddev is lowest.
+While it is not proven, schemes beyond the paper's are shown apart and not ranked.
+Give several SCHEMEs side by side, before or after the options."""
+EXAMPLES = """\
+examples:
+  python scripts/rank_augmentations.py --path_t save/models/wrn_16_2_vanilla/ckpt_epoch_240.pth
+  python scripts/rank_augmentations.py cutmix mixup cutout:size=16 --path_t FILE --until order
+  python scripts/rank_augmentations.py --path_t FILE --search quick --validate kd:resnet8
+scripts/rank/README.md says how to read the table."""
 
 
 # One flag, two lines: a table to read, so the formatter stays out.
@@ -35,22 +49,11 @@ def parser() -> OptionParser:
     made = OptionParser(
         prog=PROGRAM,
         usage=f"python scripts/{PROGRAM} --path_t FILE [SCHEME ...] [options]",
-        description=(
-            "Ranks augmentations from the teacher alone: the lower T. stddev, the better a student is to be.\n"
-            "A SCHEME is what --mix_mode takes: cutmix, cutout:size=16, autoaugment+cutmix. Without one: the\n"
-            "paper's, and a dozen others. A guard leaves out views that say nothing: their T. stddev is lowest.\n"
-            "While it is not proven, schemes beyond the paper's are shown apart and not ranked.\n"
-            "Give several SCHEMEs side by side, before or after the options."
-        ),
-        epilog=(
-            "examples:\n"
-            "  python scripts/rank_augmentations.py --path_t save/models/wrn_16_2_vanilla/ckpt_epoch_240.pth\n"
-            "  python scripts/rank_augmentations.py cutmix mixup cutout:size=16 --path_t FILE --until order\n"
-            "  python scripts/rank_augmentations.py --path_t FILE --search quick --validate kd:resnet8\n"
-            "scripts/rank/README.md says how to read the table."
-        ),
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
     )
-    made.add_argument("schemes", nargs="*", metavar="SCHEME", help="chains of stages, as --mix_mode takes them")
+    made.add_argument("schemes", nargs="*", metavar="SCHEME",
+                      help="chains of stages, as --mix_mode takes them")
     for add in (add_networks, add_race, add_guard, add_search, add_output, add_training):
         add(made)
     return made
@@ -62,7 +65,8 @@ def add_networks(made: OptionParser) -> None:
     networks("--model_t", type=one_of("model", model_dict), metavar="NAME",
              help="the teacher's model, where its folder does not say it")
     networks("--path_s", default="", metavar="FILE",
-             help="a trained student, for picks that ask one; adds cutmix_pick by student_entropy to the default schemes")
+             help="a trained student, for picks that ask one; adds cutmix_pick by student_entropy "
+                  "to the default schemes")
     networks("--model_s", type=one_of("model", model_dict), metavar="NAME",
              help="the student's model, where its checkpoint does not say it")
     networks("--plugin", action="append", default=[], metavar="FILE.py",
@@ -71,40 +75,50 @@ def add_networks(made: OptionParser) -> None:
 
 def add_race(made: OptionParser) -> None:
     race = made.section("when to stop")
-    race("--until", default="best", type=one_of("question", ["best", "order", "budget"]), metavar="WHAT",
-         help="best: the best is known; order: every place is; budget: measure all to the end (default: best)")
+    questions = one_of("question", ["best", "order", "budget"])
+    race("--until", default="best", type=questions, metavar="WHAT",
+         help="best: the best is known; order: every place is; budget: measure all to the end "
+              "(default: best)")
     race("--confidence", default=0.95, type=number(above=True, below=1), metavar="C",
          help="of the answer as a whole, and of each interval shown (default: 0.95)")
     race("--budget", type=number(int, 1), metavar="N",
-         help=f"training images at the most, each once for the teacher and once for each scheme (default: {DEFAULT_BUDGET}, "
-              "or what the --search space says)")
-    race("--minutes", type=number(above=True), metavar="M", help="stop after so many minutes (default: no limit)")
+         help="training images at the most, each once for the teacher and once for each scheme "
+              f"(default: {DEFAULT_BUDGET}, or what the --search space says)")
+    race("--minutes", type=number(above=True), metavar="M",
+         help="stop after so many minutes (default: no limit)")
 
 
 def add_guard(made: OptionParser) -> None:
     guard = made.section("guard", Guard().describe())
+    usual = ",".join(f"{name}={least:g}" for name, least in Guard().floors.items())
     guard("--guard", default=dict(Guard().floors), type=floors, metavar="MEASURE=G,MEASURE=G",
           help=f"a view that has less of any of these says nothing; of {', '.join(MEASURES)} "
-               f"(default: {','.join(f'{name}={least:g}' for name, least in Guard().floors.items())})")
+               f"(default: {usual})")
     guard("--trust_guard", action="store_true",
-          help="rank schemes beyond the paper's too, though the guard is not proven: they are unproven otherwise")
+          help="rank schemes beyond the paper's too, though the guard is not proven: they are "
+               "unproven otherwise")
 
 
 def add_search(made: OptionParser) -> None:
     search = made.section("search")
     search("--search", default="", metavar="SPACE",
-           help="look for the best of a space: quick, standard, wide, or a .toml file (scripts/rank/README.md)")
+           help="look for the best of a space: quick, standard, wide, or a .toml file "
+                "(scripts/rank/README.md)")
     search("--validate", default="", metavar="METHOD:MODEL",
-           help="train students under the winner, identity, cutmix and cutmix_pick, such as kd:resnet8")
-    search("--seeds", default=3, type=number(int, 1), metavar="N", help="--validate: students of each (default: 3)")
+           help="train students under the winner, identity, cutmix and cutmix_pick, such as "
+                "kd:resnet8")
+    search("--seeds", default=3, type=number(int, 1), metavar="N",
+           help="--validate: students of each (default: 3)")
     search("--validate_flags", default="", metavar="FLAGS",
-           help="--validate: further flags of train_student.py, such as '--epochs 30 --lr_decay_epochs 18,22,26'")
+           help="--validate: further flags of train_student.py, such as '--epochs 30 "
+                "--lr_decay_epochs 18,22,26'")
 
 
 def add_output(made: OptionParser) -> None:
     output = made.section("output")
     output("-o", "--output", default="", metavar="FILE.csv",
-           help="the table; FILE.png and FILE.state go beside it (default: ranking_TEACHER_DATASET.csv)")
+           help="the table; FILE.png and FILE.state go beside it (default: "
+                "ranking_TEACHER_DATASET.csv)")
     output("--json", default="", metavar="FILE.json", help="the same as JSON")
     output("--figure", default="", metavar="FILE", help="where the figure goes: .png, .svg or .pdf")
 
@@ -121,7 +135,8 @@ def add_training(made: OptionParser) -> None:
     for name in SAME_AS_TRAINING:
         if f"--{name}" not in made.flags:
             is_switch = name == "no_DA"
-            same(f"--{name}", **({"action": "store_true"} if is_switch else {"metavar": "X"}), help="as there")
+            same(f"--{name}", **({"action": "store_true"} if is_switch else {"metavar": "X"}),
+                 help="as there")
 # fmt: on
 
 

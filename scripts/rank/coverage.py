@@ -52,7 +52,7 @@ class SyntheticTeacher:
             yield self.clean[rows], self.views[policy][rows]
 
     def measured(self, counts: Sequence[int], seed: int) -> Iterator[dict[str, ViewStatistics]]:
-        """A scheme and identity on the same steps; yields after each of `counts` steps, ascending."""
+        """A scheme and identity on the same steps; yields after each of `counts` steps."""
         generator = torch.Generator().manual_seed(seed)
         found = {name: ViewStatistics(self.clean.shape[1]) for name in ("view", "identity")}
         for done, (clean, view) in enumerate(self.steps(counts[-1], generator), 1):

@@ -44,19 +44,24 @@ def read(path: Path) -> dict[str, Any]:
 def section(found: dict[str, Any], number: int) -> str:
     """The table and the figure. Names come from a file and are text here, never markup."""
     title = f"Ranking from the teacher alone: {found['teacher']} on {found['dataset']}"
-    best = f"Best: {found['best']}." if found["best"] else "No single best: what is tied shares a place."  # fmt: skip
+    best = "No single best: what is tied shares a place."
+    if found["best"]:
+        best = f"Best: {found['best']}."
     text = (
-        f"{best} The lower T. stddev, the better a student is expected to be, as far as {found['guard']} is at least "
-        f"{found['border']:g}: a view that says nothing has the lowest T. stddev of all. This guard is "
-        f"{found['guard_state']}. {found['images']} training images, {found['seconds']:.0f} s."
+        f"{best} The lower T. stddev, the better a student is expected to be, as far as"
+        f" {found['guard']} is at least {found['border']:g}: a view that says nothing has the"
+        f" lowest T. stddev of all. This guard is {found['guard_state']}. {found['images']}"
+        f" training images, {found['seconds']:.0f} s."
     )
     rows = found["schemes"]
     body = "".join(f"<tr>{line(cells(row, rows), 'td')}</tr>" for row in rows)
     head = line(HEADER, "th")
     drawn = figures.inline_svg(figure.make(found), prefix=f"r{number}", label=escaped(title))
     return (
-        f"<section><h2>{escaped(title)}</h2><p>{escaped(text)}</p><div class=box tabindex=0><table class=ranking><thead><tr>{head}</tr>"
-        f"</thead><tbody>{body}</tbody></table></div><div class=figures><figure>{drawn}</figure></div></section>"
+        f"<section><h2>{escaped(title)}</h2><p>{escaped(text)}</p>"
+        f"<div class=box tabindex=0><table class=ranking><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+        f"<div class=figures><figure>{drawn}</figure></div></section>"
     )
 
 

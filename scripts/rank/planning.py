@@ -90,7 +90,10 @@ class Result:
 
 
 def conclude(stages: Sequence[Stage], pools: dict[str, str]) -> Result:
-    """The last race's order, with its finalists' values from fresh batches. pools: scheme -> pool."""
+    """The last race's order, with its finalists' values from fresh batches.
+
+    pools: scheme -> pool.
+    """
     number, race = last_race(stages)
     finals = stages[-1] if len(stages) > number + 1 else None
     rows, best, is_doubtful = race.ranking.table(), race.ranking.best(), False

@@ -184,18 +184,22 @@ class RankingJob:
         return Path(name).with_suffix("")
 
     def opening_lines(self) -> list[str]:
-        scene = self.scene
+        scene, teacher = self.scene, self.scene.teacher
         first = self.campaign.stages[-1] if self.campaign.stages else None
         went_on = f"goes on from {self.campaign.file}, after {self.campaign.images} images"
         return [
             *words_for.describe_data(scene.data, scene.splits),
             words_for.describe_network(
-                "teacher", scene.teacher.name, scene.teacher.network, scene.spec.img_size, self.options.path_t
+                "teacher",
+                teacher.name,
+                teacher.network,
+                scene.spec.img_size,
+                self.options.path_t,
             ),
-            *words_for.warn_of_other_data(scene.teacher.trained_on, scene.spec),
+            *words_for.warn_of_other_data(teacher.trained_on, scene.spec),
             self.guard.summary,
             *([went_on] if first else []),
-        ]  # fmt: skip
+        ]
 
     def _print_progress(self, campaign: Campaign) -> None:
         stage = campaign.stages[-1]

@@ -14,8 +14,9 @@ from helper.step.guard import PAPER_SCHEMES
 *PUBLISHED, BY_STUDENT = PAPER_SCHEMES
 """Those of the paper that need no student, and the ninth."""
 BEYOND = (
-    "randaugment", "trivialaugment", "resizedcrop", "patches", "noise", "noise:sigma=1", "invert", "grayscale",
-    "channels", "mean", "crop+flip+cutmix", "autoaugment+cutmix", "cutmix_pick:criterion=teacher_entropy,n_run=4",
+    "randaugment", "trivialaugment", "resizedcrop", "patches", "noise", "noise:sigma=1",
+    "invert", "grayscale", "channels", "mean", "crop+flip+cutmix", "autoaugment+cutmix",
+    "cutmix_pick:criterion=teacher_entropy,n_run=4",
 )  # fmt: skip
 """Strengths, chains and stages that the paper does not have, and a control, noise, which says next
 to nothing."""

@@ -174,8 +174,8 @@ def space_of(content: dict[str, Any], path: Path) -> Space:
     chains = content.get("chains")
     if not isinstance(chains, list) or not chains or not all(isinstance(c, dict) for c in chains):
         raise UserError(f'{path}: it needs [[chains]], each with chain = "..."')
-    made = tuple(chain_of(chain, f"{path}, chain {number}") for number, chain in enumerate(chains, 1))  # fmt: skip
-    return Space(path.stem, made, **numbers)
+    made = [chain_of(chain, f"{path}, chain {number}") for number, chain in enumerate(chains, 1)]
+    return Space(path.stem, tuple(made), **numbers)
 
 
 def chain_of(entries: dict[str, Any], where: str) -> ChainSpace:

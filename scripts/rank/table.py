@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-HEADER = ("", "scheme", "T. stddev x 1e-3", "less the first", "R", "B", "MI", "top-1", "ms", "steps", "verdict")  # fmt: skip
+HEADER = (
+    *("", "scheme", "T. stddev x 1e-3", "less the first", "R", "B", "MI", "top-1", "ms", "steps"),
+    "verdict",
+)
 
 
 def cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
