@@ -121,9 +121,16 @@ def conclusion(report: Report) -> list[str]:
 def answer(report: Report) -> str:
     rows, best = report.result.rows, report.result.best
     certain = f"{100 * report.options.confidence:g} %"
+    if best and sum(row.group is not None for row in rows) == 1:
+        return f"best: {best}, the only scheme that is ranked"
     if best:
         return f"best: {best}, lower than every other ranked scheme at {certain} confidence"
     first = report.result.contenders
+    if not first and any(row.verdict.is_open for row in rows):
+        return (
+            f"nothing is ranked yet: {report.images} images are too few for the guard; the same"
+            " command with a larger --budget or --minutes goes on"
+        )
     if not first:
         return "nothing is ranked: no scheme passes the guard"
     undecided = [

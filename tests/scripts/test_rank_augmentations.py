@@ -222,11 +222,14 @@ def test_a_larger_budget_goes_on(networks, monkeypatch, words):
     assert without_time(call(networks, command, "960")) == without_time(more)
 
 
-def test_what_is_answered_does_not_go_on(networks):
-    """Nothing can be lower than the only scheme."""
+def test_what_is_answered_does_not_go_on(networks, capsys):
+    """Nothing can be lower than the only scheme; a single batch has no interval."""
     command = "identity -o kept.csv --budget"
+    assert call(networks, command, "8")["best"] is None
+    assert "nothing is ranked yet: 8 images are too few" in capsys.readouterr().out
     first = call(networks, command, "400")
     assert first["best"] == "identity" and first["images"] < 400
+    assert "best: identity, the only scheme that is ranked" in capsys.readouterr().out
     assert without_time(call(networks, command, "800")) == without_time(first)
 
 
