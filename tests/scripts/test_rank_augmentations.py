@@ -225,7 +225,7 @@ def test_a_larger_budget_goes_on(networks, monkeypatch, words):
 def test_what_is_answered_does_not_go_on(networks, capsys):
     """Nothing can be lower than the only scheme; a single batch has no interval."""
     command = "identity -o kept.csv --budget"
-    assert call(networks, command, "8")["best"] is None
+    assert call(networks, "identity -o few.csv --budget 8")["best"] is None
     assert "nothing is ranked yet: 8 images are too few" in capsys.readouterr().out
     first = call(networks, command, "400")
     assert first["best"] == "identity" and first["images"] < 400
