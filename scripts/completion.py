@@ -59,10 +59,19 @@ _data_aug_kd() {
     _python 2>/dev/null || _files
   fi
 }
-(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -u }
 compdef _data_aug_kd python python3
 """
 WRAPPERS = {"bash": BASH, "zsh": ZSH}
+
+# shtab's text needs compdef, and registers itself only inside an eval: in a file that is sourced it
+# would call _arguments at once.
+ZSH_PARTS = """
+(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit -u }}
+eval "$(cat <<'DATA_AUG_KD'
+{parts}
+DATA_AUG_KD
+)"
+"""
 
 
 def completable(parser: OptionParser, files: Any, folders: Any) -> OptionParser:
@@ -85,7 +94,8 @@ def script(shell: str) -> str:
         shtab.complete(completable(make(), shtab.FILE, shtab.DIRECTORY), shell)
         for make in (student_parser, teacher_parser, rank_parser)
     ]
-    return "\n".join([*parts, WRAPPERS[shell]])
+    joined = "\n".join(parts)
+    return (ZSH_PARTS.format(parts=joined) if shell == "zsh" else joined) + WRAPPERS[shell]
 
 
 def main(argv: Sequence[str]) -> None:

@@ -17,18 +17,25 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from helper.errors import memory_advice
-from helper.loop.job import script
-from scripts.rank.command_line import PROGRAM, parse
-from scripts.rank.ranking_job import rank
+from helper.cli import short_help
+
+PROGRAM = "rank_augmentations.py"
 
 
 def main(argv: Sequence[str]) -> None:
+    # They bring PyTorch along, which takes seconds: --help need not wait for it.
+    from helper.errors import memory_advice
+    from scripts.rank.command_line import parse
+    from scripts.rank.ranking_job import rank
+
     options = parse(argv)
     with memory_advice(options.batch_size):
         rank(options)
 
 
 if __name__ == "__main__":
+    short_help.answer(PROGRAM, sys.argv[1:])
+    from helper.loop.job import script
+
     with script(PROGRAM):
         main(sys.argv[1:])

@@ -63,7 +63,35 @@ save/models/MODEL_vanilla/ckpt_epoch_N.pth, which train_student.py takes as --pa
 
   python train_teacher.py --model vgg13
 """
-TEXTS = {"train_student.py": STUDENT, "train_teacher.py": TEACHER}
+RANK = """\
+usage: python scripts/rank_augmentations.py --path_t FILE [SCHEME ...] [options]
+
+Rank augmentations from the teacher alone: the lower T. stddev, the better a student is expected to
+be. No student is trained. A guard rejects views that say nothing: their T. stddev is the lowest.
+
+  SCHEME ...                  what --mix_mode takes: cutmix, cutout:size=16, autoaugment+cutmix;
+                              without one: the paper's, and a dozen others
+  --path_t FILE               the teacher: a checkpoint
+  --path_s FILE               a trained student, for picks that ask one
+  --dataset NAME              cifar100 (default), tinyimagenet, folder, ..., synthetic (no files)
+  --data_root DIR             where the data are; for folder, your images (default: data)
+  --mix_draw HOW              one random draw a batch, or one an image: sample (default: batch)
+  --until WHAT                stop when the best is known; order: every place is (default: best)
+  --budget N                  training images at the most (default: 50000)
+  --minutes M                 stop after so many minutes
+  --search SPACE              look for the best of a space: quick, standard, wide, or a .toml file
+  --validate METHOD:MODEL     train students under the winner and three others, such as kd:resnet8
+  --output FILE.csv           the table, and FILE.png (default: ranking_TEACHER_DATASET.csv)
+  --seed N                    fixes every random draw (default: 1)
+
+  --help all                  every flag
+
+  python scripts/rank_augmentations.py cutmix mixup cutout:size=16 --until order \\
+    --path_t save/models/wrn_16_2_vanilla/ckpt_epoch_240.pth
+
+The same command goes on where it was stopped. scripts/rank/README.md says how to read the table.
+"""
+TEXTS = {"train_student.py": STUDENT, "train_teacher.py": TEACHER, "rank_augmentations.py": RANK}
 
 
 def answer(program: str, argv: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataset import datasets
+from helper.cli.flags import student_parser
 from helper.cli.options import parse_student
 from helper.cli.parser import OptionParser, Options, number, one_of
 from helper.cli.plugins import load_plugins
@@ -47,6 +48,7 @@ scripts/rank/README.md says how to read the table."""
 # fmt: off
 def parser() -> OptionParser:
     made = OptionParser(
+        has_short_help=True,
         prog=PROGRAM,
         usage=f"python scripts/{PROGRAM} --path_t FILE [SCHEME ...] [options]",
         description=DESCRIPTION,
@@ -132,11 +134,12 @@ def add_training(made: OptionParser) -> None:
     same("--seed", default=1, type=number(int), metavar="N", help="(default: 1)")
     same("--batch_size", default=64, type=number(int, 2), metavar="N", help="(default: 64)")
     same("--amp", action="store_true", help="networks in bfloat16 autocast")
+    there = {action.dest: action for action in student_parser()._actions}
     for name in SAME_AS_TRAINING:
         if f"--{name}" not in made.flags:
-            is_switch = name == "no_DA"
-            same(f"--{name}", **({"action": "store_true"} if is_switch else {"metavar": "X"}),
-                 help="as there")
+            is_switch = there[name].nargs == 0
+            kind = {"action": "store_true"} if is_switch else {"metavar": there[name].metavar}
+            same(f"--{name}", **kind, help=there[name].help)
 # fmt: on
 
 

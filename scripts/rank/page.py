@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from scripts.rank.table import HEADER, cells
 from scripts.results.option_list import printable
 
 HEAD = ("teacher", "dataset", "best", "guard", "border", "guard_state", "images", "seconds")
+BREAKS = re.compile(r"[:=+,_](?=\w)")
+"""A long name may go on in the next line after these."""
 COLUMNS = ("t_stddev", "consistency", "balance", "information")
 
 
@@ -66,9 +69,12 @@ def section(found: dict[str, Any], number: int) -> str:
 
 
 def line(texts: Sequence[str], tag: str) -> str:
-    """The verdict comes third: on a narrow page the last columns are out of sight."""
-    place, scheme, *numbers, verdict = (f"<{tag}>{escaped(text)}</{tag}>" for text in texts)
-    return "".join((place, scheme, verdict, *numbers))
+    """The verdict's word comes third, its reason last: a narrow page shows the first columns."""
+    place, scheme, *numbers, verdict = texts
+    word, _, reason = verdict.partition(": ")
+    texts = (place, scheme, word, *numbers, reason or ("why" if tag == "th" else ""))
+    marked = (BREAKS.sub(r"\g<0><wbr>", escaped(text)) for text in texts)
+    return "".join(f"<{tag}>{text}</{tag}>" for text in marked)
 
 
 def escaped(text: object) -> str:

@@ -20,9 +20,8 @@ table { border-collapse: collapse; width: 100%; font-size: .88rem;
         font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap;
          border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child, .ranking :is(th, td):is(:nth-child(2), :nth-child(3)) {
+th:first-child, td:first-child, .ranking :is(th, td):is(:nth-child(-n+3), :last-child) {
          text-align: left; }
-.ranking td:nth-child(3) { white-space: normal; min-width: 9rem; }
 tr:last-child td { border-bottom: 0; } th { background: var(--card); }
 .published { color: var(--soft); }
 .incomplete td:last-child, summary b { color: var(--mark); font-weight: 600; }
@@ -32,7 +31,9 @@ tr:last-child td { border-bottom: 0; } th { background: var(--card); }
 figure { margin: 0; padding: .5rem; min-width: 0; background: var(--card); border-radius: 4px; }
 figure svg, figure img { display: block; width: 100%; max-width: 32rem; height: auto;
                           margin: 0 auto; }
-@media (max-width: 40rem) { td:first-child { white-space: normal; overflow-wrap: normal; } }
+@media (max-width: 40rem) {
+  td:first-child { white-space: normal; overflow-wrap: normal; }
+  .ranking td:nth-child(2) { white-space: normal; overflow-wrap: normal; } }
 details { border-bottom: 1px solid var(--line); } summary { cursor: pointer; padding: .45rem 0; }
 pre { margin: 0 0 .8rem; padding: .6rem; background: var(--card); border-radius: 4px;
       overflow-x: auto; font-size: .82rem; white-space: pre-wrap; }

@@ -1,5 +1,6 @@
 """Completion in a shell."""
 
+import shutil
 import subprocess
 import sys
 
@@ -45,6 +46,18 @@ def test_names_and_flags_complete(bash):
 def test_zsh_has_every_name():
     text = completion.script("zsh")
     assert "compdef _data_aug_kd python" in text and all(name in text for name in distillers)
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
+@pytest.mark.parametrize("code", [". {}", 'eval "$(cat {})"'])
+def test_zsh_takes_it(tmp_path, monkeypatch, code):
+    """Also before the user's own compinit: -f reads no .zshrc."""
+    file = tmp_path / "completion.zsh"
+    file.write_text(completion.script("zsh"))
+    monkeypatch.setenv("HOME", str(tmp_path))  # compinit keeps a file there
+    code = code.format(file) + "; print $_comps[python] $+functions[_shtab_train_student_py]"
+    ended = subprocess.run(["zsh", "-fc", code], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("_data_aug_kd 1\n", "")
 
 
 def test_without_the_library_it_says_what_to_type(monkeypatch):

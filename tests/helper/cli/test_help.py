@@ -21,6 +21,8 @@ from helper.errors import UserError
 from helper.setup.optimisation import loop_settings, make_optimizer
 from helper.setup.plan import describe_rate
 from helper.step.distill import cross_entropy
+from scripts.rank.command_line import DEFAULT_BUDGET
+from scripts.rank.command_line import parser as rank_parser
 from scripts.results.command_line import paths_parser
 
 # --- Help -----------------------------------------------------------------------------------------
@@ -48,26 +50,31 @@ def test_help_shows_every_flag_in_a_group(make):
     assert max(map(len, shown.splitlines())) < 140
 
 
-@pytest.mark.parametrize("make", [student_parser, teacher_parser])
+SHORT = [student_parser, teacher_parser, rank_parser]
+
+
+@pytest.mark.parametrize("make", SHORT)
 def test_help_has_a_short_and_a_long_text(capsys, make):
     shown = {}
-    for words in (["--help"], ["-h"], ["--epochs", "3", "--help"], ["--help", "all"]):
+    for words in (["--help"], ["-h"], ["--seed", "3", "--help"], ["--help", "all"]):
         with pytest.raises(SystemExit) as stopped:
             make().parse(words)
         assert stopped.value.code == 0
         shown[" ".join(words)] = capsys.readouterr().out
     full = shown.pop("--help all")
     assert set(shown.values()) == {short_help.TEXTS[make().prog]}
-    assert "--momentum" in full and "example" in full
+    assert "--num_workers" in full and "example" in full
     with pytest.raises(SystemExit):
         make().parse(["--help", "lots"])
     assert "'lots'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("make", [student_parser, teacher_parser])
+@pytest.mark.parametrize("make", SHORT)
 def test_the_short_help_is_true(make):
     parser = make()
     text = short_help.TEXTS[parser.prog]
+    elsewhere = {"--budget": str(DEFAULT_BUDGET), "--output": "ranking_TEACHER_DATASET.csv"}
+    elsewhere["--data_root"] = student_parser().get_default("data_root")
     for line in text.splitlines():
         if match := re.match(r"  (--?\w+)(?: (\S+))?(?:  |$)", line):
             action = parser._option_string_actions[match[1]]
@@ -75,14 +82,15 @@ def test_the_short_help_is_true(make):
             if default := re.search(r"\(default: ([\w.,]+)", line):
                 value = action.default
                 value = ",".join(map(str, value)) if isinstance(value, list) else value
-                assert default[1] in (str(value), "none", "0.05"), line
+                assert default[1] in (str(value), "none", "0.05", elsewhere.get(match[1])), line
     assert max(map(len, text.splitlines())) < 112
 
 
-def test_the_short_help_does_not_wait_for_pytorch():
-    words = [sys.executable, "-X", "importtime", ROOT / "train_student.py", "-h"]
+@pytest.mark.parametrize("script", ["train_student.py", "scripts/rank_augmentations.py"])
+def test_the_short_help_does_not_wait_for_pytorch(script):
+    words = [sys.executable, "-X", "importtime", ROOT / script, "-h"]
     ended = subprocess.run(words, capture_output=True, text=True)
-    assert ended.returncode == 0 and ended.stdout == short_help.STUDENT
+    assert ended.returncode == 0 and ended.stdout == short_help.TEXTS[Path(script).name]
     assert "helper.cli.short_help" in ended.stderr and "torch" not in ended.stderr
 
 
