@@ -21,6 +21,7 @@ from dataset.registry import DataRequest
 from helper.errors import UserError, reason_of
 
 TIMEOUT_S = 30.0
+ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 REFUSED_BY_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, KeyError)
 
@@ -64,47 +65,58 @@ def fetch_archive(
 ) -> None:
     """Put the archive's folder `folder.name` into place: the files that `keep` accepts by path.
 
-    An archive of the public name that lies in --data_root already is taken, not downloaded.
-    All or nothing: the folder appears only when it is complete, with all that is `needed`. Raises
-    UserError if nothing may be written, there is no network, the checksum differs, the archive is
-    damaged or the disk refuses.
+    An archive that lies in --data_root already is taken, not downloaded; a warning tells where it
+    is not the public one. All or nothing: the folder appears only when it is complete, with all
+    that is `needed`. Raises UserError if nothing may be written, there is no network, the checksum
+    of a download differs, the archive is damaged or the disk refuses.
     """
-    here = folder.parent / PurePosixPath(url).name
-    if here.is_file():
-        if not request.may_write:
-            raise UserError(
-                f"--data_root {request.root}: {folder}/ is absent (a training run unpacks {here})"
-            )
-        _check_archive(here, sha256)
-    with _making(request, folder, url, needed) as scratch:
-        archive = here if here.is_file() else scratch.with_name("archive")
-        if archive != here:
+    here = archive_beside(folder, PurePosixPath(url).name)
+    if here is None:
+        with _making(request, folder, f"could not download {url}", needed) as scratch:
+            archive = scratch.with_name("archive")
             _download(url, archive, sha256)
-        for name, file in _members(archive):
-            path = PurePosixPath(name)
-            inner = path.relative_to(folder.name) if path.is_relative_to(folder.name) else None
-            if inner is None or ".." in path.parts or not keep(str(inner)):
-                continue
-            (scratch / inner).parent.mkdir(parents=True, exist_ok=True)
-            with file, open(scratch / inner, "wb") as target:
-                shutil.copyfileobj(file, target)
+            _unpack(archive, scratch, keep)
+        return
+    if not request.may_write:
+        raise UserError(
+            f"--data_root {request.root}: {folder}/ is absent (a training run unpacks {here})"
+        )
+    print(f"unpacking {here}", flush=True)
+    if _digest_of(here) != sha256:
+        print(f"warning: {here} is not the public archive (its SHA-256 differs)", flush=True)
+    with _making(request, folder, f"{here} is damaged, or no such archive", needed) as scratch:
+        _unpack(here, scratch, keep)
 
 
-def _check_archive(archive: Path, sha256: str) -> None:
-    """UserError unless the archive, which the user has put there, is the public one."""
-    print(f"unpacking {archive}", flush=True)
+def archive_beside(folder: Path, public_name: str) -> Path | None:
+    """An archive of the data set in the folder above: of the public name, or of the folder's."""
+    stem = public_name.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")
+    names = [public_name, *(f"{name}{end}" for name in (stem, folder.name) for end in ARCHIVES)]
+    places = [folder.parent / name for name in names]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _digest_of(archive: Path) -> str:
+    digest = hashlib.sha256()
     try:
         with open(archive, "rb") as file:
-            digest = hashlib.sha256()
             while chunk := file.read(2**20):
                 digest.update(chunk)
+        return digest.hexdigest()
     except OSError as error:
         raise UserError(f"cannot read {archive}: {error.strerror}") from None
-    if digest.hexdigest() != sha256:
-        raise UserError(
-            f"{archive} is not the public archive, or only a part of it (its SHA-256 differs):"
-            " remove it, and it is downloaded, or unpack it yourself"
-        )
+
+
+def _unpack(archive: Path, scratch: Path, keep: Callable[[str], bool]) -> None:
+    """Write the files below the archive's folder `scratch.name` that `keep` accepts."""
+    for name, file in _members(archive):
+        path = PurePosixPath(name)
+        inner = path.relative_to(scratch.name) if path.is_relative_to(scratch.name) else None
+        if inner is None or ".." in path.parts or not keep(str(inner)):
+            continue
+        (scratch / inner).parent.mkdir(parents=True, exist_ok=True)
+        with file, open(scratch / inner, "wb") as target:
+            shutil.copyfileobj(file, target)
 
 
 def fetch_files(request: DataRequest, folder: Path, *, url: str, sha256: dict[str, str]) -> None:
@@ -112,16 +124,18 @@ def fetch_files(request: DataRequest, folder: Path, *, url: str, sha256: dict[st
 
     All or nothing; raises UserError.
     """
-    with _making(request, folder, url, list(sha256)) as scratch:
+    with _making(request, folder, f"could not download {url}", list(sha256)) as scratch:
         for name, digest in sha256.items():
             _download(f"{url}/{name}", scratch / name, digest)
 
 
 @contextlib.contextmanager
-def _making(request: DataRequest, folder: Path, url: str, needed: Sequence[str]) -> Iterator[Path]:
+def _making(
+    request: DataRequest, folder: Path, problem: str, needed: Sequence[str]
+) -> Iterator[Path]:
     """A folder to fill, which then becomes `folder`.
 
-    What goes wrong within leaves nothing, and is told in one line.
+    What goes wrong within leaves nothing, and is told in one line that begins with `problem`.
     """
     root = folder.parent
     if not request.may_write:
@@ -148,7 +162,7 @@ def _making(request: DataRequest, folder: Path, url: str, needed: Sequence[str])
                 f"cannot write {folder}/: {reason_of(error)} (--data_root names another folder)"
             ) from None
         raise UserError(
-            f"could not download {url} ({error}). With no network, fetch it elsewhere and unpack it"
+            f"{problem} ({error}). With no network, fetch it elsewhere and unpack it"
             f" so that {folder}/ holds {', '.join(needed)} (--data_root names the folder above)"
         ) from None
 

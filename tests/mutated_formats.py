@@ -162,14 +162,14 @@ def log(folder: Path) -> tuple[list[Path], Reader]:
     program, argv = "train_student.py", ["--from_log", str(path), "--dry_run"]
 
     def read() -> None:
-        words = from_log.expand(argv, program, parser)
+        words, notes = from_log.expand(argv, program, parser)
         try:
             options = parser.parse(words)
         except SystemExit as refused:  # a line on stderr
             assert refused.code == 2
             return
         found = {"data_fingerprint": "0", "teacher_checksum": "0"}
-        from_log.differences(str(path), program, parser, now=vars(options), found=found)
+        from_log.differences(str(path), program, notes, now=vars(options), found=found)
 
     return [path], read
 

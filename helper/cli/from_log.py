@@ -1,10 +1,11 @@
 """`--from_log FILE`: the command at the head of a log.txt, of this system or the original's, is run
 again here."""
 
+import itertools
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from helper.cli.parser import OptionParser
 from helper.errors import UserError
 
 FLAG = "--from_log"
-HEAD_LINES = 20
+HEAD_LINES, HEAD_LETTERS = 20, 200_000
 PLACES = (".", "save", "save/models", "data")
 """Folders in which a path of another machine is looked for by its last parts."""
 DROPPED = ("--resume", "--resume_student", "--resume_ExpID", "--dry_run", "--list", FLAG)
@@ -24,6 +25,17 @@ OF_NOW = frozenset(
 """Options that may well differ, or are listed as paths."""
 
 
+SAME = (
+    {"path_t", "model_t_pretrained"},
+    {"finetune_student", "model_s_pretrained"},
+    {"use_DA", "no_DA"},
+    {"resume_student", "resume_ExpID"},
+)
+"""Options that say one thing: one that is given beside the log wins over the other in it."""
+OF_SHELL = re.compile(r"\d*[<>].*|&>.*|[&|;]+")
+"""Where a command ends and what the shell does with it begins."""
+
+
 class Logged(NamedTuple):
     """The head of a log."""
 
@@ -31,6 +43,23 @@ class Logged(NamedTuple):
     """The command's, after its script's name."""
     options: dict[str, str]
     """Every option, as its value's text in Python."""
+
+
+class Expanded(NamedTuple):
+    """A command with --from_log, spelled out."""
+
+    argv: list[str]
+    notes: list[str]
+    """What of the logged command is not as it was."""
+
+    @property
+    def spelled_out(self) -> list[str]:
+        """The words without --from_log, for the log of this run."""
+        words = [word for word in self.argv if not word.startswith(f"{FLAG}=")]
+        if FLAG in words:
+            place = words.index(FLAG)
+            del words[place : place + 2]
+        return words
 
 
 def path_in(argv: Sequence[str]) -> str | None:
@@ -45,13 +74,7 @@ def path_in(argv: Sequence[str]) -> str | None:
 
 def read_head(path: str, program: str) -> Logged:
     """UserError if the file holds no command of `program`."""
-    file = Path(path).expanduser()
-    file = file / "log" / "log.txt" if file.is_dir() else file
-    try:
-        with open(file, encoding="utf-8", errors="replace") as text:
-            lines = [text.readline(100_000).rstrip("\n") for _ in range(HEAD_LINES)]
-    except OSError as error:
-        raise UserError(f"{FLAG} {path}: {error.strerror}") from None
+    lines = _first_lines(path)
     for line in lines:
         if match := re.search(r"(train_student|train_teacher)\.py(?=\s|$)", line):
             if match[0] != program:
@@ -60,8 +83,26 @@ def read_head(path: str, program: str) -> Logged:
                 words = shlex.split(line[match.end() :])
             except ValueError as error:
                 raise UserError(f"{FLAG} {path}: its command cannot be read: {error}") from None
+            words = list(itertools.takewhile(lambda word: not OF_SHELL.fullmatch(word), words))
             return Logged(words, _options_in(lines))
     raise UserError(f"{FLAG} {path} has no command of {program} in its first {HEAD_LINES} lines")
+
+
+def _first_lines(path: str) -> list[str]:
+    """Of a log.txt, or of that of a run folder; a line that ends in a backslash goes on."""
+    file = Path(path).expanduser()
+    if file.is_dir():
+        places = (file / "log" / "log.txt", file / "log.txt")
+        found = next((place for place in places if place.is_file()), None)
+        if found is None:
+            raise UserError(f"{FLAG} {path} is a folder without log/log.txt, so no run folder")
+        file = found
+    try:
+        with open(file, encoding="utf-8", errors="replace") as text:
+            head = text.read(HEAD_LETTERS)
+    except OSError as error:
+        raise UserError(f"{FLAG} {path}: {error.strerror}") from None
+    return head.replace("\\\n", " ").split("\n")[:HEAD_LINES]
 
 
 def _options_in(lines: Sequence[str]) -> dict[str, str]:
@@ -69,43 +110,61 @@ def _options_in(lines: Sequence[str]) -> dict[str, str]:
     return dict(re.findall(r"\('([\w.]+)': (.*?)\)(?= \('|$)", line))
 
 
-def expand(argv: Sequence[str], program: str, parser: OptionParser) -> list[str]:
+def expand(argv: Sequence[str], program: str, parser: OptionParser) -> Expanded:
     """The logged words, as far as they are offered, ahead of those given, which win.
 
-    Without --from_log: argv as it is.
+    Without --from_log: argv as it is. UserError if FILE holds no command of `program`.
     """
     path = path_in(argv)
     if path is None:
-        return list(argv)
+        return Expanded(list(argv), [])
     logged = read_head(path, program)
-    words = [word for group, _ in _understood(logged.words, parser) for word in group]
+    if FLAG in logged.words:
+        raise UserError(
+            f"{FLAG} {path}: its command is itself {FLAG} {path_in(logged.words)}: give that file"
+        )
+    parser.after_errors = f" (the command is that of {path}; a flag beside {FLAG} wins over its)"
+    beside = _given(argv, parser)
+    words, notes = [], []
+    for group in _groups(logged.words, parser):
+        here, note = _understood(group, parser, beside)
+        words += here
+        notes += [note] if note else []
     if "seed" in logged.options and "--seed" not in words and logged.options["seed"].isdecimal():
         words += ["--seed", logged.options["seed"]]
-    return [*words, *argv]
+    return Expanded([*words, *argv], notes)
 
 
-def _understood(words: Sequence[str], parser: OptionParser) -> list[tuple[list[str], str]]:
-    """(the words of one flag as they are used here, what is to be told of it) for each flag of a
-    logged command."""
+def _given(argv: Sequence[str], parser: OptionParser) -> set[str]:
+    """The options that the words name, and what says the same."""
+    flags = [parser.known_flag(word.partition("=")[0]) for word in argv]
+    names = {parser.action_of(flag).dest for flag in flags if flag is not None}
+    return names.union(*(same for same in SAME if same & names))
+
+
+def _groups(words: Sequence[str], parser: OptionParser) -> list[list[str]]:
+    """A flag with its values, for each flag."""
     groups: list[list[str]] = []
     for word in words:
-        is_flag = word.startswith("--") or word in parser._option_string_actions
-        if is_flag:
-            flag, equals, value = word.partition("=")
+        flag, equals, value = word.partition("=")
+        if word.startswith("--") or parser.known_flag(word):
             groups.append([flag, value] if equals else [word])
         elif groups:
             groups[-1].append(word)
-    return [_one_understood(group, parser) for group in groups]
+    return groups
 
 
-def _one_understood(group: list[str], parser: OptionParser) -> tuple[list[str], str]:
+def _understood(
+    group: list[str], parser: OptionParser, beside: Collection[str]
+) -> tuple[list[str], str]:
+    """(the words of one flag as they are used here, what is to be told of it)."""
     flag, values = parser.known_flag(group[0]), group[1:]
     if flag is None:
         return [], f"{' '.join(group)} is not offered here, and left out"
-    if flag in DROPPED:
+    action = parser.action_of(flag)
+    if flag in DROPPED or (action.dest in beside and action.dest != "plugin"):
         return [], ""
-    action = parser._option_string_actions[flag]
-    if action.metavar in ("FILE", "DIR") and values and values[0]:
+    if action.metavar in ("FILE", "DIR", "FILE.py") and values and values[0]:
         here, note = _found_here(values[0])
         return [flag, here], f"{flag} {note}" if note else ""
     return [flag, *values], ""
@@ -116,7 +175,7 @@ def _found_here(path: str) -> tuple[str, str]:
     that name."""
     if os.path.exists(os.path.expanduser(path)):
         return path, ""
-    parts = [part for part in Path(path).parts if part not in ("/", ".", "..")]
+    parts = [part for part in re.split(r"[/\\]", path) if part not in ("", ".", "..")]
     for start in range(len(parts) - 1):
         for place in PLACES:
             candidate = os.path.join(place, *parts[start:])
@@ -128,15 +187,16 @@ def _found_here(path: str) -> tuple[str, str]:
 def differences(
     path: str,
     program: str,
-    parser: OptionParser,
+    notes: Sequence[str],
     *,
     now: Mapping[str, Any],
     found: Mapping[str, Any],
 ) -> list[str]:
-    """Lines on what differs between the logged run and this one. now: all options; found: facts of
-    the files."""
-    logged = read_head(path, program)
-    lines = [note for _, note in _understood(logged.words, parser) if note]
+    """Lines on what differs between the logged run and this one.
+
+    notes: from `expand`; now: all options; found: facts of the files.
+    """
+    logged, lines = read_head(path, program), list(notes)
     for name, value in now.items():
         then = logged.options.get(name)
         if then is not None and then != repr(value) and name not in OF_NOW | found.keys():

@@ -87,6 +87,8 @@ def finish_common(options: Options, model_name: str) -> DatasetSpec:
     check_data_options(options, spec)
     if options.learning_rate is None:
         options.learning_rate = spec.learning_rate(model_name)
+    if options.no_DA and options.use_DA not in (None, "00"):
+        raise UserError(f"--no_DA and --use_DA {options.use_DA} contradict each other: give one")
     options.use_DA = "00" if options.no_DA else options.use_DA or spec.default_da
     if options.epoch_factor:
         options.epochs = int(options.epochs * options.epoch_factor)
@@ -148,10 +150,11 @@ def note_plugins(options: Options, plugins: Sequence[Plugin], argv: Sequence[str
 def parse_teacher(argv: Sequence[str]) -> Options:
     """Options of train_teacher.py. Raises UserError, or exits with status 2, on bad input."""
     parser = teacher_parser()
-    argv = from_log.expand(argv, parser.prog, parser)
-    plugins = load_plugins(argv)
-    options = parser.parse(argv)
-    note_plugins(options, plugins, argv)
+    expanded = from_log.expand(argv, parser.prog, parser)
+    plugins = load_plugins(expanded.argv)
+    options = parser.parse(expanded.argv)
+    options.expanded = expanded
+    note_plugins(options, plugins, expanded.argv)
     spec = finish_common(options, options.model)
     if options.resume and options.resume_ExpID:
         raise UserError("--resume and --resume_ExpID both name a run to resume: give one")
@@ -164,10 +167,11 @@ def parse_teacher(argv: Sequence[str]) -> Options:
 def parse_student(argv: Sequence[str]) -> Options:
     """Options of train_student.py. Raises UserError, or exits with status 2, on bad input."""
     parser = student_parser()
-    argv = from_log.expand(argv, parser.prog, parser)
-    plugins = load_plugins(argv)
-    options = parser.parse(argv)
-    note_plugins(options, plugins, argv)
+    expanded = from_log.expand(argv, parser.prog, parser)
+    plugins = load_plugins(expanded.argv)
+    options = parser.parse(expanded.argv)
+    options.expanded = expanded
+    note_plugins(options, plugins, expanded.argv)
     spec = finish_common(options, options.model_s)
     options.path_t = options.model_t_pretrained or options.path_t
     settle_mix_mode(options, spec)

@@ -5,6 +5,7 @@ import argparse
 import difflib
 import math
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,27 +13,9 @@ from typing import Any, NoReturn
 from augment import parse
 from distiller_zoo import parse_methods
 from helper import VERSION
-from helper.cli import short_help
+from helper.cli import flag_elsewhere, short_help
 from helper.errors import UserError, print_error, unknown_name
 from helper.registry import Registry
-
-_EVALUATE = "`python scripts/evaluate.py FILE` evaluates a checkpoint"
-_GPU = "choose GPUs by CUDA_VISIBLE_DEVICES=0 in front of the command"
-_RATE = "it is --lr_schedule cosine here"
-MEANT = {
-    **dict.fromkeys(("only_test", "test_only", "test", "eval", "evaluate", "eval_only"), _EVALUATE),
-    **dict.fromkeys(("gpu", "gpus", "gpu_id", "gpu_ids", "local_rank"), _GPU),
-    **dict.fromkeys(("cosine", "cos", "cosine_lr"), _RATE),
-    **dict.fromkeys(
-        ("data", "data_dir", "data_path", "data_folder", "root"), "it is --data_root here"
-    ),
-    **dict.fromkeys(("lr", "base_lr"), "it is --learning_rate here"),
-    **dict.fromkeys(("wd",), "it is --weight_decay here"),
-    **dict.fromkeys(("bs", "batch"), "it is --batch_size here"),
-    **dict.fromkeys(("teacher", "teacher_path"), "it is --path_t here"),
-    **dict.fromkeys(("arch", "student"), "it is --model_s here, --model in train_teacher.py"),
-}
-"""What flags of other programs are here."""
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -58,10 +41,11 @@ class _Help(argparse.Action):
 class Options(argparse.Namespace):
     """The options of a command.
 
-    `facts` follows from them, and is not listed among them by `vars`.
+    `facts` follows from them, and is not listed among them by `vars`; nor is `expanded`, the words
+    of a command with --from_log.
     """
 
-    __slots__ = ("facts",)
+    __slots__ = ("expanded", "facts")
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -78,6 +62,7 @@ class OptionParser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
         self.epilog = f"{self.epilog or ''}\n\nversion {VERSION}".lstrip()
         self.flags: dict[str, bool] = {"--help": False}
+        self.after_errors = ""
         self.all_flags = "--help all" if has_short_help else "--help"
         if has_short_help:
             text = "the flags that people use first; all: every flag, as here"
@@ -102,7 +87,7 @@ class OptionParser(argparse.ArgumentParser):
         return add
 
     def error(self, message: str) -> NoReturn:
-        print_error(self.prog, message)
+        print_error(self.prog, message + self.after_errors)
         self.exit(2)
 
     def _expand_home(self, options: Options, action: argparse.Action) -> None:
@@ -131,9 +116,13 @@ class OptionParser(argparse.ArgumentParser):
         candidates = [known for known in candidates if not self.flags[known]] or candidates
         if len(candidates) == 1:
             return candidates[0]
-        if candidates and flag.strip("-") not in MEANT:
+        if candidates and not flag_elsewhere.hint(flag, self.flags):
             self.error(f"{flag} could be {' or '.join(sorted(candidates))}")
         self.unknown_flag(flag)
+
+    def action_of(self, flag: str) -> argparse.Action:
+        """The action of a flag that is known."""
+        return self._option_string_actions[flag]
 
     def known_flag(self, flag: str) -> str | None:
         """The flag that `flag` is or abbreviates; None if there is none, or several."""
@@ -147,7 +136,7 @@ class OptionParser(argparse.ArgumentParser):
         """Exits. A hint that misleads is worse than none: only what is spelled nearly so is
         named."""
         plain = flag.casefold().replace("-", "_")
-        if hint := MEANT.get(plain.strip("_")):
+        if hint := flag_elsewhere.hint(flag, self.flags):
             self.error(f"unknown option {flag}: {hint} ({self.all_flags} lists all)")
         folded = {known.casefold().replace("-", "_"): known for known in self.flags}
         nearest = difflib.get_close_matches(plain, folded, n=1, cutoff=0.75)
@@ -192,13 +181,17 @@ def one_of(kind: str, choices: Iterable[str]) -> Callable[[str], str]:
 
 def device(text: str) -> str:
     """An argparse type: auto, cpu or cuda; one of several GPUs is chosen from outside."""
-    kind, _, index = text.partition(":")
-    if kind == "cuda" and index.isdecimal():
+    name = text.casefold()
+    if numbered := re.fullmatch(r"((cuda|gpu):?)?(?P<index>\d+(,\d+)*)", name):
+        index = numbered["index"]
+        several = ", and start it by torchrun" if "," in index else ""
         raise argparse.ArgumentTypeError(
             f"{text!r}: choose the GPU by CUDA_VISIBLE_DEVICES={index} in front of the command, and"
-            " --device cuda"
+            f" --device cuda{several}"
         )
-    if kind in ("mps", "xpu", "tpu", "hip"):
+    if name in ("gpu", "cuda") and text != "cuda":
+        raise argparse.ArgumentTypeError(f"{text!r}: it is --device cuda here")
+    if name.partition(":")[0] in ("mps", "xpu", "tpu", "hip"):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not supported: --device cpu runs everything, cuda needs an NVIDIA or"
             " AMD GPU"

@@ -10,9 +10,8 @@ from typing import Any, Protocol
 
 from helper import speed
 from helper.cli import from_log
-from helper.cli.flags import student_parser, teacher_parser
 from helper.cli.parser import Options
-from helper.errors import memory_advice, one_line_errors
+from helper.errors import UserError, memory_advice, one_line_errors
 from helper.loop.state import RunState
 from helper.processes import distributed
 from helper.processes.interruption import listening
@@ -74,8 +73,8 @@ def again(options: Options, program: str, found: dict[str, Any]) -> list[str]:
     """With --from_log, what differs from the logged run."""
     if not options.from_log:
         return []
-    parser = student_parser() if program == "train_student.py" else teacher_parser()
-    return from_log.differences(options.from_log, program, parser, now=vars(options), found=found)
+    notes = options.expanded.notes
+    return from_log.differences(options.from_log, program, notes, now=vars(options), found=found)
 
 
 def carry_out(program: str, options: Options, task_type: type[Task], *, defaults: Options) -> None:
@@ -88,7 +87,12 @@ def carry_out(program: str, options: Options, task_type: type[Task], *, defaults
         claim = claim_same(options, program, vars(defaults), product=product)  # held to the end
         if claim.is_done:
             return
-        scene = open_scene(options, device, has_teacher=task_type.has_teacher)
+        try:
+            scene = open_scene(options, device, has_teacher=task_type.has_teacher)
+        except UserError:
+            for line in again(options, program, {}):
+                print(line, flush=True)
+            raise
         task, found = task_type(scene), scene.identity()
         resumed = resume(
             options,

@@ -18,7 +18,7 @@ import shutil
 import socket
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,13 @@ class RunFolder:
         }
 
     @classmethod
-    def create(cls, root: Path, project_name: str, options: dict[str, Any]) -> "RunFolder":
-        """A new folder, whoever else starts in this second. UserError if the disk refuses."""
+    def create(
+        cls, root: Path, project_name: str, options: dict[str, Any], words: Sequence[str] = ()
+    ) -> "RunFolder":
+        """A new folder, whoever else starts in this second. UserError if the disk refuses.
+
+        words: of the command, for log.txt, where it is not the one that was typed.
+        """
         server = zlib.crc32(socket.gethostname().encode()) % 1000
         moment = datetime.datetime.now()
         try:
@@ -82,7 +87,7 @@ class RunFolder:
             raise UserError(f"cannot make a run folder in {root}: {reason_of(error)}") from None
         try:
             run = cls(path)
-            run._write_head(options)
+            run._write_head(options, words)
         except BaseException as error:
             shutil.rmtree(path, ignore_errors=True)  # nothing has happened in it yet
             if isinstance(error, OSError):
@@ -115,13 +120,13 @@ class RunFolder:
             )
         return run
 
-    def _write_head(self, options: dict[str, Any]) -> None:
+    def _write_head(self, options: dict[str, Any], words: Sequence[str]) -> None:
         listed = " ".join(
             f"({name!r}: {options[name]!r})" for name in sorted(options, key=str.casefold)
         )
         head = (
             f"hostname: {socket.gethostname()}  userip: {user_and_ip()}\ncd"
-            f" {os.getcwd()}\n{command_line()}\n"
+            f" {os.getcwd()}\n{command_line(words)}\n"
         )
         self._texts["log.txt"].append(f"{head}\n{listed}\n\n")
         content = json.dumps(options, indent=1, sort_keys=True, default=str) + "\n"
@@ -252,11 +257,12 @@ class SilentRunFolder(RunFolder):
         pass
 
 
-def command_line() -> str:
-    """The command as typed, quoted for the shell, with the GPUs that were chosen for it."""
+def command_line(words: Sequence[str] = ()) -> str:
+    """The command as typed, or that with other words, quoted for the shell, with the GPUs that were
+    chosen for it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     prefix = "" if visible is None else f"CUDA_VISIBLE_DEVICES={shlex.quote(visible)} "
-    return f"{prefix}python {shlex.join(sys.argv)}"
+    return f"{prefix}python {shlex.join([sys.argv[0], *words] if words else sys.argv)}"
 
 
 def user_and_ip() -> str:

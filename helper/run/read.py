@@ -43,7 +43,8 @@ out."""
 
 RUNS_THINGS = re.compile(
     r"(os|posix|nt|subprocess|commands|sys|shutil|importlib|runpy|socket|ctypes|pty|code|webbrowser"
-    r"|torch\.hub|torch\.serialization)\.|(?:__builtin__\.|builtins\.)?(eval|exec|compile|open|getattr|setattr|__import__)$"
+    r"|torch\.hub|torch\.serialization)\."
+    r"|((__builtin__|builtins)\.)?(eval|exec|compile|open|getattr|setattr|__import__)$"
 )
 """Objects that no checkpoint needs, and with which a file runs what it likes when it is read."""
 

@@ -262,7 +262,8 @@ def _open_run(
         assert resumed.lock is not None  # the first process has it
         return RunFolder.reopen(resumed.path, resumed.lock, resumed.logged, resumed.step)
     listed = vars(options) | found_out | {"program": program}
-    return RunFolder.create(run_root(options), options.project_name, listed)
+    words = options.expanded.spelled_out if options.from_log else ()
+    return RunFolder.create(run_root(options), options.project_name, listed, words)
 
 
 def run_root(options: argparse.Namespace) -> Path:

@@ -1,10 +1,13 @@
 """What a command asks for without effect, for both scripts: no option is passed over in silence."""
 
+import math
+
 import torch
 
 from augment import parse, picks
 from distiller_zoo import distillers, parse_methods
 from helper.cli.parser import Options
+from helper.cli.schedule import EpochSchedule
 from helper.processes import distributed
 from helper.run.folder import has_tensorboard
 
@@ -13,7 +16,10 @@ SIZED = ("synthetic", "folder")
 CACHED = ("tinyimagenet", "svhn", "folder")
 DECODED = ("tinyimagenet", "imagenet", "imagenet100", "folder")
 
-
+OF_TRAINING = (
+    "lr_schedule lr_decay_epochs lr_decay_rate warmup_epochs momentum nesterov weight_decay"
+    " weight_decay_schedule"
+).split()
 OF_METHODS = ("nce_k", "nce_t", "nce_m", "mode", "feat_dim", "hint_layer")
 """Flags that are keys of single methods. --kd_T and --kd_S are told of in plan.py."""
 
@@ -35,6 +41,22 @@ def rules_of_methods(options: Options) -> dict[str, tuple[bool, str]]:
     return {
         flag: (not chosen.isdisjoint(names), f"it is for {', '.join(names)}")
         for flag, names in users.items()
+    }
+
+
+def rules_of_training(options: Options) -> dict[str, tuple[bool, str]]:
+    """Flag -> (whether it has an effect on how the network is trained, why not)."""
+    if getattr(options, "fix_student", False):
+        return {flag: (False, "--fix_student trains nothing") for flag in OF_TRAINING}
+    by_steps = options.lr_schedule == "step", f"--lr_schedule {options.lr_schedule} has no steps"
+    schedule = EpochSchedule.parse("", options.weight_decay_schedule or "", math.nan)
+    return {
+        "lr_decay_epochs": by_steps,
+        "lr_decay_rate": by_steps,
+        "weight_decay": (
+            math.isnan(schedule.at(1)),
+            f"--weight_decay_schedule {options.weight_decay_schedule} says it from the first epoch",
+        ),
     }
 
 
@@ -63,18 +85,23 @@ def describe(options: Options, defaults: Options, device: torch.device) -> list[
         "cutmix_pick_criterion": (picks(mode), "nothing is picked"),
         "bn_views": (has_view and not measures, "no student is trained on a second view"),
         "save_img_interval": (has_view, "there is no second view"),
+        "t_output_as_target_for_input_mix": (has_view, "there is no second view"),
         "dev_split": (not measures or data == "folder", "a T. stddev pass evaluates nothing"),
     }
     if has_view and all("draw" in stage.values for stage in parse(mode)):
         rules["mix_draw"] = False, "every stage has its own draw="
     lines = []
-    for name, (has_effect, why) in (rules | rules_of_methods(options)).items():
+    rules |= rules_of_methods(options) | rules_of_training(options)
+    for name, (has_effect, why) in rules.items():
         if has_effect or not hasattr(options, name):
             continue
         value, default = getattr(options, name), getattr(defaults, name)
         if name == "n_pick":
             default = options.batch_size
+        if name == "lr_decay_epochs" and options.epoch_factor:
+            default = [int(epoch * options.epoch_factor) for epoch in default]
         if value not in (default, None, ""):
+            value = ",".join(map(str, value)) if isinstance(value, list) else value
             shown = "" if value is True else f" {value}"
             lines.append(f"warning: --{name}{shown} has no effect: {why}")
     if not has_tensorboard():

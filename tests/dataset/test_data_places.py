@@ -62,22 +62,38 @@ def test_data_root_may_be_the_data_sets_own_folder(tmp_path):
     assert load("imagenet100", folder).fingerprint() == load("imagenet100", tmp_path).fingerprint()
 
 
-def test_an_archive_that_lies_there_is_unpacked(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "mode"), [("cifar-100-python.tar.gz", "w:gz"), ("cifar-100-python.tar", "w")]
+)
+def test_an_archive_that_lies_there_is_unpacked(tmp_path, monkeypatch, capsys, name, mode):
+    write_cifar(tmp_path / "source")
+    archive = tmp_path / "root" / name
+    archive.parent.mkdir()
+    with tarfile.open(archive, mode) as container:
+        container.add(tmp_path / "source" / "cifar-100-python", "cifar-100-python")
+    with pytest.raises(UserError, match=rf"training run unpacks .*{name}"):
+        load("cifar100", archive.parent, may_write=False)
+    found = load("cifar100", archive.parent)
+    assert found.fingerprint() == load("cifar100", tmp_path / "source").fingerprint()
+    assert sorted(path.name for path in archive.parent.iterdir()) == ["cifar-100-python", name]
+    assert f"{name} is not the public archive" in capsys.readouterr().out
+    shutil.rmtree(archive.parent / "cifar-100-python")
+    monkeypatch.setattr(cifar100_module, "SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+    load("cifar100", archive.parent)
+    assert "warning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"<html>404</html>", b"", "cut"])
+def test_what_is_no_whole_archive_is_one_line(tmp_path, content):
     write_cifar(tmp_path / "source")
     archive = tmp_path / "root" / "cifar-100-python.tar.gz"
     archive.parent.mkdir()
     with tarfile.open(archive, "w:gz") as container:
         container.add(tmp_path / "source" / "cifar-100-python", "cifar-100-python")
-    with pytest.raises(UserError, match=r"training run unpacks .*tar.gz"):
-        load("cifar100", archive.parent, may_write=False)
-    with pytest.raises(UserError, match=r"tar.gz is not the public archive, or only a part"):
+    archive.write_bytes(archive.read_bytes()[:-2000] if content == "cut" else content)
+    with pytest.raises(UserError, match=r"tar.gz is damaged, or no such archive \("):
         load("cifar100", archive.parent)
-    monkeypatch.setattr(cifar100_module, "SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
-    found = load("cifar100", archive.parent)
-    assert found.fingerprint() == load("cifar100", tmp_path / "source").fingerprint()
-    assert sorted(path.name for path in archive.parent.iterdir()) == [
-        "cifar-100-python", "cifar-100-python.tar.gz",
-    ]  # fmt: skip
+    assert [path.name for path in archive.parent.iterdir()] == [archive.name]
 
 
 def test_tiff_images_are_images(tmp_path):

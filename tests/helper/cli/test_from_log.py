@@ -6,8 +6,7 @@ import pytest
 from command_line import log_lines, new_run, run
 
 from helper.cli import from_log
-from helper.cli.flags import student_parser
-from helper.cli.options import parse_student
+from helper.cli.options import parse_student, parse_teacher
 from helper.errors import UserError
 
 HEAD = (
@@ -47,7 +46,7 @@ def test_a_published_command_is_run_again_and_flags_beside_it_win(tmp_path, monk
     assert options.t_output_as_target_for_input_mix and not options.resume_ExpID
     told = "\n".join(
         from_log.differences(
-            str(log), "train_student.py", student_parser(), now=vars(options), found={}
+            str(log), "train_student.py", options.expanded.notes, now=vars(options), found={}
         )
     )
     for fragment in (
@@ -65,12 +64,46 @@ def test_the_seed_that_was_drawn_is_used_again(tmp_path):
     assert parse_student([f"--from_log={log}", "--seed", "5"]).seed == 5
 
 
+def test_a_flag_beside_wins_over_a_value_that_is_not_offered(tmp_path, capsys):
+    log = write_log(
+        tmp_path, words="--model_t_pretrained /old/t.pth --mix_mode gone --lw_mix 1,0,1"
+    )
+    options = parse_student(["--from_log", str(log), "--path_t", "new.pth", "--mix_mode", "mixup"])
+    assert (options.path_t, options.mix_mode) == ("new.pth", "mixup")
+    assert not any("/old/t.pth" in note for note in options.expanded.notes)
+    with pytest.raises(SystemExit):
+        parse_student(["--from_log", str(log)])
+    assert f"the command is that of {log}; a flag beside" in capsys.readouterr().err
+
+
+def test_a_script_of_several_lines_and_what_a_shell_does_with_it(tmp_path):
+    path = tmp_path / "run.sh"
+    path.write_text("python train_student.py \\\n  --epochs 3 \\\n  --trial 2 > out.txt 2>&1 &\n")
+    options = parse_student(["--from_log", str(path)])
+    assert (options.epochs, options.trial) == (3, "2")
+
+
+def test_what_is_unlike_then_is_listed_though_the_teacher_is_absent(tmp_path, capsys):
+    log = write_log(tmp_path)
+    with pytest.raises(SystemExit):
+        run("train_student.py", f"--from_log {log} --dry_run --dataset synthetic --device cpu")
+    out, error = capsys.readouterr()
+    assert "unlike then: --lr_DA is not offered here" in out and "nor its last parts in" in out
+    assert "--path_t /home/me" in error
+
+
+def test_a_folder_that_is_no_run_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"a folder without log/log.txt"):
+        parse_student(["--from_log", str(tmp_path)])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("nothing here", "has no command of train_student.py"),
         ("python train_teacher.py --model vgg8", "is a log of train_teacher.py"),
         ("python train_student.py --note 'x", "cannot be read"),
+        ("python train_student.py --from_log x/log.txt --epochs 3", "is itself --from_log x/log"),
         (None, "No such file"),
     ],
 )
@@ -98,3 +131,5 @@ def test_a_run_of_our_own_again_gives_the_same_numbers(tmp_path, monkeypatch, ca
         [line for line in log_lines(path) if line.startswith("Acc1")] for path in (first, second)
     ]
     assert shown[0] == shown[1] and len(shown[0]) == 1
+    third = parse_teacher(["--from_log", str(second)])  # its log has the command spelled out
+    assert (third.model, third.epochs, third.batch_size) == ("resnet8", 1, 16)

@@ -206,6 +206,29 @@ def test_unknown_flags_name_the_nearest(capsys, parse, argv, nearest):
     assert f"unknown option {flag}. The nearest one is {nearest}" in refused(capsys, parse, argv)
 
 
+@pytest.mark.parametrize(
+    "parse, argv, fragment",
+    [
+        (parse_student, "--cosine", "--lr_schedule cosine"),
+        (parse_student, "--T 4", "--kd_T"),
+        (parse_student, "--num-epochs 3", "--epochs"),
+        (parse_student, "--cutmix", "--lw_mix [1,0,1] --mix_mode NAME"),
+        (parse_teacher, "--cutmix", "it is --mix_mode NAME"),
+        (parse_teacher, "--checkpoint x", "--pretrained FILE"),
+        (parse_teacher, "--arch vgg8", "it is --model here"),
+        (parse_student, "--device 0", "CUDA_VISIBLE_DEVICES=0"),
+        (parse_student, "--device cuda:0,1", "CUDA_VISIBLE_DEVICES=0,1"),
+        (parse_student, "--device gpu", "--device cuda"),
+    ],
+)
+def test_flags_of_other_programs_are_told_what_they_are_here(capsys, parse, argv, fragment):
+    assert fragment in refused(capsys, parse, argv)
+
+
+def test_a_hint_names_no_flag_that_the_program_lacks(capsys):
+    assert "--kd_T" not in refused(capsys, parse_teacher, "--temperature 4")
+
+
 def test_the_flags_of_side_projects_are_unknown(capsys):
     for name in ("lw_dcs", "n_branch_fc_S", "lr_DA", "two_loader", "stack_input"):
         assert f"unknown option --{name}" in refused(capsys, parse_student, f"--{name} 1")

@@ -113,6 +113,27 @@ def test_another_teacher_is_another_job(tiny_teacher, tmp_path, capsys):
             "--distill kd --lw_mix [1,0,1] --mix_mode crop:draw=batch --mix_draw sample",
             "warning: --mix_draw sample has no effect: every stage has its own draw=",
         ),
+        (
+            "--lr_schedule cosine --lr_decay_epochs 3,5",
+            "warning: --lr_decay_epochs 3,5 has no effect: --lr_schedule cosine has no steps",
+        ),
+        (
+            "--lr_schedule cosine --lr_decay_rate 0.2",
+            "warning: --lr_decay_rate 0.2 has no effect: --lr_schedule cosine has no steps",
+        ),
+        (
+            "--weight_decay 0.1 --weight_decay_schedule 0:5e-4",
+            "warning: --weight_decay 0.1 has no effect: --weight_decay_schedule 0:5e-4 says it from"
+            " the first epoch",
+        ),
+        (
+            "--learning_rate 0 --fix_student --utils.ON --utils.check_ce_var --nesterov",
+            "warning: --nesterov has no effect: --fix_student trains nothing",
+        ),
+        (
+            "--t_output_as_target_for_input_mix",
+            "warning: --t_output_as_target_for_input_mix has no effect: there is no second view",
+        ),
     ],
 )
 def test_what_is_asked_in_vain_is_said(words, line, tiny_teacher, capsys):
