@@ -9,8 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
+from helper import VERSION
 from helper.cli.parser import OptionParser
 from helper.errors import UserError
+from helper.run.log_lines import RESUMED
 
 FLAG = "--from_log"
 HEAD_LINES, HEAD_LETTERS = 20, 200_000
@@ -25,6 +29,7 @@ OF_NOW = frozenset(
 """Options that may well differ, or are listed as paths."""
 
 
+COMMAND = re.compile(r"(train_student\.py|train_teacher\.py)(?=\s|$)(.*)")
 SAME = (
     {"path_t", "model_t_pretrained"},
     {"finetune_student", "model_s_pretrained"},
@@ -43,6 +48,10 @@ class Logged(NamedTuple):
     """The command's, after its script's name."""
     options: dict[str, str]
     """Every option, as its value's text in Python."""
+    versions: dict[str, str]
+    """Of this project and of PyTorch, as far as the log tells them."""
+    commands: int
+    """How many commands of the script the head holds; the first is taken."""
 
 
 class Expanded(NamedTuple):
@@ -62,34 +71,47 @@ class Expanded(NamedTuple):
         return words
 
 
-def path_in(argv: Sequence[str]) -> str | None:
-    """The FILE of --from_log in a command; None if it is not given."""
-    for place, word in enumerate(argv):
-        if word == FLAG and place + 1 < len(argv):
-            return argv[place + 1]
-        if word.startswith(f"{FLAG}="):
-            return word.partition("=")[2]
-    return None
+def path_in(argv: Sequence[str], parser: OptionParser) -> str | None:
+    """The FILE of --from_log in a command; None if it is not given.
+
+    UserError if it is given twice, or shortened: it is read before all other options.
+    """
+    places = [k for k, word in enumerate(argv) if parser.known_flag(word.split("=")[0]) == FLAG]
+    if not places:
+        return None
+    if len(places) > 1:
+        raise UserError(f"{FLAG} is given twice: one command at a time is run again")
+    flag, equals, value = argv[places[0]].partition("=")
+    if flag != FLAG:
+        raise UserError(f"{FLAG} cannot be shortened to {flag}: it is read before other options")
+    return value if equals else next(iter(argv[places[0] + 1 :]), None)
 
 
 def read_head(path: str, program: str) -> Logged:
     """UserError if the file holds no command of `program`."""
-    lines = _first_lines(path)
-    for line in lines:
-        if match := re.search(r"(train_student|train_teacher)\.py(?=\s|$)", line):
-            if match[0] != program:
-                raise UserError(f"{FLAG} {path} is a log of {match[0]}: run that with {FLAG}")
-            try:
-                words = shlex.split(line[match.end() :])
-            except ValueError as error:
-                raise UserError(f"{FLAG} {path}: its command cannot be read: {error}") from None
-            words = list(itertools.takewhile(lambda word: not OF_SHELL.fullmatch(word), words))
-            return Logged(words, _options_in(lines))
-    raise UserError(f"{FLAG} {path} has no command of {program} in its first {HEAD_LINES} lines")
+    text = _head(path)
+    lines = text.split("\n")[:HEAD_LINES]
+    found = [match for line in lines if RESUMED not in line and (match := COMMAND.search(line))]
+    if not found:
+        raise UserError(
+            f"{FLAG} {path} has no command of {program} in its first {HEAD_LINES} lines"
+        )
+    if found[0][1] != program:
+        raise UserError(f"{FLAG} {path} is a log of {found[0][1]}: run that with {FLAG}")
+    try:
+        words = shlex.split(found[0][2])
+    except ValueError as error:
+        raise UserError(f"{FLAG} {path}: its command cannot be read: {error}") from None
+    words = list(itertools.takewhile(lambda word: not OF_SHELL.fullmatch(word), words))
+    versions = re.search(r"\] version (?P<version>\S+), .*?torch (?P<torch>[^\s,]+)", text)
+    return Logged(
+        words, _options_in(lines), versions.groupdict() if versions else {}, commands=len(found)
+    )
 
 
-def _first_lines(path: str) -> list[str]:
-    """Of a log.txt, or of that of a run folder; a line that ends in a backslash goes on."""
+def _head(path: str) -> str:
+    """The beginning of a log.txt, or of that of a run folder; lines that a backslash continues are
+    joined."""
     file = Path(path).expanduser()
     if file.is_dir():
         places = (file / "log" / "log.txt", file / "log.txt")
@@ -102,7 +124,7 @@ def _first_lines(path: str) -> list[str]:
             head = text.read(HEAD_LETTERS)
     except OSError as error:
         raise UserError(f"{FLAG} {path}: {error.strerror}") from None
-    return head.replace("\\\n", " ").split("\n")[:HEAD_LINES]
+    return head.replace("\\\n", " ")
 
 
 def _options_in(lines: Sequence[str]) -> dict[str, str]:
@@ -115,17 +137,17 @@ def expand(argv: Sequence[str], program: str, parser: OptionParser) -> Expanded:
 
     Without --from_log: argv as it is. UserError if FILE holds no command of `program`.
     """
-    path = path_in(argv)
+    path = path_in(argv, parser)
     if path is None:
         return Expanded(list(argv), [])
     logged = read_head(path, program)
-    if FLAG in logged.words:
-        raise UserError(
-            f"{FLAG} {path}: its command is itself {FLAG} {path_in(logged.words)}: give that file"
-        )
+    if inner := path_in(logged.words, parser):
+        raise UserError(f"{FLAG} {path}: its command is itself {FLAG} {inner}: give that file")
     parser.after_errors = f" (the command is that of {path}; a flag beside {FLAG} wins over its)"
     beside = _given(argv, parser)
     words, notes = [], []
+    if logged.commands > 1:
+        notes.append(f"the first of {logged.commands} commands in {path} is taken")
     for group in _groups(logged.words, parser):
         here, note = _understood(group, parser, beside)
         words += here
@@ -205,6 +227,9 @@ def differences(
         then = logged.options.get(name)
         if then is not None and then != repr(value):
             lines.append(f"{name} was {then}, is {value!r}: another file than then")
+    for name, version in (("version", VERSION), ("torch", torch.__version__)):
+        if (then := logged.versions.get(name, version)) != version:
+            lines.append(f"{name} was {then}, is {version}")
     new = sorted(now.keys() - logged.options.keys() - OF_NOW - found.keys())
     if logged.options and new:
         lines.append(f"options that the log does not know: {', '.join(new)}")

@@ -92,6 +92,31 @@ def test_what_is_unlike_then_is_listed_though_the_teacher_is_absent(tmp_path, ca
     assert "--path_t /home/me" in error
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [("--from {0}", "cannot be shortened"), ("--from_log {0} --from_log {0}", "given twice")],
+)
+def test_the_flag_is_given_once_and_whole(tmp_path, words, message):
+    with pytest.raises(UserError, match=message):
+        parse_student(words.format(write_log(tmp_path)).split())
+
+
+def test_another_version_and_a_second_command_are_told(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text(
+        "python train_student.py --epochs 3\npython train_student.py --epochs 4\n"
+        "[1 2 3] version 0.1, code x, python 3.9, torch 1.0, numpy 2\n"
+    )
+    options = parse_student(["--from_log", str(log)])
+    told = from_log.differences(
+        str(log), "train_student.py", options.expanded.notes, now=vars(options), found={}
+    )
+    assert "unlike then: version was 0.1, is " in "\n".join(told)
+    assert "unlike then: torch was 1.0, is " in "\n".join(told)
+    assert f"unlike then: the first of 2 commands in {log} is taken" in told
+    assert options.epochs == 3
+
+
 def test_a_folder_that_is_no_run_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"a folder without log/log.txt"):
         parse_student(["--from_log", str(tmp_path)])
@@ -103,7 +128,7 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path):
         ("nothing here", "has no command of train_student.py"),
         ("python train_teacher.py --model vgg8", "is a log of train_teacher.py"),
         ("python train_student.py --note 'x", "cannot be read"),
-        ("python train_student.py --from_log x/log.txt --epochs 3", "is itself --from_log x/log"),
+        ("python train_student.py --from_log=x/log.txt --epochs 3", "is itself --from_log x/log"),
         (None, "No such file"),
     ],
 )
