@@ -27,8 +27,6 @@ OF_NOW = frozenset(
     " model_path".split()
 )
 """Options that may well differ, or are listed as paths."""
-
-
 COMMAND = re.compile(r"(train_student\.py|train_teacher\.py)(?=\s|$)(.*)")
 SAME = (
     {"path_t", "model_t_pretrained"},
@@ -91,7 +89,8 @@ def read_head(path: str, program: str) -> Logged:
     """UserError if the file holds no command of `program`."""
     text = _head(path)
     lines = text.split("\n")[:HEAD_LINES]
-    found = [match for line in lines if RESUMED not in line and (match := COMMAND.search(line))]
+    found = [match for line in lines if (match := COMMAND.search(line))]
+    found = [match for match in found if RESUMED not in match.string[: match.start()]]
     if not found:
         raise UserError(
             f"{FLAG} {path} has no command of {program} in its first {HEAD_LINES} lines"

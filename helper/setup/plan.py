@@ -201,11 +201,6 @@ def describe_vain_options(
             f"warning: --mix_mode {options.mix_mode} has no effect without --lw_mix, such as"
             " [1,0,1]"
         )
-    if options.mix_n_run > 1 and not picks(options.mix_mode):
-        lines.append(
-            f"warning: --mix_n_run {options.mix_n_run} has no effect without a pick, such as"
-            " --mix_mode cutmix_pick"
-        )
     if methods is not None:
         lines += describe_vain_method_options(options, methods)
     if options.facts.checks and not getattr(options, "utils.ON"):

@@ -78,7 +78,7 @@ def describe(options: Options, defaults: Options, device: torch.device) -> list[
         "sync_bn": (distributed.size() > 1, "this is the only process"),
         "mix_draw": (has_view, "there is no second view"),
         "bbox": ("cutmix" in (mode or ""), "it is for cutmix"),
-        "mix_n_run": (picks(mode), "nothing is picked"),
+        "mix_n_run": (picks(mode), "nothing is picked, as by --mix_mode cutmix_pick"),
         "ceiling_ratio_schedule": ("cutmix" in (mode or ""), "it is for cutmix"),
         "floor_ratio_schedule": ("cutmix" in (mode or ""), "it is for cutmix"),
         "n_pick": (picks(mode), "nothing is picked"),

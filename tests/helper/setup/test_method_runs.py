@@ -107,7 +107,7 @@ def test_another_teacher_is_another_job(tiny_teacher, tmp_path, capsys):
         ),
         (
             "--distill kd --lw_mix [1,0,1] --mix_mode cutmix --mix_n_run 4",
-            "warning: --mix_n_run 4 has no effect: nothing is picked",
+            "warning: --mix_n_run 4 has no effect: nothing is picked, as by --mix_mode cutmix_pick",
         ),
         (
             "--distill kd --lw_mix [1,0,1] --mix_mode crop:draw=batch --mix_draw sample",
