@@ -23,7 +23,7 @@ from dataset.batches import Batches
 from dataset.streamed import StreamedBatches
 from helper import speed
 from helper.cli.flags import add_data, add_machine
-from helper.cli.options import data_request
+from helper.cli.options import check_data_options, data_request
 from helper.cli.parser import OptionParser, Options, one_of
 from helper.loop.calibration import evaluate_calibration
 from helper.processes import distributed
@@ -38,10 +38,11 @@ from helper.step.networks import freeze
 from models import model_dict
 
 PROGRAM = "evaluate.py"
+OF_TRAINING = ("batch_size", "use_DA", "no_DA", "dev_split", "seed", "sync_bn", "compile")
+"""Options of data and machine that change nothing here."""
 
 
-def parse(argv: Sequence[str]) -> Options:
-    """UserError, or exit with status 2, on bad input."""
+def new_parser() -> OptionParser:
     title, _, details = (__doc__ or "").partition("\n")
     parser = OptionParser(prog=PROGRAM, description=title, epilog=details)
     what = parser.section("what")
@@ -61,7 +62,7 @@ def parse(argv: Sequence[str]) -> Options:
     add_data(parser)
     add_machine(parser)
     parser.set_defaults(dataset=None, dry_run=False)
-    return parser.parse(argv)
+    return parser
 
 
 def evaluate_file(options: Options) -> dict[str, Any]:
@@ -78,6 +79,7 @@ def evaluate_file(options: Options) -> dict[str, Any]:
     source, request = datasets[options.dataset], data_request(options)
     spec = source.spec(request)
     name = options.model or recognize("FILE", path, checkpoint).name
+    check_data_options(options, spec)
     check_class_names(checkpoint, spec.class_names, flag="FILE", path=path)
     network = model_dict[name](num_classes=spec.num_classes, img_size=spec.img_size)
     notes = load_weights(
@@ -115,9 +117,12 @@ def evaluate_file(options: Options) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str]) -> None:
-    options = parse(argv)
+    parser = new_parser()
+    options = parser.parse(argv)
+    vain = [name for name in OF_TRAINING if getattr(options, name) != parser.get_default(name)]
     with memory_advice(options.batch_size):
         found = evaluate_file(options)
+    found["notes"] += [f"warning: --{name} has no effect: nothing is trained" for name in vain]
     if options.json:
         clean = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value

@@ -41,11 +41,18 @@ MEANT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("workers", "j"), ("it is --num_workers here",)),
     **dict.fromkeys(("teacher", "teacher_path", "teacher_ckpt"), ("it is --path_t here",)),
     **dict.fromkeys(("arch", "student"), ("it is --model_s here", "it is --model here")),
+    "model": ("it is --model_s here, of the student; --model_t, of the teacher",),
+    **dict.fromkeys(("distill", "path_t", "lw_mix"), ("it is a flag of train_student.py",)),
 }
 """What flags of other programs are here: the first hint whose flags the program has."""
 
 
+def folded(flag: str) -> str:
+    """The flag's name without dashes and capitals."""
+    return flag.casefold().replace("-", "_").strip("_")
+
+
 def hint(flag: str, offered: Collection[str]) -> str:
     """What to type in place of an unknown flag; empty if nothing is known, or not offered."""
-    hints = MEANT.get(flag.casefold().replace("-", "_").strip("_"), ())
+    hints = MEANT.get(folded(flag), ())
     return next((one for one in hints if set(FLAG.findall(one)) <= set(offered)), "")

@@ -135,11 +135,10 @@ class OptionParser(argparse.ArgumentParser):
     def unknown_flag(self, flag: str) -> NoReturn:
         """Exits. A hint that misleads is worse than none: only what is spelled nearly so is
         named."""
-        plain = flag.casefold().replace("-", "_")
         if hint := flag_elsewhere.hint(flag, self.flags):
             self.error(f"unknown option {flag}: {hint} ({self.all_flags} lists all)")
-        folded = {known.casefold().replace("-", "_"): known for known in self.flags}
-        nearest = difflib.get_close_matches(plain, folded, n=1, cutoff=0.75)
+        folded = {flag_elsewhere.folded(known): known for known in self.flags}
+        nearest = difflib.get_close_matches(flag_elsewhere.folded(flag), folded, n=1, cutoff=0.75)
         hint = f". The nearest one is {folded[nearest[0]]}" if nearest else ""
         self.error(f"unknown option {flag}{hint} ({self.all_flags} lists all)")
 

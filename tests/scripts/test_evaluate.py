@@ -68,6 +68,14 @@ def test_the_average_is_a_choice(tmp_path, capsys):
     assert average["loss"] == json.loads(run(capsys, tmp_path / "y.pth", DATA, "--json"))["loss"]
 
 
+def test_what_has_no_effect_is_told(tmp_path, capsys):
+    torch.save(weights(), tmp_path / "x.pth")
+    out = run(capsys, tmp_path / "x.pth", DATA, "--seed 3")
+    assert "warning: --seed has no effect: nothing is trained" in out
+    with pytest.raises(UserError, match=r"--img_size 64: the images of cifar100"):
+        evaluate.main([str(tmp_path / "x.pth"), "--dataset", "cifar100", "--img_size", "64"])
+
+
 def test_what_is_amiss_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"FILE .*none.pth does not exist"):
         evaluate.main([str(tmp_path / "none.pth")])

@@ -216,6 +216,8 @@ def test_unknown_flags_name_the_nearest(capsys, parse, argv, nearest):
         (parse_teacher, "--cutmix", "it is --mix_mode NAME"),
         (parse_teacher, "--checkpoint x", "--pretrained FILE"),
         (parse_teacher, "--arch vgg8", "it is --model here"),
+        (parse_teacher, "--distill kd", "it is a flag of train_student.py"),
+        (parse_student, "--model vgg8", "it is --model_s here"),
         (parse_student, "--device 0", "CUDA_VISIBLE_DEVICES=0"),
         (parse_student, "--device cuda:0,1", "CUDA_VISIBLE_DEVICES=0,1"),
         (parse_student, "--device gpu", "--device cuda"),
@@ -227,6 +229,7 @@ def test_flags_of_other_programs_are_told_what_they_are_here(capsys, parse, argv
 
 def test_a_hint_names_no_flag_that_the_program_lacks(capsys):
     assert "--kd_T" not in refused(capsys, parse_teacher, "--temperature 4")
+    assert "nearest" not in refused(capsys, parse_teacher, "--T 4")
 
 
 def test_the_flags_of_side_projects_are_unknown(capsys):
