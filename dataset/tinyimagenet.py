@@ -130,7 +130,7 @@ def images_by_class(folder: Path, class_names: list[str]) -> ImageFiles:
 def validation_images(folder: Path, class_names: list[str]) -> ImageFiles:
     """The images in `val/images/` with their labels, in the order of `val/val_annotations.txt`.
 
-    A line holds file name, wnid and four coordinates.
+    A line holds file name, wnid and four coordinates, separated by tabs.
     """
     annotations, class_of = folder / ANNOTATIONS, {name: k for k, name in enumerate(class_names)}
     try:
@@ -142,7 +142,7 @@ def validation_images(folder: Path, class_names: list[str]) -> ImageFiles:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        name, wnid = [*line.split(), "", ""][:2]
+        name, wnid = [*line.split("\t"), "", ""][:2]
         if wnid not in class_of:
             raise UserError(
                 f"{annotations} line {number}: {wnid!r} is none of the {len(class_names)} classes"

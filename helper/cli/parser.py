@@ -138,7 +138,7 @@ class OptionParser(argparse.ArgumentParser):
         if hint := flag_elsewhere.hint(flag, self.flags):
             self.error(f"unknown option {flag}: {hint} ({self.all_flags} lists all)")
         folded = {flag_elsewhere.folded(known): known for known in self.flags}
-        nearest = difflib.get_close_matches(flag_elsewhere.folded(flag), folded, n=1, cutoff=0.75)
+        nearest = difflib.get_close_matches(flag_elsewhere.folded(flag), folded, n=1, cutoff=0.7)
         hint = f". The nearest one is {folded[nearest[0]]}" if nearest else ""
         self.error(f"unknown option {flag}{hint} ({self.all_flags} lists all)")
 
@@ -189,7 +189,9 @@ def device(text: str) -> str:
             f" --device cuda{several}"
         )
     if name in ("gpu", "cuda") and text != "cuda":
-        raise argparse.ArgumentTypeError(f"{text!r}: it is --device cuda here")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: it is --device cuda here. Choices: auto, cpu, cuda"
+        )
     if name.partition(":")[0] in ("mps", "xpu", "tpu", "hip"):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not supported: --device cpu runs everything, cuda needs an NVIDIA or"
