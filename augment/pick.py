@@ -3,7 +3,7 @@
 H. Wang et al., "What Makes a 'Good' Data Augmentation in Knowledge Distillation - A Statistical
 Perspective", NeurIPS 2022, arXiv 2012.02909. A stage makes the pool of n_run * B views; `Pick`
 scores it and keeps the highest. Which network's logits a criterion needs is written beside it, so
-nobody runs a network in vain.
+no network runs without need.
 """
 
 from collections.abc import Callable
@@ -99,7 +99,7 @@ class Pick:
     criterion: Criterion
     count: int
     temperature: float
-    """Of the kld criterion."""
+    """Used by the kld criterion."""
 
     def __call__(self, logits: PoolLogits) -> torch.Tensor:
         """Rows of the pool to keep, lowest score first: (min(P, count),)."""

@@ -32,7 +32,7 @@ from dataset.spec import ImageSet
 from helper.errors import UserError, reason_of
 
 VERSION = 1
-"""Of the layout above; another number makes every cache anew."""
+"""Version of the layout above; with another number every cache is made anew."""
 SPLITS = ("train", "test")
 CHUNK = 256
 """Images decoded and written at once."""

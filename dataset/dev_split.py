@@ -6,8 +6,8 @@ import torch
 from helper.errors import UserError
 
 SEED = 20221128
-"""Of the draw: the same images for every run, whatever its --seed, so that runs and trials can be
-compared."""
+"""Seed of the draw: the same images for every run, whatever its --seed, so that runs and trials
+can be compared."""
 
 
 def dev_split(labels: torch.Tensor, fraction: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -27,7 +27,7 @@ from dataset.image_files import ImageFiles
 from helper.errors import UserError
 
 TEST_NAMES = ("val", "valid", "validation", "test")
-"""What the test set may be called. The first that is there is read, as `val` of ImageNet is."""
+"""Possible names of the test set. The first that is there is read, as `val` of ImageNet is."""
 PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_path")
 LABEL_COLUMNS = ("label", "class", "class_name", "target", "fine_label", "labels")
 NEVER_OPENED = ("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FITS")
@@ -53,7 +53,7 @@ class Listing:
     train: ImageFiles
     test: ImageFiles | None
     notes: tuple[str, ...] = ()
-    """What to tell of it."""
+    """Lines for log.txt."""
 
 
 @functools.cache

@@ -22,15 +22,15 @@ class DataRequest:
     """Only the first N training examples."""
     limit_test: int | None = None
     num_classes: int = 20
-    """Of `synthetic` alone; the public sets have theirs."""
+    """Read by `synthetic` alone; a public set has a fixed number."""
     img_size: int | None = None
-    """Of `synthetic` (None: 32) and `folder` (None: that of its images) alone."""
+    """Read by `synthetic` (None: 32) and `folder` (None: that of its images) alone."""
     mean: tuple[float, float, float] | None = None
-    """Of `folder` alone: per RGB channel, for pixels scaled to 0..1; None: measured."""
+    """Read by `folder` alone: per RGB channel, for pixels scaled to 0..1; None: measured."""
     std: tuple[float, float, float] | None = None
     images: str = "auto"
-    """Of `folder` alone: "memory", decoded once and held on the device; "stream"; "auto": as its
-    size says."""
+    """Read by `folder` alone: "memory", decoded once and held on the device; "stream"; "auto": by
+    the size."""
     may_write: bool = True
     """Download and decode what is absent; a dry run does neither."""
 

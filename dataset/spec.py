@@ -28,10 +28,10 @@ class DatasetSpec:
     autoaugment_policy: str
     """"cifar10", "imagenet" or "svhn", torchvision's names."""
     default_da: str = "11"
-    """What every training image gets unless --use_DA says otherwise: random crop and flip, 1 or 0
+    """The default DA of every training image, see --use_DA: random crop and random flip, 1 or 0
     each."""
     class_ids: tuple[str, ...] = ()
-    """Of classes of ImageNet, their wnids in the classes' order, where they are known before the
+    """The wnids of ImageNet's classes, in the classes' order, where they are known before the
     data are read."""
     light_student_lr: float | None = None
     """Learning rate of LIGHT_STUDENTS unless the user gives one; None: no such rule."""
@@ -85,7 +85,7 @@ class Dataset:
     """None: there is no test set, and what --dev_split holds out of the training set takes its
     place."""
     notes: tuple[str, ...] = ()
-    """What log.txt tells of the data beside the facts, a line each."""
+    """Lines for log.txt about the data, beside the facts."""
 
     def fingerprint(self) -> str:
         """Tells these images and labels from any others (image files: their names and labels).

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from distiller_zoo.base import LogitDistiller, Published, Setting
+from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
 from helper.registry import Value, key
 
@@ -26,8 +27,8 @@ def kd_loss(
     Both logits: (B, K). Returns a scalar, 0 or more. The square of the temperature keeps the
     gradient's size the same at every temperature; it is the student's, as published.
     """
-    log_student = F.log_softmax(student_logits / kd_S, dim=1)
-    log_teacher = F.log_softmax(teacher_logits / kd_T, dim=1)
+    log_student = F.log_softmax(at_least_float32(student_logits) / kd_S, dim=1)
+    log_teacher = F.log_softmax(at_least_float32(teacher_logits) / kd_T, dim=1)
     return kd_S**2 * F.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
 
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 
 class UserError(ValueError):
-    """What a user can get wrong.
+    """A mistake that a user can make.
 
     The message is one line: the flag or file, the value, the choices.
     """
 
 
 class RunFault(RuntimeError):
-    """What stops a run that was right to start: a full disk, a loss that is not finite.
+    """A fault that ends a run which was started correctly: a full disk, a loss that is not finite.
 
     One line, like UserError.
     """
@@ -34,7 +34,7 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
 
 
 def reason_of(error: OSError) -> str:
-    """What the system says, and what to do next where the disk is full."""
+    """The system's message, with what to do next where the disk is full."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason += (
@@ -110,7 +110,7 @@ def _always() -> bool:
 running_program = ""
 """Which script this is, for what cannot reach `one_line_errors`."""
 prints_errors: Callable[[], bool] = _always
-"""Of several processes of a run, one prints the error that ends them all."""
+"""Whether this process prints errors: one process of a run prints the error that ends all."""
 
 
 def print_error(program: str, message: object) -> None:

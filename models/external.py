@@ -116,7 +116,7 @@ class Offers(nn.Module):
     get_classifier: Callable[[], Any]
     forward_intermediates: Callable[..., Any]
     forward_head: Callable[..., torch.Tensor]
-    """Of timm's networks alone."""
+    """Only timm's networks have it."""
 
     def forward(
         self, images: torch.Tensor, is_feat: bool = False, preact: bool = False

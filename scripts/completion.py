@@ -85,7 +85,7 @@ def completable(parser: OptionParser, files: Any, folders: Any) -> OptionParser:
 
 
 def script(shell: str) -> str:
-    """What the shell is to run. UserError without shtab."""
+    """The script that the shell has to run. UserError without shtab."""
     try:
         import shtab
     except ImportError:

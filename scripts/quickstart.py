@@ -54,9 +54,9 @@ class Scale:
     trials: int
     """Students of each scheme."""
     rank_images: int
-    """What the ranking may see."""
+    """The most images that the ranking reads."""
     caveat: str
-    """What the result does not show."""
+    """The limits of the result, in words."""
 
 
 SCALES = {

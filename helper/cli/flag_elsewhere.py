@@ -1,4 +1,4 @@
-"""What flags of other programs are here. Data: to add one, add a row."""
+"""Flags of other programs, and their counterparts here. Data: to add one, add a row."""
 
 import re
 from collections.abc import Collection
@@ -44,7 +44,7 @@ MEANT: dict[str, tuple[str, ...]] = {
     "model": ("it is --model_s here, of the student; --model_t, of the teacher",),
     **dict.fromkeys(("distill", "path_t", "lw_mix"), ("it is a flag of train_student.py",)),
 }
-"""What flags of other programs are here: the first hint whose flags the program has."""
+"""Flags of other programs -> hints: the first one whose flags the program has is told."""
 
 
 def folded(flag: str) -> str:
@@ -53,6 +53,6 @@ def folded(flag: str) -> str:
 
 
 def hint(flag: str, offered: Collection[str]) -> str:
-    """What to type in place of an unknown flag; empty if nothing is known, or not offered."""
+    """The text to type in place of an unknown flag; empty if nothing is known, or not offered."""
     hints = MEANT.get(folded(flag), ())
     return next((one for one in hints if set(FLAG.findall(one)) <= set(offered)), "")

@@ -47,7 +47,7 @@ class Logged(NamedTuple):
     options: dict[str, str]
     """Every option, as its value's text in Python."""
     versions: dict[str, str]
-    """Of this project and of PyTorch, as far as the log tells them."""
+    """Versions of this project and of PyTorch, as far as the log tells them."""
     commands: int
     """How many commands of the script the head holds; the first is taken."""
 
@@ -57,7 +57,7 @@ class Expanded(NamedTuple):
 
     argv: list[str]
     notes: list[str]
-    """What of the logged command is not as it was."""
+    """Differences from the logged command."""
 
     @property
     def spelled_out(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What --list prints."""
+"""The text that --list prints."""
 
 import sys
 

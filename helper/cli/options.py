@@ -33,7 +33,7 @@ from helper.errors import UserError
 
 @dataclass(frozen=True)
 class Facts:
-    """What follows from the options of a command."""
+    """Facts that follow from the options of a command."""
 
     lam_ceiling: Callable[[int], float]
     lam_floor: Callable[[int], float]

@@ -161,4 +161,4 @@ KINDS: dict[str, tuple[Registry, Callable[[Any], str]]] = {
     "model": (model_dict, fault_of_model),
     "data set": (datasets, fault_of_data_set),
 }
-"""What a plugin may register, and what is wrong with an entry: "" if nothing is."""
+"""Kind of entry -> its registry, and a function that names the fault of an entry, or gives ""."""

@@ -1,4 +1,4 @@
-"""What changes with the epoch. Epochs count from 1."""
+"""Values that change with the epoch. Epochs count from 1."""
 
 import math
 from collections.abc import Sequence

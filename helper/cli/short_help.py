@@ -1,4 +1,4 @@
-"""What --help prints: the flags that people use first. `--help all` prints every flag.
+"""The text that --help prints: the flags that people use first. `--help all` prints every flag.
 
 It is text, so that it is there at once: nothing here imports PyTorch. A test compares it with the
 parser.

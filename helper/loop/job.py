@@ -19,13 +19,13 @@ from helper.run.folder import RunFolder
 from helper.run.provenance import provenance
 from helper.run.log_lines import DONE
 from helper.run.resume import claim_same, open_run, resume
-from helper.setup import plan, vain
+from helper.setup import plan, without_effect
 from helper.setup.machine import select_device
 from helper.setup.scene import Scene, open_scene
 
 
 class Task(Protocol):
-    """What a job carries out."""
+    """A piece of work that a job carries out."""
 
     has_teacher: bool
     """Whether a teacher's file is read."""
@@ -49,7 +49,7 @@ class Task(Protocol):
         ...
 
     def plan(self) -> list[str]:
-        """What will be done, for log.txt and --dry_run. UserError where something is amiss."""
+        """The plan in words, for log.txt and --dry_run. UserError if it cannot be carried out."""
         ...
 
     def prepare(self) -> list[str]:
@@ -109,7 +109,7 @@ def carry_out(program: str, options: Options, task_type: type[Task], *, defaults
             *speed.warn_if_slow(scene.device, amp=options.amp),
             *plan.describe_data(scene.data, scene.splits),
             *scene.notes,
-            *vain.describe(options, defaults, scene.device),
+            *without_effect.describe(options, defaults, scene.device),
             *task.plan(),
         ]
         if options.dry_run:

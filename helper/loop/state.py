@@ -16,14 +16,14 @@ from helper.run.log_lines import INTERRUPTED, STOPPED
 from helper.run.folder import RunFolder
 
 FORMAT = 2
-"""Of a run's checkpoint. 1, which has no number, is version 0.1's: it holds the same."""
+"""Format of a run's checkpoint. Version 0.1 wrote none, which counts as 1: the content is equal."""
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass(kw_only=True)
 class RunState:
-    """What training and the T. stddev pass have in common; its state_dict is the checkpoint."""
+    """The state that training and the T. stddev pass share; its state_dict is the checkpoint."""
 
     generators: dict[str, torch.Generator]
     """Random draws; "data" makes the batches."""
@@ -34,7 +34,7 @@ class RunState:
     step: int = 0
     """Steps done of the pass under way, be it an epoch or one of the initial stage."""
     meter: MeanMeter = field(default_factory=MeanMeter)
-    """Of the pass under way."""
+    """Means of the pass under way."""
 
     def __post_init__(self) -> None:
         self._pass_start: torch.Tensor | None = None

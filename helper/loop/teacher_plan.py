@@ -25,7 +25,7 @@ def plan_teacher(scene: Scene, student: nn.Module | None, methods: Methods | Non
         _, path = options.facts.student_weights or ("", "")
         lines.append(plan.describe_network("student", options.model_s, student, img_size, path))
     lines += plan.describe_student_job(options, plan.scheme_name(options), methods)
-    lines += plan.describe_vain_options(options, len(scene.splits.train), methods)
+    lines += plan.describe_options_without_effect(options, len(scene.splits.train), methods)
     if options.test_teacher:
         flag = f"--test_teacher {options.path_t}"
         tested = check_accuracy(

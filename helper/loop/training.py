@@ -38,28 +38,28 @@ BOARD_NAMES = {
 
 @dataclass(kw_only=True)
 class TrainingState(RunState):
-    """What changes while training; its state_dict is the checkpoint."""
+    """Everything that changes while training; its state_dict is the checkpoint."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     description: dict[str, Any]
-    """What the network is, see checkpoint.describe_model."""
+    """Facts of the network, see checkpoint.describe_model."""
     accuracy: float = float("nan")
     """Top-1 on the test set after the last complete epoch, in percent."""
     best_acc1: float = -1.0
     """Top-1 on the test set after the best epoch."""
     best_epoch: int = 0
     best_score: float = -1.0
-    """What that epoch was chosen by: its top-1 on the held-out images, or on the test set where
+    """The score that chose this epoch: its top-1 on the held-out images, or on the test set where
     none are held out."""
     head: nn.Module | None = None
-    """What replaces the model's classifier, and so belongs to its weights."""
+    """A module in the place of the model's classifier: it belongs to the weights."""
     with_head: nn.Module | None = None
     """The model with its head, where it has one."""
 
     @property
     def deployed(self) -> nn.Module:
-        """What is evaluated: the model, or the model with its head."""
+        """The network that is evaluated: the model, or the model with its head."""
         return self.with_head or self.model
 
     def weights(self) -> dict[str, Any]:

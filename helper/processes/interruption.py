@@ -57,8 +57,8 @@ def _alone(received: int) -> int:
 
 
 agree: Callable[[int], int] = _alone
-"""Of the signal that this process received, or 0, makes the one that all processes of the run are
-to answer now."""
+"""From the signal that this process received, or 0, to the signal that all processes of the run
+have to answer now."""
 _watch = _Watch()
 
 

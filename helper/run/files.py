@@ -11,7 +11,7 @@ from typing import IO
 from helper.errors import UserError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a file system without locks says: then there is none, and the run goes on."""
+"""Error numbers of a file system without locks: the run goes on without a lock."""
 
 
 class AppendedText:

@@ -28,7 +28,7 @@ HARMLESS = [
     (_RECONSTRUCT, "numpy._core.multiarray._reconstruct"),
     *{type(np.dtype(letter)) for letter in "?bBhHiIlLqQefdU"},
 ]
-"""What public checkpoints hold beside tensors, numbers and text: their options, and values from
+"""Types in public checkpoints beside tensors, numbers and text: options, and values from
 NumPy. Plain values, whose reading calls nothing else."""
 
 CONVERT = (
@@ -52,7 +52,7 @@ NEXT = {
     "--path_t": ": `sh scripts/set_up_pretrained_models.sh` fetches the public teachers, "
     "`python train_teacher.py --model NAME` trains one"
 }
-"""What to type where the file of a flag is absent."""
+"""Flag -> the command to type if its file is absent."""
 
 
 def read_checkpoint(flag: str, path: str | Path) -> dict[str, Any]:

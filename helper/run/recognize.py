@@ -179,7 +179,7 @@ def _is(name: str, weights: Weights) -> bool:
 
 
 def _told_apart(names: list[str], path: str | Path) -> list[str]:
-    """Of several models that fit, the one that the names of the file and its folder mention."""
+    """`names`, or the only one of them that the names of the file and its folder mention."""
     path = Path(path).absolute()
     words = re.split(r"[^A-Za-z0-9]+", f"{path.parent.name} {path.name}")
     mentioned = [name for name in names if name in words or name in path.name]

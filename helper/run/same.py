@@ -41,7 +41,7 @@ class State(NamedTuple):
     name: str
     run: Path | None = None
     note: str = ""
-    """What to tell the user of it."""
+    """A line for the user."""
 
 
 def identity(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:

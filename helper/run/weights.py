@@ -21,8 +21,8 @@ NOT_A_NETWORK = re.compile(
 AVERAGE = re.compile(r"(^|[._-])(\w*ema\w*|swa|averaged?|shadow|polyak|momentum)([._-]|$)", re.I)
 """Names of a running average of the weights (EMA, SWA)."""
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
-"""What torch.compile and others put into names, anywhere in them. DataParallel's `module` stands at
-the beginning."""
+"""Words that torch.compile and others put into names, anywhere in them. DataParallel puts `module`
+at the beginning."""
 BOOKKEEPING = ("total_ops", "total_params", "n_averaged", "num_updates")
 """Buffers of profilers (thop) and averages, which are no weights."""
 DEEPEST, FEWEST = 4, 2

@@ -88,7 +88,7 @@ class Splits(NamedTuple):
     train: AnyBatches
     test: AnyBatches
     dev: AnyBatches | None
-    """What --dev_split holds out of the training set."""
+    """The images that --dev_split holds out of the training set."""
 
 
 def make_batches(

@@ -50,7 +50,7 @@ class Methods:
 
     @property
     def in_main_stage(self) -> dict[str, FeatureDistiller]:
-        """What adds to the loss after the initial stage."""
+        """The methods that add to the loss after the initial stage."""
         return {
             name: method
             for name, method in self.feature.items()
@@ -78,7 +78,7 @@ class Methods:
         return heads[0] if heads else None
 
     def deployed(self, student: nn.Module) -> nn.Module:
-        """What gives the student's logits: itself, or with a distiller's head."""
+        """The network that gives the student's logits: itself, or with a distiller's head."""
         return student if self.head is None else WithHead(student, self.head)
 
     def describe(self) -> list[str]:

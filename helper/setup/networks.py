@@ -33,9 +33,9 @@ class Teacher(NamedTuple):
     accuracy: float | None
     """Top-1 in percent that the checkpoint records."""
     trained_on: dict[str, Any]
-    """What the checkpoint says of its data set; public ones say nothing."""
+    """Facts of its data set that the checkpoint holds; public ones hold none."""
     notes: Sequence[str] = ()
-    """What is to be told of how the file was read."""
+    """Lines for log.txt on how the file was read."""
 
 
 def load_teacher(options: Options, spec: DatasetSpec, device: torch.device) -> Teacher:
@@ -101,7 +101,7 @@ def checksum_of(path: str) -> str:
 
 
 def describe(name: str, spec: DatasetSpec) -> dict[str, Any]:
-    """What a checkpoint says of a network for this data set."""
+    """The facts of a network for this data set that a checkpoint holds."""
     return describe_model(name, spec.num_classes, spec.img_size, spec.name, spec.class_names)
 
 

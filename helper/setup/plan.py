@@ -1,4 +1,4 @@
-"""What a run is about to do, in words: the first lines of log.txt, and what --dry_run prints."""
+"""The plan of a run, in words: the first lines of log.txt, and the output of --dry_run."""
 
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def describe_draw(options: Options) -> str:
 
 
 def describe_student_job(options: Options, scheme: str, methods: Methods | None) -> list[str]:
-    """What will be done. `methods` None: a T. stddev pass."""
+    """The plan in words. `methods` None: a T. stddev pass."""
     draw = describe_draw(options) if options.lw_mix else ""
     if methods is None:
         return [f"measuring the teacher: {options.epochs} epochs, second view: {scheme}{draw}"]
@@ -154,8 +154,8 @@ def describe_loss(options: Options, methods: Methods) -> str:
     return " + ".join(terms)
 
 
-def describe_vain_method_options(options: Options, methods: Methods) -> list[str]:
-    """What is asked of the methods without effect."""
+def describe_method_options_without_effect(options: Options, methods: Methods) -> list[str]:
+    """A warning for each option of the methods that has no effect."""
     lines, main = [], methods.in_main_stage
     if any(as_list(options.beta)) and not main:
         lines.append(
@@ -185,10 +185,10 @@ def describe_vain_method_options(options: Options, methods: Methods) -> list[str
     return lines
 
 
-def describe_vain_options(
+def describe_options_without_effect(
     options: Options, steps_per_epoch: int, methods: Methods | None
 ) -> list[str]:
-    """What the command line asks for without effect."""
+    """A warning for each option of the command line that has no effect."""
     lines = []
     steps = options.epochs * steps_per_epoch
     if "v1" in options.facts.checks and steps < 2 * GROUP_STEPS:
@@ -202,7 +202,7 @@ def describe_vain_options(
             " [1,0,1]"
         )
     if methods is not None:
-        lines += describe_vain_method_options(options, methods)
+        lines += describe_method_options_without_effect(options, methods)
     if options.facts.checks and not getattr(options, "utils.ON"):
         lines.append("warning: --utils.check_ce_var without --utils.ON: switched on all the same")
     if getattr(options, "utils.ON") and not options.facts.checks:

@@ -44,7 +44,7 @@ class Scene:
     """The network that is trained; None in a T. stddev pass that needs no student."""
     student_name: str
     notes: list[str] = field(default_factory=list)
-    """What is to be told of the networks' weights."""
+    """Lines for log.txt about the networks' weights."""
 
     @property
     def teacher(self) -> Teacher:
@@ -68,7 +68,7 @@ class Scene:
         return f"{self.teacher.name}/{self.student_name}"
 
     def identity(self) -> dict[str, Any]:
-        """What the files of this run are. A resumed run must have the same.
+        """Identifies the files of this run. A resumed run must have the same.
 
         A dry run does not identify the data: it may have a stand-in for data that are yet to be
         decoded.
@@ -83,7 +83,7 @@ class Scene:
         )
 
     def wanted(self, *, preacts: tuple[bool, ...] = (), trains: bool = True) -> speed.Wanted:
-        """What helper/speed is told. preacts: which features are read."""
+        """The requirements for helper/speed. preacts: which features are read."""
         return speed.Wanted(
             self.spec.img_size,
             amp=self.options.amp,

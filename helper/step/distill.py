@@ -25,7 +25,7 @@ from helper.step.weights import Losses, LossWeights, logit_terms, loss_weights
 
 
 class Step(Protocol):
-    """What the training loop asks of a step."""
+    """The interface of a step to the training loop."""
 
     weights: LossWeights
 

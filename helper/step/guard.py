@@ -24,7 +24,7 @@ PAPER_SCHEMES = (
 
 
 class Evidence(NamedTuple):
-    """What measured students say of the guard."""
+    """The evidence for the guard from trained students."""
 
     has_passed: bool
     """Whether the guard has told good from harmful views that it was not chosen on."""
@@ -117,7 +117,7 @@ class Guard:
         return f"{self.summary}; source: {EVIDENCE.source if is_default else 'your own'}"
 
     def verdict(self, scheme: str, statistics: ViewStatistics, confidence: float = 0.95) -> Verdict:
-        """What can be said so far. scheme: its canonical spelling."""
+        """The verdict on the views so far. scheme: its canonical spelling."""
         if not statistics.is_finite():
             return Verdict("no signal", "the teacher's outputs are not finite")
         found = [(n, least, statistics.measure(n, confidence)) for n, least in self.floors.items()]

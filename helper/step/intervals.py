@@ -15,7 +15,7 @@ from scipy import stats
 FEWEST_BLOCKS = 4
 """With fewer the interval says nothing: its ends are NaN."""
 CAUTION = 0.8
-"""Of the degrees of freedom, the share that is counted on."""
+"""The share of the degrees of freedom that is counted."""
 ScaleName = Literal["plain", "log", "fisher"]
 SCALES: Mapping[str, tuple[Callable[[torch.Tensor], torch.Tensor], ...]] = {
     "plain": (torch.clone, torch.clone),

@@ -31,7 +31,7 @@ def look_at(number: int) -> float:
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of one scheme. Intervals have the ranking's confidence, each for itself."""
+    """The results of one scheme. Each interval alone has the ranking's confidence."""
 
     scheme: str
     verdict: Verdict

@@ -76,7 +76,7 @@ class ClassicLoop:
     pick_count: int | None = None
     """cutmix_pick by teacher_entropy: how many views of the pool are kept."""
     amounts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """What is logged: one number a step."""
+    """The logged values: one number a step."""
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.SGD(

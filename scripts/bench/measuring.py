@@ -43,7 +43,7 @@ class Row:
     variant: str
     runs_at_once: int
     steps_per_second: float
-    """Of all runs together."""
+    """The sum over all runs."""
     images_per_second: float
     """Training images; each is seen in two views."""
     ratio: float | None
@@ -54,8 +54,8 @@ class Row:
     """Resident set of the process, all variants' networks included, or, on a GPU, allocated by
     PyTorch."""
     shares: dict[str, float] | None
-    """Of the time: data, teacher, student (forward and backward), other (augmentation, losses,
-    optimizer)."""
+    """Shares of the time: data, teacher, student (forward and backward), other (augmentation,
+    losses, optimizer)."""
     gflops: float
     """10^9 a second; convolutions and matrix products alone count."""
     ceiling_fraction: float

@@ -1,4 +1,4 @@
-"""The stages of a ranking, and the last word on its rows."""
+"""The stages of a ranking, and the final decision on its rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from scripts.rank.campaign import FINALS, RACE, Plan, Planner, Stage
 
 FINALISTS = 3
 RACE_SHARE = 2 / 3
-"""Of the budget; what is left is the finals'."""
+"""The race's share of the budget; the finals have the rest."""
 FEWEST_FINAL_STEPS = 30
 
 

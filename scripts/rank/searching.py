@@ -14,14 +14,14 @@ from scripts.rank.schemes import canonical
 from scripts.rank.space import Candidate, Space
 
 KEPT = 1 / 3
-"""Of the candidates of a round."""
+"""The share of a round's candidates that is kept."""
 FEWEST_KEPT, RACERS = 4, 8
 CONTROLS = ("identity", "cutmix", "cutmix_pick:criterion=teacher_entropy")
 """They run in every race, to say what the search gained."""
 ROUNDS_SHARE = 0.5
-"""Of the budget: what the rounds may take."""
+"""The rounds' share of the budget."""
 FEWEST_STEPS = 6
-"""Of a round, however small the budget: below it there are hardly any intervals."""
+"""The fewest steps of a round, however small the budget: with fewer the intervals are too wide."""
 
 
 def search_planner(

@@ -41,7 +41,7 @@ class Key(NamedTuple):
     teacher: str
     student: str
     method: str
-    """Of distillation; "" where only T. stddev is known."""
+    """The distillation method; "" where only T. stddev is known."""
     augmentation: str
 
 

@@ -19,14 +19,14 @@ COLUMNS = (
     *(f"{name}_std" for name in VALUES),
     "runs", "passes", "incomplete", *(f"published_{name}" for name in VALUES),
 )  # fmt: skip
-"""Of the CSV file. The first six and s_test_loss_std are what plot_correlation.py reads."""
+"""Columns of the CSV file. plot_correlation.py reads the first six and s_test_loss_std."""
 MARKDOWN = str.maketrans({character: "\\" + character for character in "\\|_*<>`[]"})
 LATEX = str.maketrans(
     {character: "\\" + character for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$"}
 )
-"""What a format would take for a command, escaped."""
+"""Characters that a format would read as a command -> their escapes."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Table:
     header: list[str]
     cells: list[list[str]]
     caption: str
-    """What else was published of the pair. May be empty."""
+    """Other published facts of the pair. May be empty."""
 
 
 def text_tables(results: Results) -> list[Table]:

@@ -147,6 +147,10 @@ SECOND_VIEW = {
 }
 
 
+def test_each_method_has_a_formula():
+    assert set(FORMULAS) == set(LOGIT), "FORMULAS needs an entry for each method, and no other"
+
+
 def value_and_gradient(loss, student, *rest):
     student = student.detach().clone().requires_grad_()
     value = loss(student, *rest)
@@ -164,7 +168,7 @@ def assert_same(method, formula, student, teacher, labels):
 
 @pytest.mark.parametrize("kind", LOGITS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", LOGIT)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_value_and_gradient_are_the_formulas(name, shape, kind):
     generator = torch.Generator().manual_seed(math.prod(shape))
     student, teacher = (torch.randn(shape, generator=generator).double() for _ in range(2))

@@ -24,8 +24,8 @@ def test_the_docstrings_table_holds_the_models_size(name: str) -> None:
     table = sys.modules[type(model).__module__].__doc__
     row = re.search(rf"^ +{name} +([\d,]+) +([\d,]+)$", table, re.MULTILINE)
     assert row, f"no row for {name}"
-    parameters, flops = (int(cell.replace(",", "")) for cell in row.groups())
-    assert (parameters, flops) == (count_parameters(model), count_flops(model, 32))
+    right = (f"{count_parameters(model):,}", f"{count_flops(model, 32):,}")
+    assert row.groups() == right, f"the row of {name} should have {right}"
 
 
 @each_kind

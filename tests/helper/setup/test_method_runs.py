@@ -136,7 +136,7 @@ def test_another_teacher_is_another_job(tiny_teacher, tmp_path, capsys):
         ),
     ],
 )
-def test_what_is_asked_in_vain_is_said(words, line, tiny_teacher, capsys):
+def test_options_without_effect_are_told(words, line, tiny_teacher, capsys):
     run("train_student.py", f"{WORDS} --path_t {tiny_teacher} --dry_run {words}")
     assert line in capsys.readouterr().out.splitlines()
 

@@ -1,4 +1,4 @@
-"""What a command asks for without effect, for both scripts: no option is passed over in silence."""
+"""Warnings for options that have no effect, for both scripts: none is ignored in silence."""
 
 import math
 
