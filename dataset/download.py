@@ -140,7 +140,8 @@ def _making(
     root = folder.parent
     if not request.may_write:
         raise UserError(
-            f"--data_root {request.root}: {folder}/ is absent (a training run downloads it)"
+            f"--data_root {request.root}: {folder}/ is absent (a training run downloads it;"
+            " --dataset synthetic needs no files)"
         )
     is_new = not root.exists()
     try:

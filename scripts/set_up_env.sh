@@ -75,6 +75,9 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     command -v "$python" >/dev/null || fail "there is no $python; name an interpreter: PYTHON=FILE"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
         fail "$("$python" --version) is too old, 3.10 or newer is needed; name another: PYTHON=FILE"
+    place=$venv
+    [ -e "$venv" ] || place=$(dirname "$venv")
+    [ ! -d "$place" ] || [ -w "$place" ] || fail "cannot write to $place; name another folder: VENV=DIR"
     echo "making $venv with $("$python" --version)"
     "$python" -m venv --clear "$venv" ||
         fail "$python cannot make virtual environments; on Debian and Ubuntu: sudo apt install python3-venv"

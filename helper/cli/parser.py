@@ -6,6 +6,7 @@ import difflib
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -87,8 +88,17 @@ class OptionParser(argparse.ArgumentParser):
         return add
 
     def error(self, message: str) -> NoReturn:
+        _, is_missing, names = message.partition("following arguments are required: ")
+        if is_missing:
+            words = " ".join(self._as_typed(name) for name in names.split(", "))
+            message = f"{words} is missing: type python {sys.argv[0]} {words} (--help says more)"
         print_error(self.prog, message + self.after_errors)
         self.exit(2)
+
+    def _as_typed(self, name: str) -> str:
+        """`--path_t FILE` of argparse's name --path_t; that of a positional is its metavar."""
+        action = self._option_string_actions.get(name)
+        return f"{name} {action.metavar}" if action else name
 
     def _expand_home(self, options: Options, action: argparse.Action) -> None:
         """A shell leaves ~ as it is in --data_root=~/x."""

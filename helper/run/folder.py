@@ -8,6 +8,7 @@ Losses, models and augmentations never see it.
 
 import contextlib
 import datetime
+import errno
 import getpass
 import importlib.util
 import json
@@ -47,6 +48,14 @@ def has_tensorboard() -> bool:
         return False
 
 
+def no_run_folder(root: Path, error: OSError) -> UserError:
+    """Run folders lie where the command is typed."""
+    is_closed = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    advice = ": go to a folder where you may write, and call the script by its path"
+    reason = reason_of(error) + (advice if is_closed else "")
+    return UserError(f"cannot make a run folder in {root}: {reason}")
+
+
 class RunFolder:
     """Everything a run writes. `create` makes a new folder, `reopen` continues in an old one."""
 
@@ -84,7 +93,7 @@ class RunFolder:
                 except FileExistsError:
                     moment += datetime.timedelta(seconds=1)
         except OSError as error:
-            raise UserError(f"cannot make a run folder in {root}: {reason_of(error)}") from None
+            raise no_run_folder(root, error) from None
         try:
             run = cls(path)
             run._write_head(options, words)

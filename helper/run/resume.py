@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
-from helper.errors import UserError, reason_of
+from helper.errors import UserError
 from helper.processes import distributed
 from helper.run import last_two
 from helper.run.files import Lock, take_lock
-from helper.run.folder import RunFolder, SilentRunFolder
+from helper.run.folder import RunFolder, SilentRunFolder, no_run_folder
 from helper.run.same import MAY_CHANGE, SAME, Runs, State, identity, read_options
 
 
@@ -96,7 +96,7 @@ def lock_command(root: Path, key: str) -> IO[str]:
         root.mkdir(parents=True, exist_ok=True)
         file = open(root / ".commands.lock", "a+")
     except OSError as error:
-        raise UserError(f"cannot make a run folder in {root}: {reason_of(error)}") from None
+        raise no_run_folder(root, error) from None
     if not take_lock(file, byte=zlib.crc32(key.encode())):
         raise UserError("--resume_ExpID same: this command is running already, it has just begun")
     return file

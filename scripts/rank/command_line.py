@@ -16,6 +16,7 @@ from helper.errors import UserError, reason_of
 from helper.step.guard import Guard
 from helper.step.view_stats import MEASURES
 from models import model_dict
+from scripts.rank.schemes import canonical
 from scripts.rank.space import read_space
 
 PROGRAM = "rank_augmentations.py"
@@ -156,8 +157,11 @@ def parse(argv: Sequence[str]) -> Options:
         raise UserError(f"--search looks for the best: leave out --until {options.until}")
     if options.search and options.schemes:
         raise UserError("--search has its own schemes: leave out the SCHEMEs, or --search")
+    # What is misspelled is told before a network is loaded or data are downloaded.
     if options.search:
-        read_space(options.search)  # a wrong one is told before a network is loaded
+        read_space(options.search)
+    for scheme in options.schemes:
+        canonical(scheme)
     return options
 
 

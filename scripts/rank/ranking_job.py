@@ -21,7 +21,7 @@ from helper.step.ranking import Row
 from models import model_dict
 from scripts.rank import output
 from scripts.rank.campaign import Campaign, Measured, Planner, Stage
-from scripts.rank.command_line import DEFAULT_BUDGET, guard_of, training_words
+from scripts.rank.command_line import DEFAULT_BUDGET, check_file, guard_of, training_words
 from scripts.rank.measuring import Networks
 from scripts.rank.planning import Limits, conclude, ranking_planner
 from scripts.rank.schemes import BEYOND, BY_STUDENT, PUBLISHED, Scheme, make_scheme, make_schemes
@@ -181,6 +181,8 @@ class RankingJob:
         kind = f"search_{Path(options.search).stem}" if options.search else "ranking"
         trusted = "_trusted" if options.trust_guard else ""
         name = given or f"{kind}_{self.scene.teacher.name}_{self.scene.spec.name}{trusted}.csv"
+        if not given:  # what is given was checked with the command line
+            check_file("output", Path(name), (".csv",))
         return Path(name).with_suffix("")
 
     def opening_lines(self) -> list[str]:

@@ -13,7 +13,7 @@ from spaces import write_space
 from augment import mix_modes
 from augment.base import Augmentation, Augmented
 from helper.cli.options import parse_student
-from helper.errors import one_line_errors
+from helper.errors import UserError, one_line_errors
 from helper.run.checkpoint import describe_model, save_checkpoint
 from helper.step import guard, ranking
 from helper.step.ranking import Ranking
@@ -310,6 +310,15 @@ def test_other_settings_are_not_mixed_in(networks, capsys):
 )
 def test_bad_input(networks, capsys, words, message):
     assert message in fails(networks, capsys, words)
+
+
+def test_what_is_wrong_is_told_before_anything_is_loaded(networks, monkeypatch, capsys):
+    with pytest.raises(UserError, match="unknown mix mode 'cutmixx'"):
+        parse(["cutmixx", "--path_t", "absent.pth"])
+    monkeypatch.chdir("/proc")
+    with pytest.raises(UserError, match=r"--output ranking_.*.csv: cannot write to /proc"):
+        rank_augmentations.main(f"--path_t {networks[0]} {DATA} {BATCH}".split())
+    assert "race" not in capsys.readouterr().out
 
 
 def test_whether_the_promise_held():

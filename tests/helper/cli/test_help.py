@@ -172,6 +172,14 @@ def test_a_device_that_is_not_offered_says_what_to_do(capsys, name, message):
     assert message in refused(capsys, parse_student, f"--device {name}")
 
 
+def test_what_is_missing_is_told_with_what_to_type(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["scripts/x.py"])
+    line = refused(capsys, rank_parser().parse, "cutmix")
+    assert "error: --path_t FILE is missing: type python scripts/x.py --path_t FILE" in line
+    line = refused(capsys, paths_parser("x.py", "Text.").parse, "")
+    assert "error: PATH is missing: type python scripts/x.py PATH" in line
+
+
 def test_every_path_expands_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     for parser in (student_parser(), teacher_parser()):

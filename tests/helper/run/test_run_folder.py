@@ -2,6 +2,7 @@
 takes."""
 
 import datetime
+import errno
 import json
 import os
 import re
@@ -243,6 +244,15 @@ def test_a_disk_that_refuses_is_one_line(tmp_path):
         RunFolder.create(tmp_path / "Experiments", "try", {})
     with pytest.raises(UserError, match="File name too long"):
         RunFolder.create(tmp_path / "there", "x" * 300, {})
+
+
+def test_a_folder_of_somebody_else_is_told_with_what_to_type(tmp_path, monkeypatch):
+    def closed(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "mkdir", closed)
+    with pytest.raises(UserError, match="Permission denied: go to a folder where you may write"):
+        RunFolder.create(tmp_path / "Experiments", "try", {})
 
 
 def test_reopen_appends(run):
