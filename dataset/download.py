@@ -4,9 +4,11 @@ import contextlib
 import errno
 import hashlib
 import http.client
+import lzma
 import os
 import shutil
 import socket
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -23,7 +25,10 @@ from helper.errors import UserError, reason_of
 TIMEOUT_S = 30.0
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 REFUSED_BY_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-_BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, KeyError)
+_BROKEN_ARCHIVE = (
+    tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error,
+    KeyError, ValueError, OverflowError,
+)  # fmt: skip
 
 
 def is_absent(folder: Path) -> bool:
@@ -154,6 +159,8 @@ def _making(
                 if not (scratch / name).exists():
                     raise KeyError(f"the archive has no {folder.name}/{name}")
             os.replace(scratch, folder)
+    except UserError:
+        raise
     except (OSError, RuntimeError, http.client.HTTPException, *_BROKEN_ARCHIVE) as error:
         if is_new:
             with contextlib.suppress(OSError):
@@ -162,8 +169,9 @@ def _making(
             raise UserError(
                 f"cannot write {folder}/: {reason_of(error)} (--data_root names another folder)"
             ) from None
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{problem} ({error}). With no network, fetch it elsewhere and unpack it"
+            f"{problem} ({reason}). With no network, fetch it elsewhere and unpack it"
             f" so that {folder}/ holds {', '.join(needed)} (--data_root names the folder above)"
         ) from None
 

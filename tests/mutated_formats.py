@@ -4,12 +4,16 @@ read.
     python tests/mutated_formats.py 1000 [SEED]     # so many mutants, of all formats in turn
 """
 
+import contextlib
 import io
 import json
 import random
+import shutil
 import sys
+import tarfile
 import tempfile
 import traceback
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +23,7 @@ if __name__ == "__main__":
 
 import numpy as np
 import torch
+from fake_cifar import write_cifar
 from mutations import mutated
 from PIL import Image
 
@@ -138,6 +143,40 @@ def shards(folder: Path) -> tuple[list[Path], Reader]:
         paths.append(root / f"{split}-00000-of-00001.parquet")
         parquet.write_table(table, paths[-1])
     return paths, read_folder(root, may_write=True)
+
+
+def archive_format(ending: str, pack: Callable[[Path, Path], None]) -> None:
+    """A data set's archive in --data_root."""
+
+    @formats.register(ending)
+    def written(folder: Path) -> tuple[list[Path], Reader]:
+        write_cifar(folder / "source")
+        root = folder / "root"
+        root.mkdir()
+        path = root / f"cifar-100-python.{ending}"
+        pack(path, folder / "source" / "cifar-100-python")
+
+        def read() -> None:
+            shutil.rmtree(root / "cifar-100-python", ignore_errors=True)
+            with contextlib.redirect_stdout(None):
+                datasets["cifar100"].load(DataRequest(root=root))
+
+        return [path], read
+
+
+def pack_tar(path: Path, source: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        archive.add(source, source.name)
+
+
+def pack_zip(path: Path, source: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in source.iterdir():
+            archive.write(file, f"{source.name}/{file.name}")
+
+
+archive_format("tar", pack_tar)
+archive_format("zip", pack_zip)
 
 
 @formats.register("space")

@@ -72,7 +72,7 @@ def _kind_of_zip(path: Path) -> str:
             names = archive.namelist()
     except zipfile.BadZipFile:
         return "incomplete: its end is missing, so the download or the copy broke off"
-    except NotImplementedError:
+    except Exception:  # a damaged archive can raise nearly anything
         return ""
     last = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in last:

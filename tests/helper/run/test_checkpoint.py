@@ -346,6 +346,8 @@ def test_any_damage_is_one_kind_of_error(tmp_path, weights, zipped):
     ]
     damaged += [b"\x80\x02" + rest for rest in damaged[20:40]]  # begins as a pickle
     damaged += [b"PK\x03\x04" + rest for rest in damaged[20:30]]  # begins as a zip
+    if zipped:  # a member's name that is no text
+        damaged.append(content.replace(b"ckpt/data.pkl", b"ck\xe0t/data.pkl"))
     damaged += [b".", b"\x80\x02.", b"N.", b"not found\n", b"<html>404</html>"]
     for case in damaged:
         path.write_bytes(case)
