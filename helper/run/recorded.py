@@ -23,6 +23,9 @@ def recorded_accuracy(checkpoint: dict[str, Any]) -> float | None:
     before the best one of the run, that of the test images before others.
     """
     is_percent = {"arch", "num_classes"} <= checkpoint.keys()  # of this project
+    accuracy = checkpoint.get("accuracy")
+    if is_percent and isinstance(accuracy, int | float) and accuracy == 0:
+        return 0.0  # elsewhere it is what a best value begins with
     found = sorted(_measures(checkpoint), key=lambda one: _rank(one[0]))
     if not found:
         return None

@@ -127,6 +127,9 @@ def test_without_git(monkeypatch, tmp_path):
         ({"accuracy": float("nan")}, None),
         ({"accuracy": torch.zeros(3)}, None),
         ({"accuracy": 740.0}, None),
+        ({"accuracy": 0.0}, None),
+        ({"arch": "vgg8", "num_classes": 9, "accuracy": 0.0}, 0.0),
+        ({"arch": "vgg8", "num_classes": 9, "accuracy": torch.zeros(3)}, None),
         ({}, None),
     ],
 )
