@@ -42,13 +42,13 @@ new = f"{{options['mix_mode']}}-{{os.getpid()}}-{{time.time_ns()}}"
 run = pathlib.Path("Experiments", resumed or new)
 for name in ("log", "weights"):
     (run / name).mkdir(parents=True, exist_ok=True)
-if not resumed:
-    (run / "log" / "args.json").write_text(json.dumps(options))
 metrics, log = open(run / "log" / "metrics.jsonl", "a"), open(run / "log" / "log.txt", "a")
 def write(file, text):
     file.write(text + "\n")
     file.flush()
-if not resumed:
+if not resumed:  # last and at once: another stub reads all files of a run that has it
+    (run / "log" / "args.new").write_text(json.dumps(options))
+    os.replace(run / "log" / "args.new", run / "log" / "args.json")
     write(log, f"hostname: {{os.uname().nodename}}  userip: u\n")
 write(log, f"[123456 {{os.getpid()}} 2024/01/01-00:00:00] begins")
 write(metrics, json.dumps({{"kind": "job", "epochs": options["epochs"]}}))
