@@ -18,9 +18,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from helper.errors import UserError, memory_advice, one_line_errors
-from dataset import ImageFiles, datasets
+
+import torch
+from torch import nn
+
+from dataset import DatasetSpec, ImageFiles, ImageSet, datasets
 from dataset.batches import Batches
-from dataset.streamed import StreamedBatches
+from dataset.streamed import AnyBatches, StreamedBatches
 from helper import speed
 from helper.cli.flags import add_data, add_machine
 from helper.cli.options import check_data_options, data_request
@@ -65,6 +69,24 @@ def new_parser() -> OptionParser:
     return parser
 
 
+def _batches(
+    split: ImageSet | ImageFiles,
+    spec: DatasetSpec,
+    network: nn.Module,
+    device: torch.device,
+    *,
+    num_workers: int,
+) -> AnyBatches:
+    """The split in order, from memory or from its files."""
+    if isinstance(split, ImageFiles):
+        return StreamedBatches(
+            split, spec, STREAMED_EVALUATION_BATCH, device=device,
+            num_workers=num_workers, sharing=distributed,
+        )  # fmt: skip
+    size = evaluation_batch_of(device, spec.img_size, [network])
+    return Batches(split, spec, size, device=device)
+
+
 def evaluate_file(options: Options) -> dict[str, Any]:
     """The facts of the file, and the measures.
 
@@ -96,18 +118,7 @@ def evaluate_file(options: Options) -> dict[str, Any]:
     data = source.load(request)
     if data.test is None:
         raise UserError(f"--data_root {options.data_root} holds no val/ or test/ to evaluate on")
-    if isinstance(data.test, ImageFiles):
-        batches = StreamedBatches(
-            data.test, data.spec, STREAMED_EVALUATION_BATCH, device=device,
-            num_workers=options.num_workers, sharing=distributed,
-        )  # fmt: skip
-    else:
-        batches = Batches(
-            data.test,
-            data.spec,
-            evaluation_batch_of(device, data.spec.img_size, [network]),
-            device=device,
-        )
+    batches = _batches(data.test, data.spec, network, device, num_workers=options.num_workers)
     result, error = evaluate_calibration(network, batches, amp=options.amp)
     return {
         "file": path, "model": name, "dataset": options.dataset, "images": len(data.test),

@@ -305,6 +305,14 @@ def parse(argv: Sequence[str]) -> Namespace:
              metavar="A+B",
              help=f"of --pick_output: {', '.join(pick_criteria)}, or several joined by + (default: "
                   "the entropies)")
+    add_networks_and_data(parser)
+    options = parser.parse(argv)
+    options.criterion = options.criterion.split("+") if options.criterion else []
+    check(options)
+    return options
+
+
+def add_networks_and_data(parser: OptionParser) -> None:
     networks = parser.section("networks", "Without one, what is picked by it is left out.")
     networks("--path_t", metavar="FILE", help="teacher checkpoint")
     networks("--model_t", type=one_of("model", model_dict), metavar="NAME",
@@ -327,10 +335,6 @@ def parse(argv: Sequence[str]) -> Namespace:
          help="processes that decode (default: 8)")
     data("--device", default="auto", type=one_of("device", ["auto", "cpu", "cuda"]), metavar="NAME",
          help="auto, cpu or cuda (default: auto)")
-    options = parser.parse(argv)
-    options.criterion = options.criterion.split("+") if options.criterion else []
-    check(options)
-    return options
 # fmt: on
 
 

@@ -27,7 +27,7 @@ from helper.cli.flags import student_parser, teacher_parser
 from helper.cli.methods import check_methods
 from helper.cli.plugins import Plugin, files_after_flag, load_plugins
 from helper.cli.schedule import EpochSchedule
-from helper.cli.parser import Options
+from helper.cli.parser import OptionParser, Options
 from helper.errors import UserError
 
 
@@ -147,14 +147,22 @@ def note_plugins(options: Options, plugins: Sequence[Plugin], argv: Sequence[str
     options.plugin_sha256 = [plugin.sha256 for plugin in plugins]
 
 
-def parse_teacher(argv: Sequence[str]) -> Options:
-    """Options of train_teacher.py. Raises UserError, or exits with status 2, on bad input."""
-    parser = teacher_parser()
+def parse_with(parser: OptionParser, argv: Sequence[str]) -> Options:
+    """The options of a command, --from_log and --plugin carried out, as they were written.
+
+    Raises UserError, or exits with status 2, on bad input.
+    """
     expanded = from_log.expand(argv, parser.prog, parser)
     plugins = load_plugins(expanded.argv)
     options = parser.parse(expanded.argv)
     options.expanded = expanded
     note_plugins(options, plugins, expanded.argv)
+    return options
+
+
+def parse_teacher(argv: Sequence[str]) -> Options:
+    """Options of train_teacher.py. Raises UserError, or exits with status 2, on bad input."""
+    options = parse_with(teacher_parser(), argv)
     spec = finish_common(options, options.model)
     if options.resume and options.resume_ExpID:
         raise UserError("--resume and --resume_ExpID both name a run to resume: give one")
@@ -166,12 +174,7 @@ def parse_teacher(argv: Sequence[str]) -> Options:
 
 def parse_student(argv: Sequence[str]) -> Options:
     """Options of train_student.py. Raises UserError, or exits with status 2, on bad input."""
-    parser = student_parser()
-    expanded = from_log.expand(argv, parser.prog, parser)
-    plugins = load_plugins(expanded.argv)
-    options = parser.parse(expanded.argv)
-    options.expanded = expanded
-    note_plugins(options, plugins, expanded.argv)
+    options = parse_with(student_parser(), argv)
     spec = finish_common(options, options.model_s)
     options.path_t = options.model_t_pretrained or options.path_t
     settle_mix_mode(options, spec)

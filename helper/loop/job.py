@@ -77,6 +77,14 @@ def again(options: Options, program: str, found: dict[str, Any]) -> list[str]:
     return from_log.differences(options.from_log, program, notes, now=vars(options), found=found)
 
 
+def origins(options: Options, scene: Scene) -> dict[str, Any]:
+    """The plugins' checksums and the teacher's recorded accuracy, for the run folder."""
+    facts: dict[str, Any] = {"plugins": dict(zip(options.plugin, options.plugin_sha256))}
+    if scene.teacher_or_none is not None:
+        facts["teacher_accuracy"] = scene.teacher_or_none.accuracy
+    return facts
+
+
 def carry_out(program: str, options: Options, task_type: type[Task], *, defaults: Options) -> None:
     """Everything is built and checked before anything is written. defaults: of a command without
     any flag."""
@@ -117,12 +125,8 @@ def carry_out(program: str, options: Options, task_type: type[Task], *, defaults
             return
         lines += task.prepare()
         run = open_run(options, resumed, program, **found)
-        teacher = scene.teacher_or_none
-        recorded = {
-            "plugins": dict(zip(options.plugin, options.plugin_sha256)),
-            **({} if teacher is None else {"teacher_accuracy": teacher.accuracy}),
-        }
-        for line in (*lines, run.note_start(provenance(scene.device) | found | recorded)):
+        facts = provenance(scene.device) | found | origins(options, scene)
+        for line in (*lines, run.note_start(facts)):
             run.log(line)
         if resumed is None:
             run.save(task.state.state_dict())  # from here on it can be resumed

@@ -38,14 +38,14 @@ def load_weights(
 ) -> list[str]:
     """Fill the model from a checkpoint; every name and shape must fit.
 
-    UserError says what does not.
+    UserError names those that do not.
 
     `average`: take the running average of the weights (EMA), not the weights beside it.
-    `class_ids`: the data set's classes by wnid, as far as they have one; of a network for
-    ImageNet's 1,000 classes, theirs are taken. `starts`: training goes on from the weights, so a
-    classifier of other classes may stay the model's own, and a library's network adapts weights of
-    another image size. Returns what is to be told: which weights were taken where there is a
-    choice, whose names they had, and what was left out.
+    `class_ids`: the data set's classes by wnid, as far as they have one; the classifier of a
+    network for ImageNet's 1,000 classes is reduced to them. `starts`: training goes on from the
+    weights, so a classifier of other classes may stay the model's own, and a library's network
+    adapts weights of another image size. Returns lines for log.txt: which weights were taken where
+    there is a choice, whose names they had, and what was left out.
     """
     found = parts(checkpoint)
     if "head" in checkpoint and not allow_head:
@@ -61,10 +61,7 @@ def load_weights(
         raise UserError(f"{flag} {path} holds no weights")
     wanted = model.state_dict()
     layout = layout_of(wanted)
-    fitting = [each for part in found if (each := _as_wanted(part, layout))]
-    if not fitting and starts and isinstance(model, Offers):
-        adapted = [replace(part, weights=model.adapted(part.weights)) for part in found]
-        fitting = [each for part in adapted if (each := _as_wanted(part, layout))]
+    fitting = _fitting(model, found, layout, starts=starts)
     if not fitting:
         weights = found[0].weights
         names = fitting_models(weights)
@@ -75,14 +72,19 @@ def load_weights(
     weights, told = _of_classes(
         weights, wanted, layout, f"{flag} {path}", class_ids=class_ids, starts=starts
     )
-    notes += told
+    complete = _complete(weights, wanted)
+    check_values(complete, wanted, flag, path)
+    model.load_state_dict(complete)
+    return notes + told
+
+
+def _complete(weights: Weights, wanted: Weights) -> Weights:
+    """All names of `wanted`; counters that are absent or are no whole numbers become 0."""
     complete = {key: weights.get(key, torch.tensor(0)) for key in wanted}
     for key, value in complete.items():
         if key.endswith(COUNTER) and value.is_floating_point():  # converted along with the weights
             complete[key] = torch.tensor(0)
-    check_values(complete, wanted, flag, path)
-    model.load_state_dict(complete)
-    return notes
+    return complete
 
 
 def _of_classes(
@@ -125,6 +127,17 @@ def _as_wanted(part: Part, layout: Layout) -> tuple[Part, str, Weights] | None:
         if fits(weights, layout):
             return part, repository, weights
     return None
+
+
+def _fitting(
+    model: nn.Module, found: list[Part], layout: Layout, *, starts: bool
+) -> list[tuple[Part, str, Weights]]:
+    """`_as_wanted` of the parts that fit; where none does, of parts adapted to the image size."""
+    fitting = [each for part in found if (each := _as_wanted(part, layout))]
+    if not fitting and starts and isinstance(model, Offers):
+        adapted = [replace(part, weights=model.adapted(part.weights)) for part in found]
+        fitting = [each for part in adapted if (each := _as_wanted(part, layout))]
+    return fitting
 
 
 def _notes(part: Part, others: list[Part], repository: str, file: str) -> list[str]:

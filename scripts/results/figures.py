@@ -123,19 +123,7 @@ def curves(rows: Sequence[Row]) -> Any:
     for row in drawn:
         colour, marker = styles[row.key.augmentation]
         for axis, field in zip(axes, ("acc1", "test_loss")):
-            if row.distilled:
-                epochs, means, spreads = mean_curve(row.distilled, field)
-                low, high = (
-                    zip(*((m - s, m + s) for m, s in zip(means, spreads))) if means else ((), ())
-                )
-                axis.plot(epochs, means, color=colour, linewidth=1.2, marker=marker, markevery=[-1])
-                axis.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-            for run in row.incomplete:
-                points = [
-                    (epoch, getattr(result, field)) for epoch, result in sorted(run.curve.items())
-                ]
-                if points and not run.measures:
-                    axis.plot(*zip(*points), color=colour, linewidth=1, linestyle=":")
+            _draw_row(axis, row, field, colour, marker)
     axes[0].set_ylabel("S. top-1 in %")
     axes[1].set_ylabel("S. test loss")
     axes[1].set_xlabel("epoch")
@@ -152,6 +140,19 @@ def curves(rows: Sequence[Row]) -> Any:
                   fontsize=8.5, handlelength=1.2, columnspacing=1.0)  # fmt: skip
     figure.tight_layout(rect=(0, (height - 5.95) / height, 1, 1))
     return figure
+
+
+def _draw_row(axis: Any, row: Row, field: str, colour: str, marker: str) -> None:
+    """The lines of one row. field: a name in `EpochResult`."""
+    if row.distilled:
+        epochs, means, spreads = mean_curve(row.distilled, field)
+        low, high = zip(*((m - s, m + s) for m, s in zip(means, spreads))) if means else ((), ())
+        axis.plot(epochs, means, color=colour, linewidth=1.2, marker=marker, markevery=[-1])
+        axis.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+    for run in row.incomplete:
+        points = [(epoch, getattr(result, field)) for epoch, result in sorted(run.curve.items())]
+        if points and not run.measures:
+            axis.plot(*zip(*points), color=colour, linewidth=1, linestyle=":")
 
 
 def _logarithmic(axis: Any) -> None:

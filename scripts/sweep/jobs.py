@@ -108,13 +108,8 @@ def make_job(
         if picks
         else scheme
     )
-    train = [
-        "--path_t",
-        path_t,
-        *DISTIL.format(student=student).split(),
-        "--mix_mode",
-        *mode.split(),
-    ]
+    train = ["--path_t", path_t, *DISTIL.format(student=student).split()]
+    train += ["--mix_mode", *mode.split()]
     train += ["--dataset", options.dataset, "--trial", trial, "--seed", trial]
     words = train + (MEASURE.split() if kind == "stddev" else [])
     later = ["--finetune_student", LATER] if kind == "stddev" else []
@@ -129,15 +124,20 @@ def make_job(
             raise UserError(f"after --: --{name} is what the sweep decides, it cannot be given")
     students: tuple[str, ...] = ()
     if kind == "stddev" and parsed.facts.needs_student and parsed.finetune_student == LATER:
-        words_of_training = [*train, *(word for word in extra if not word.startswith("--utils"))]
-        training = vars(parse_student(words_of_training))
-        trials = range(1, max(TRIALS["train"], options.trials or 0) + 1)
-        students = tuple(key_of(training | {"trial": str(t), "seed": t}) for t in trials)
+        students = trainings(options, train, extra)
     project = f"{parsed.distill}__{teacher}{student}__{options.dataset}__{scheme}"
     words += ["--project", project, *extra]
     return Job(
         kind, pair, scheme, trial, tuple(words), parsed.epochs, key_of(vars(parsed)), students
     )
+
+
+def trainings(options: Namespace, train: Sequence[str], extra: Sequence[str]) -> tuple[str, ...]:
+    """The keys of a command's trainings, one a trial: a T. stddev pass waits for one of them."""
+    words = [*train, *(word for word in extra if not word.startswith("--utils"))]
+    training = vars(parse_student(words))
+    trials = range(1, max(TRIALS["train"], options.trials or 0) + 1)
+    return tuple(key_of(training | {"trial": str(t), "seed": t}) for t in trials)
 
 
 def teacher_file(options: Namespace, name: str) -> str:
