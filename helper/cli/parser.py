@@ -109,7 +109,8 @@ class OptionParser(argparse.ArgumentParser):
             setattr(options, action.dest, self._at_home(action, value))
 
     def _at_home(self, action: argparse.Action, value: Any) -> Any:
-        names_a_file = action.metavar in ("FILE", "DIR") and isinstance(value, str)
+        kind = str(action.metavar).partition(".")[0]  # FILE.csv is a FILE
+        names_a_file = kind in ("FILE", "DIR") and isinstance(value, str)
         if not names_a_file and not isinstance(value, Path):
             return value
         expanded = os.path.expanduser(value)

@@ -182,11 +182,13 @@ def test_what_is_missing_is_told_with_what_to_type(capsys, monkeypatch):
 
 def test_every_path_expands_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    for parser in (student_parser(), teacher_parser()):
-        actions = [a for a in parser._actions if a.metavar in ("FILE", "DIR") and a.nargs is None]
+    for parser in (student_parser(), teacher_parser(), rank_parser()):
+        kinds = ("FILE", "DIR", "FILE.py", "FILE.csv", "FILE.json")
+        actions = [a for a in parser._actions if a.metavar in kinds and a.nargs is None]
         assert len(actions) >= 4
         for action in actions:
-            options = parser.parse([f"{action.option_strings[0]}=~/x"])
+            needed = ["--path_t", "x"] if parser.prog.startswith("rank") else []
+            options = parser.parse([*needed, f"{action.option_strings[-1]}=~/x"])
             values = getattr(options, action.dest)
             assert values in ("/home/me/x", ["/home/me/x"]), action.dest
 
