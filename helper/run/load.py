@@ -107,8 +107,10 @@ def _of_classes(
         notes.append(f"{here} of the {there} classes in {source} are taken, by wnid")
         there = here
     if there != here and not starts:
+        unknown = [each for each in class_ids if not rows_of_imagenet([each])]
+        why = f", and {unknown[0]} is no class of ImageNet" if there == 1000 and unknown else ""
         raise UserError(
-            f"{source} has {there} classes, the data set has {here}: give a network of these"
+            f"{source} has {there} classes, the data set has {here}{why}: give a network of these"
             " classes. All but its classifier is a start for training: train_teacher.py"
             " --pretrained FILE, or --model_s_pretrained FILE"
         )

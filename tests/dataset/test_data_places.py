@@ -129,5 +129,8 @@ def test_the_spec_knows_its_wnids_and_the_teachers_rows_are_taken(tmp_path):
                          class_ids=spec.class_ids)  # fmt: skip
     assert torch.equal(part.fc.weight, whole.fc.weight[::10])
     assert torch.equal(part.fc.bias, whole.fc.bias[::10]) and "100 of the 1000 classes" in notes[0]
-    with pytest.raises(UserError, match="has 1000 classes, the data set has 100"):
+    with pytest.raises(UserError, match="has 1000 classes, the data set has 100: give"):
         load_weights(part, "resnet8", whole.state_dict(), flag="--path_t", path="x")
+    with pytest.raises(UserError, match="has 100, and cat is no class of ImageNet: give"):
+        load_weights(part, "resnet8", whole.state_dict(), flag="--path_t", path="x",
+                     class_ids=[*chosen[:99], "cat"])  # fmt: skip
