@@ -12,7 +12,7 @@ import pytest
 import torch
 from places import ROOT
 
-from augment import MixSettings, build
+from augment import MixSettings, build, mix_modes
 from dataset.synthetic import synthetic_spec
 from distiller_zoo import Setting, distillers
 from helper.cli.options import parse_student
@@ -140,6 +140,12 @@ def test_links_lead_somewhere(page):
 def test_the_front_page_is_short_and_every_room_has_one():
     assert len(text_of("README.md").splitlines()) <= 200
     assert {Path(room) / "README.md" for room in ROOMS} <= set(PAGES)
+
+
+def test_the_front_page_counts_rightly():
+    text = text_of("README.md")
+    assert f"| distillation methods | {len(list(distillers))} |" in text
+    assert f"| {len(list(mix_modes))} stages, chains" in text
 
 
 @pytest.fixture
