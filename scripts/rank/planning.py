@@ -103,11 +103,9 @@ def conclude(stages: Sequence[Stage], pools: dict[str, str]) -> Result:
             best, rows = None, join_first_groups(rows)
         fresh = {row.scheme: row for row in finals.ranking.table()}
         rows = in_order([with_fresh(row, fresh.get(row.scheme)) for row in rows])
-    if is_doubtful:
-        contenders = [row.scheme for row in rows if row.group == 1]
-    else:
-        ranked = [row.scheme for row in rows if row.group is not None]
-        contenders = [a for a in ranked if not any(race.ranking.is_lower(b, a) for b in ranked)]
+    contenders = first = [row.scheme for row in rows if row.group == 1]
+    if not is_doubtful:
+        contenders = [a for a in first if not any(race.ranking.is_lower(b, a) for b in first)]
     costs = {row.scheme: race.costs.per_image(pools[row.scheme]) for row in rows}
     return Result(rows, best, contenders, costs)
 

@@ -355,6 +355,19 @@ def test_what_is_known_to_be_higher_is_no_contender():
     assert sorted(found.contenders) == ["a", "b"]
 
 
+def test_a_scheme_of_a_later_place_is_no_contender():
+    """Though no look has compared it with the first."""
+    order = Ranking(["a", "b"], CLASSES, guard=guard.Guard({"t_stddev": 0.0}, True, (0, 99)))
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(30):
+        clean = torch.rand(8, CLASSES, generator=draw).softmax(dim=1)
+        order.update("a", clean, clean.mean(dim=1, keepdim=True).expand(8, CLASSES))
+        order.update("b", clean, clean)
+    stage = campaign.Stage(campaign.Plan("race", ("a", "b"), "best", 30), order)
+    found = planning.conclude([stage], dict.fromkeys("ab", "pool"))
+    assert [row.group for row in found.rows] == [1, 2] and found.contenders == ["a"]
+
+
 def test_cells():
     row = {"scheme": "a", "group": 1, "steps": 16, "verdict": "unproven", "reason": "why"}
     row |= {"t_stddev": 0.0022312, "t_stddev_low": 0.00218, "t_stddev_high": 0.0022843}
