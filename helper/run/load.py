@@ -82,7 +82,8 @@ def _complete(weights: Weights, wanted: Weights) -> Weights:
     """All names of `wanted`; counters that are absent or are no whole numbers become 0."""
     complete = {key: weights.get(key, torch.tensor(0)) for key in wanted}
     for key, value in complete.items():
-        if key.endswith(COUNTER) and value.is_floating_point():  # converted along with the weights
+        is_odd = value.is_floating_point() or value.shape != wanted[key].shape
+        if key.endswith(COUNTER) and is_odd:  # converted along with the weights, or damaged
             complete[key] = torch.tensor(0)
     return complete
 

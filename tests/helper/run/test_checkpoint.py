@@ -334,6 +334,14 @@ def test_half_precision_weights_are_taken(weights):
     assert torch.equal(model.fc.weight, weights["fc.weight"].half().float())
 
 
+@pytest.mark.parametrize("counter", [torch.zeros(0, dtype=torch.long), torch.tensor([3, 4])])
+def test_a_counter_of_another_shape_is_passed_over(weights, counter):
+    model = new_model()
+    load(model, "resnet8", {"model": weights | {"bn1.num_batches_tracked": counter}})
+    assert torch.equal(model.fc.weight, weights["fc.weight"])
+    assert model.bn1.num_batches_tracked == 0
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_any_damage_is_one_kind_of_error(tmp_path, weights, zipped):
     path = tmp_path / "ckpt.pth"
