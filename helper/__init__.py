@@ -33,4 +33,5 @@ def _check_surroundings():
 
 _lack = _check_surroundings()
 if _lack:
-    raise SystemExit(f"error: {_lack}")
+    sys.stderr.write(f"error: {_lack}\n")
+    raise SystemExit(2)

@@ -9,7 +9,7 @@ from augment import MixSettings, Pick, mix_modes, pick_criteria
 from dataset.synthetic import synthetic_spec
 from helper.cli.flags import student_parser
 from helper.setup.methods import make_methods
-from helper.step.distill import DistillStep, total_loss
+from helper.step.distill import DistillStep
 from helper.step.networks import freeze, student_passes
 from helper.step.views import ViewMaker
 from models import build_model
@@ -89,7 +89,7 @@ def train(step, student, methods, steps, *, lr=0.01, only=None):
         assert logits.shape == (BATCH, CLASSES)
         wanted = {name: loss for name, loss in losses.items() if only is None or name in only}
         optimizer.zero_grad()
-        total_loss(wanted, step.weights).backward()
+        step.weights.total(wanted).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         history.append({name: float(loss.detach()) for name, loss in losses.items()})

@@ -22,7 +22,7 @@ from helper.run.load import load_weights
 from helper.run.log_lines import EPOCH
 from helper.run.folder import RunFolder
 from helper.setup.optimisation import LoopSettings
-from helper.step.distill import Step, total_loss
+from helper.step.distill import Step
 from helper.step.weights import LossWeights
 
 BOARD_NAMES = {
@@ -237,7 +237,7 @@ def train_epoch(
         timer.data_ready()
         state.optimizer.zero_grad(set_to_none=True)
         losses, logits = step(images, labels, rows)
-        total = total_loss(losses, step.weights)
+        total = step.weights.total(losses)
         total.backward()
         distributed.average_gradients(step.replicated)
         state.optimizer.step()

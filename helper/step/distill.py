@@ -10,7 +10,6 @@ x is the batch, x' its second view. `weights.py` names the losses and weighs the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import NamedTuple, Protocol
 
 import torch
@@ -169,11 +168,6 @@ class LabelStep:
         logits = logits_of(self.model, view.images, amp=self.amp)
         loss = cross_entropy(logits, target_of(view, labels), label_smoothing=self.label_smoothing)
         return {"cls": loss}, logits
-
-
-def total_loss(losses: Losses, weights: LossWeights) -> torch.Tensor:
-    """The weighted sum of a step's named losses."""
-    return reduce(torch.add, [weights.factors[name] * loss for name, loss in losses.items()])
 
 
 def target_of(view: Augmented, labels: torch.Tensor) -> Target:

@@ -11,6 +11,7 @@ brings "cls-view", with the weight gamma.
 """
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,9 @@ class LossWeights(NamedTuple):
 
     factors: dict[str, float]
     shown: list[ShownTerm]
+
+    def total(self, losses: Losses) -> torch.Tensor:
+        return reduce(torch.add, [self.factors[name] * losses[name] for name in losses])
 
 
 def logit_terms(name: str) -> tuple[str, str, str]:

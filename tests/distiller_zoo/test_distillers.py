@@ -10,7 +10,7 @@ from places import GOLDEN
 from augment import Augmented
 from distiller_zoo import Setting, Target
 from distiller_zoo.kd import KD, kd_loss
-from helper.step.distill import cross_entropy, target_of, total_loss
+from helper.step.distill import cross_entropy, target_of
 from helper.step.weights import loss_weights
 
 LOSSES = json.loads((GOLDEN / "losses.json").read_text())["losses"]
@@ -83,7 +83,7 @@ def test_mixed_cross_entropy_is_the_formula():
 
 def total(weights, **losses):
     named = {name.replace("_", "-"): torch.tensor(value) for name, value in losses.items()}
-    return float(total_loss(named, weights))
+    return float(weights.total(named))
 
 
 def test_total_is_the_weighted_sum():

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 
 from distiller_zoo import LogitDistiller, Setting, Target, distillers
-from helper.step.distill import total_loss
 from helper.step.weights import loss_weights
 
 LOGIT = [name for name in distillers if issubclass(distillers[name], LogitDistiller)]
@@ -200,4 +199,4 @@ def test_the_total_of_mlkd_is_the_authors():
     expected = 0.1 * sum(own) + 0.9 * (
         mlkd(student, teacher, 4.0, kd) + SECOND_VIEW["mlkd"](view_student, view_teacher, labels)
     )
-    torch.testing.assert_close(total_loss(losses, weights), expected)
+    torch.testing.assert_close(weights.total(losses), expected)

@@ -17,7 +17,7 @@ from helper.loop.metrics import evaluate
 from helper.processes import distributed
 from helper.processes.sync_batchnorm import share_batchnorm
 from helper.setup.methods import make_methods
-from helper.step.distill import DistillStep, LabelStep, total_loss
+from helper.step.distill import DistillStep, LabelStep
 from helper.step.views import ViewMaker
 from helper.step.networks import freeze, student_passes
 from helper.step.teacher_stats import TeacherStddev
@@ -108,7 +108,7 @@ def descend(step, student, modules, sizes):
     history = []
     for images, labels, rows in batches(sizes):
         losses, _ = step(images, labels, rows)
-        total = total_loss(losses, step.weights)
+        total = step.weights.total(losses)
         optimizer.zero_grad()
         total.backward()
         distributed.average_gradients(step.replicated)

@@ -15,7 +15,6 @@ from helper.loop.initial_stage import InitialStage
 from helper.loop.state import RunState
 from helper.setup.methods import WithHead
 from helper.setup.optimisation import InitialSettings
-from helper.step.distill import total_loss
 from helper.step.networks import student_passes
 from helper.step.weights import logit_terms
 
@@ -74,7 +73,7 @@ def test_a_last_batch_of_one_image(name):
     for mix_mode in (None, "cutmix"):
         step = make_step(teacher, student, methods, mix_mode, both=mix_mode is not None)
         losses, _ = step(*batch(1))
-        total = total_loss(losses, step.weights)
+        total = step.weights.total(losses)
         total.backward()
         assert torch.isfinite(total), losses
 
@@ -177,7 +176,7 @@ def test_any_method_with_any_kind_of_view(name, mix_mode):
         assert losses.keys() == {"cls", clean, view, "div-mixCE"} | labels_of_view
     elif name in MAIN:
         assert losses.keys() == {"cls", name, f"{name}-view"}
-    assert torch.isfinite(total_loss(losses, step.weights))
+    assert torch.isfinite(step.weights.total(losses))
 
 
 def test_features_are_compared_on_the_first_view_unless_both_are_asked_for():
@@ -250,7 +249,7 @@ def test_amp_gives_nearly_the_same_losses(name):
         step.views.amp = amp
         losses, _ = step(*batch(4))
         assert all(loss.dtype == torch.float32 for loss in losses.values())
-        values.append(float(total_loss(losses, step.weights).detach()))
+        values.append(float(step.weights.total(losses).detach()))
     assert values[1] == pytest.approx(values[0], rel=0.15)
 
 

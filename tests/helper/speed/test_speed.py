@@ -23,7 +23,7 @@ from helper.speed.both_views import BothViews
 from helper.speed.frozen import FrozenCopy, frozen_copy, part_size
 from helper.speed.layout import wide_on_few_pixels
 from helper.step import networks
-from helper.step.distill import DistillStep, total_loss
+from helper.step.distill import DistillStep
 from helper.step.networks import freeze, student_passes
 from helper.step.teacher_stats import GROUP_STEPS, TeacherStddev
 from helper.step.views import ViewMaker
@@ -81,7 +81,7 @@ def steps(step, count):
     seen = []
     for seed in range(count):
         losses, _ = step(*batch(seed), torch.arange(BATCH))
-        total = total_loss(losses, step.weights)
+        total = step.weights.total(losses)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

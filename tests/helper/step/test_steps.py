@@ -26,7 +26,7 @@ from dataset.batches import Normalize
 from distiller_zoo import Setting
 from distiller_zoo.kd import KD
 from helper.loop.training import describe_terms
-from helper.step.distill import DistillStep, total_loss
+from helper.step.distill import DistillStep
 from helper.step.networks import freeze, student_passes
 from helper.step.views import ViewMaker
 from helper.step.weights import loss_weights
@@ -172,7 +172,7 @@ def test_three_steps_follow_the_original(name):
         if scores_with_student:
             pool = watch_pool(step)
         losses, _ = step(images, labels, torch.arange(8))
-        total = total_loss(losses, step.weights)
+        total = step.weights.total(losses)
         optimizer.zero_grad()
         total.backward()
         if scores_with_student:
@@ -254,7 +254,7 @@ def test_float32_losses_follow_the_original(name):
         )
         for number, wanted, norm in zip(STEPS, expected["total_loss"], expected["param_sq_norm"]):
             losses, _ = step(*batch(number), torch.arange(8))
-            total = total_loss(losses, step.weights)
+            total = step.weights.total(losses)
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
