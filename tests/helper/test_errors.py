@@ -300,7 +300,7 @@ TEACHER_ROWS = [
     ("--resume none.pth --resume_ExpID latest", "--resume", "--resume_ExpID"),
     ("--model_path {m}/file", "--model_path", "{m}/file"),
     ("--project a/b", "--project_name", "a/b"),
-    ("--path_t x", "unknown option --path_t: it is a flag of train_student.py (--help all lists all)"),
+    ("--path_t x", "--path_t: it is a flag of train_student.py (--help all lists all)"),
     ("--lw_mix [1,0,1]", "unknown option --lw_mix"),
     ("--dev_split 1", "--dev_split", "'1' is not a number of at least 0 and below 1"),
     ("--dev_split -0.1", "--dev_split", "'-0.1'"),
