@@ -10,8 +10,8 @@ the exact share that was kept.
 import torch
 
 from augment.base import Augmentation, Augmented, MixSettings, check_ranges, mix_modes
-from augment.draws import box_mask, derangement, kept_share, uniform_int
 from augment.cutmix import CutMixDraw
+from augment.draws import box_mask, derangement, kept_share, uniform_int
 from augment.keys import Value, key
 from augment.resampling import resampled, shrink
 from dataset.spec import DatasetSpec
