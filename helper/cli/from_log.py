@@ -34,9 +34,9 @@ SAME = (
     {"use_DA", "no_DA"},
     {"resume_student", "resume_ExpID"},
 )
-"""Options that say one thing: one that is given beside the log wins over the other in it."""
+"""Groups of options with one meaning. The one beside --from_log replaces the logged one."""
 OF_SHELL = re.compile(r"\d*[<>].*|&>.*|[&|;]+")
-"""Where a command ends and what the shell does with it begins."""
+"""A word for the shell, such as > or &: the command ends before it."""
 
 
 class Logged(NamedTuple):
@@ -141,8 +141,10 @@ def expand(argv: Sequence[str], program: str, parser: OptionParser) -> Expanded:
         return Expanded(list(argv), [])
     logged = read_head(path, program)
     if inner := path_in(logged.words, parser):
-        raise UserError(f"{FLAG} {path}: its command is itself {FLAG} {inner}: give that file")
-    parser.after_errors = f" (the command is that of {path}; a flag beside {FLAG} wins over its)"
+        raise UserError(f"{FLAG} {path}: its command is itself {FLAG} {inner}; give {FLAG} {inner}")
+    parser.after_errors = (
+        f" (the command was read from {path}; a flag beside {FLAG} replaces the one there)"
+    )
     beside = _given(argv, parser)
     words, notes = [], []
     if logged.commands > 1:
@@ -157,7 +159,7 @@ def expand(argv: Sequence[str], program: str, parser: OptionParser) -> Expanded:
 
 
 def _given(argv: Sequence[str], parser: OptionParser) -> set[str]:
-    """The options that the words name, and what says the same."""
+    """The options that the words name, and those with the same meaning."""
     flags = [parser.known_flag(word.partition("=")[0]) for word in argv]
     names = {parser.action_of(flag).dest for flag in flags if flag is not None}
     return names.union(*(same for same in SAME if same & names))
@@ -178,7 +180,7 @@ def _groups(words: Sequence[str], parser: OptionParser) -> list[list[str]]:
 def _understood(
     group: list[str], parser: OptionParser, beside: Collection[str]
 ) -> tuple[list[str], str]:
-    """(the words of one flag as they are used here, what is to be told of it)."""
+    """(the flag's words for this command, a note for the user or "")."""
     flag, values = parser.known_flag(group[0]), group[1:]
     if flag is None:
         return [], f"{' '.join(group)} is not offered here, and left out"

@@ -96,7 +96,7 @@ class OptionParser(argparse.ArgumentParser):
         self.exit(2)
 
     def _as_typed(self, name: str) -> str:
-        """`--path_t FILE` of argparse's name --path_t; that of a positional is its metavar."""
+        """A flag and the name of its value, "--path_t FILE"; other names stay as they are."""
         action = self._option_string_actions.get(name)
         return f"{name} {action.metavar}" if action else name
 

@@ -57,8 +57,8 @@ def _alone(received: int) -> int:
 
 
 agree: Callable[[int], int] = _alone
-"""From the signal that this process received, or 0, to the signal that all processes of the run
-have to answer now."""
+"""The signal that this process received (0: none) -> the signal that all processes of the run
+answer now."""
 _watch = _Watch()
 
 

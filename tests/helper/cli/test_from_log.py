@@ -73,7 +73,7 @@ def test_a_flag_beside_wins_over_a_value_that_is_not_offered(tmp_path, capsys):
     assert not any("/old/t.pth" in note for note in options.expanded.notes)
     with pytest.raises(SystemExit):
         parse_student(["--from_log", str(log)])
-    assert f"the command is that of {log}; a flag beside" in capsys.readouterr().err
+    assert f"the command was read from {log}; a flag beside" in capsys.readouterr().err
 
 
 def test_a_script_of_several_lines_and_what_a_shell_does_with_it(tmp_path):
