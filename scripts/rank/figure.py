@@ -18,6 +18,8 @@ SHOWN = ("consistency", "balance", "information")
 """Measures that a row has; with another guard, balance is drawn."""
 WIDTH, LINE, REST = 4.6, 0.25, 1.5
 """Inches: the figure, a scheme, title and axis together. 8 points can be read at 400 pixels."""
+LETTERS, GAP = 0.56, 0.3
+"""A scheme's height, in units of LINE: a line of 8 points, and the space between two schemes."""
 NAME = 26
 """Letters of a scheme on one line; a longer one goes on below, if it has a place to break."""
 LONG_TITLE = 44
@@ -35,7 +37,7 @@ def make(found: dict[str, Any]) -> Any:
     looks = style.looks(row["scheme"] for row in rows)
     measure = found["guard"] if found["guard"] in SHOWN else "balance"
     names = [_named(row, rows) for row in rows]
-    heights = [max(1.0, (name.count("\n") + 1) / 2) for name in names]
+    heights = [max(1.0, LETTERS * (name.count("\n") + 1) + GAP) for name in names]
     ends, height = list(itertools.accumulate(heights)), max(1.0, sum(heights))
     figure, (left, right) = plt.subplots(
         ncols=2, sharey=True, width_ratios=(1.5, 1), layout="constrained",
