@@ -6,6 +6,7 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import torch._dynamo  # noqa: F401  (two seconds that each optimizer takes: once for all forks)
 from command_line import PROGRAMS
+
+from tqdm import tqdm
 
 from helper.errors import one_line_errors
 from helper.processes import distributed
@@ -84,6 +87,8 @@ def start(program, words, folder, *, output, prepare=lambda: None):
         faulthandler.enable(2)
         for number in STATUS:  # a shell lets its background jobs ignore SIGINT
             signal.signal(number, signal.SIG_DFL)
+        # tqdm's own lock is shared by all forks: one killed while it writes would stop the others.
+        tqdm.set_lock(threading.RLock())
         prepare()
         with one_line_errors(name), listening(), distributed.session():
             main(words.split() if isinstance(words, str) else list(words))

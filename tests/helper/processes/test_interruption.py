@@ -22,10 +22,10 @@ LONG = (
 """188 steps an epoch."""
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=180):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end
+        assert time.monotonic() < end, f"it did not happen within {seconds} s"
         time.sleep(0.01)
 
 
