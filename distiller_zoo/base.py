@@ -19,6 +19,11 @@ def total(losses: Iterable[torch.Tensor]) -> torch.Tensor:
     return sum(losses, torch.zeros(()))
 
 
+def at_least_float32(values: torch.Tensor) -> torch.Tensor:
+    """The precision in which losses are computed: half precisions become float32, others stay."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 @dataclass(frozen=True)
 class Target:
     """The labels of a view's P images."""

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distiller_zoo.base import Outputs, Setting
-from distiller_zoo.precision import at_least_float32
+from distiller_zoo.base import Outputs, Setting, at_least_float32
 from helper.errors import UserError
 
 T = TypeVar("T")

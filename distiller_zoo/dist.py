@@ -8,8 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from distiller_zoo.base import LogitDistiller, Published
-from distiller_zoo.precision import at_least_float32
+from distiller_zoo.base import LogitDistiller, Published, at_least_float32
 from distiller_zoo.registry import distillers
 from helper.registry import key
 

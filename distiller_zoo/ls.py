@@ -12,11 +12,10 @@ from typing import ClassVar
 
 import torch
 
-from distiller_zoo.base import LogitDistiller, Published
+from distiller_zoo.base import LogitDistiller, Published, at_least_float32
 from distiller_zoo.dkd import DKD, dkd_loss
 from distiller_zoo.kd import kd_loss
 from distiller_zoo.mlkd import MLKD, STRONG_VIEW
-from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
 from helper.registry import key
 

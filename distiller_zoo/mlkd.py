@@ -19,9 +19,8 @@ from typing import ClassVar
 
 import torch
 
-from distiller_zoo.base import LogitDistiller, Published, Target, total
+from distiller_zoo.base import LogitDistiller, Published, Target, at_least_float32, total
 from distiller_zoo.kd import kd_loss
-from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
 from helper.registry import key
 

@@ -20,9 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Published, Setting, total
+from distiller_zoo.base import (
+    Batch,
+    FeatureDistiller,
+    Outputs,
+    Published,
+    Setting,
+    at_least_float32,
+    total,
+)
 from distiller_zoo.connectors import BatchNorm
-from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
 from helper.registry import Value, key
 

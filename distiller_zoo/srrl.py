@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting
+from distiller_zoo.base import Batch, FeatureDistiller, Outputs, Setting, at_least_float32
 from distiller_zoo.connectors import BatchNorm, full_precision
-from distiller_zoo.precision import at_least_float32
 from distiller_zoo.registry import distillers
 from helper.errors import UserError
 from helper.registry import Value, key

@@ -12,8 +12,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from distiller_zoo.base import LogitDistiller, Published, Setting, published_for
-from distiller_zoo.precision import at_least_float32
+from distiller_zoo.base import LogitDistiller, Published, Setting, at_least_float32, published_for
 from distiller_zoo.registry import distillers
 from helper.registry import Value, key
 

@@ -11,8 +11,7 @@ beside a full cross-entropy.
 import torch
 import torch.nn.functional as F
 
-from distiller_zoo.base import LogitDistiller
-from distiller_zoo.precision import at_least_float32
+from distiller_zoo.base import LogitDistiller, at_least_float32
 from distiller_zoo.registry import distillers
 from helper.registry import key
 
