@@ -10,8 +10,8 @@ The authors train on a weak view x and a strong view x'. With the weight a and T
 B compares the images' correlations, C the classes'. m is the share of the images, c that of the
 classes, whose confidence is at or below the median: 1/2, but for odd counts and ties. It is a mask
 of the authors, put on what is a mean already. With `--lw_mix [1,0,1]
---t_output_as_target_for_input_mix` the total here is theirs; without a second view its terms are
-left out. Their strong view is crop and flip, RandAugment(2, 10), and cutout.
+--t_output_as_target_for_input_mix` the total equals the authors'; without a second view its terms
+are left out. The authors' strong view is crop and flip, RandAugment(2, 10), and cutout.
 """
 
 from collections.abc import Callable, Sequence

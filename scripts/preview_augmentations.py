@@ -66,7 +66,7 @@ DRAWS = {
     "sample": "every image has its own random draw.",
 }
 SCHEMES_CAPTION = (
-    "A flip happens half of the time, autoaugment's operations with a probability of theirs, and"
+    "A flip happens half of the time, autoaugment's operations with their own probability, and"
     " mixup may mix an image with itself, so a view may equal its image. lam is an image's own"
     " share."
 )

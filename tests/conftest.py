@@ -1,4 +1,4 @@
-"""What all tests share: one thread for each process, an order, and a tiny teacher.
+"""The common part of all tests: one thread for each process, an order, a tiny teacher.
 
 More threads would only get into each other's way, and a fork would wait forever for those that its
 parent had. So this stands before anything imports PyTorch.

@@ -1,4 +1,4 @@
-"""What a file from elsewhere may hold."""
+"""Contents that a file from elsewhere may have."""
 
 
 class Calls:

@@ -15,7 +15,7 @@ KINDS = [
 ]  # fmt: skip
 """`test_every_kind_is_listed` holds it to the zoo."""
 CLASSES = {32: 100, 64: 200, 224: 1000}
-"""Of the data sets with images of so many pixels."""
+"""Image size in pixels -> classes of the data set with such images."""
 
 # The scope makes pytest run the tests of one name together: they share its model.
 each_name = pytest.mark.parametrize("name", list(model_dict), scope="module")

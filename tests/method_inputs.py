@@ -60,6 +60,6 @@ def batch_of(rows, is_clean=True):
 
 
 def loss_of(method, student, teacher, batch):
-    """What the method trains on, in its own stage."""
+    """The loss that the method is trained with, its own stage's included."""
     initial = method.initial_loss(student, teacher) if method.has_initial_stage else 0
     return initial + (method(student, teacher, batch) if method.in_main_stage else 0)

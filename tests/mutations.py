@@ -236,7 +236,7 @@ def resumed_runs(folder, teacher, draw):
 
 
 def logs(folder, teacher, draw):
-    """What the tables and figures are made from."""
+    """Inputs of tables and figures."""
     whole, _ = finished_run(folder, teacher, "logs")
     home, out = folder / "read", folder / "out"
     out.mkdir()

@@ -5,4 +5,4 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 GOLDEN = TESTS / "golden"
-"""What the original computed; see the .json files."""
+"""Results of the original; see the .json files."""

@@ -48,7 +48,7 @@ def end_stores():
 
 
 def join(rank, size, port):
-    """What torchrun, which keeps the store, tells its processes."""
+    """Set the variables that torchrun, which keeps the store, sets for its processes."""
     values = {
         "RANK": rank,
         "LOCAL_RANK": rank,
@@ -95,7 +95,7 @@ def own_lines(children):
 
 
 def together(work, size, folder):
-    """What `work()` returns in each of `size` processes."""
+    """The results of `work()` in `size` processes."""
 
     def main(_):
         distributed.start(torch.device("cpu"))

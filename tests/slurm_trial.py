@@ -20,7 +20,7 @@ def runs(place: Path) -> dict[str, Path]:
 
 
 def shown(run: Path) -> list[str]:
-    """What log.txt says of the job itself: results, without the clock and what resuming adds."""
+    """The results in log.txt, without the clock and what resuming adds."""
     lines = [STAMP.sub("", line) for line in (run / "log" / "log.txt").read_text().splitlines()]
     lines = [line for line in lines if line.startswith(("Acc1 ", "Check T prob: ", "Summary: "))]
     return [re.sub(r", [\d.]+ s\)$", ")", line) for line in lines]

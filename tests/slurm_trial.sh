@@ -268,7 +268,7 @@ output_has 7 "status 2" || fail "task 7 should fail with status 2"
 say "tasks 1-5 had nothing to do, 6 went on to its end, 7 failed once: $(grep error: "slurm-${array}_7.out")"
 
 echo
-echo "What the tasks said:"
+echo "Output of the tasks:"
 grep -hE "^(sweep.sbatch|sweep_line.py): " slurm-*.out | sort -k3,3 -s
 echo
 PYTHONPATH=.:$root/tests "$python" "$root/tests/slurm_trial.py" "$place/whole" "$place/repo"

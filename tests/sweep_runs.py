@@ -119,7 +119,7 @@ def with_stub(argv):
 
 
 def calls():
-    """What the stub was called with: GPU, resumed folder, words."""
+    """The calls of the stub: GPU, resumed folder, words."""
     return [json.loads(line) for line in Path("calls.txt").read_text().splitlines()]
 
 

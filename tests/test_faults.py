@@ -1,5 +1,4 @@
-"""What a machine or a loss can do to a run: one clear line, and a run folder from which it goes
-on."""
+"""Faults of a machine or a loss: one clear line, and a run folder from which the run goes on."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the tests of Tiny ImageNet do to the folder of the fixture `folder`."""
+"""Changes to the folder of the fixture `folder`, for the tests of Tiny ImageNet."""
 
 import numpy as np
 from fake_images import replace, wnid

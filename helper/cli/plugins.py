@@ -3,7 +3,7 @@
     python train_student.py --plugin my_losses.py --distill my_loss ...
     DATA_AUG_KD_PLUGIN=my_losses.py:my_da.py python scripts/sweep.py ...
 
-They are imported before the options are read, so that everything that finds names finds theirs.
+They are imported before the options are read, so that their names are found like all others.
 Several processes of a run import them each. A file is told from another by its SHA-256: a resumed
 run must have the same.
 """

@@ -1,8 +1,8 @@
 """Write checkpoint files: whole or not at all. read.py and load.py read them.
 
 Public layout: a dict with "model" (the state_dict) and usually "epoch", "accuracy", "optimizer".
-Ours add what the network is ("arch", "num_classes", "img_size", "dataset"), so that any of them can
-serve as a teacher.
+A run's own files add what the network is ("arch", "num_classes", "img_size", "dataset"), so that
+any of them can serve as a teacher.
 """
 
 import copy

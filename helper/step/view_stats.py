@@ -238,7 +238,7 @@ class ViewStatistics:
         return jackknife(MEASURES[name], self.blocks(), confidence, scale=scale)
 
     def is_finite(self) -> bool:
-        """Whether all that the teacher said were numbers."""
+        """Whether all of the teacher's logits were finite."""
         return math.isfinite(float(self._sums.sum()))
 
     def state_dict(self) -> dict[str, Any]:

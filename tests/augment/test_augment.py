@@ -147,7 +147,7 @@ def test_cutout_image():
 def lowered(dataset, pixels):
     """The original's way through uint8 lowers some bytes by one.
 
-    Ours does not, so the tests start there.
+    This code does not, so the tests start from the lowered bytes.
     """
     return ARRAYS[f"uint8_roundtrip/{dataset}"][np.arange(3)[None, :, None, None], pixels]
 

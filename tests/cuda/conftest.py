@@ -4,6 +4,6 @@ from fake_gpu import fake_gpu
 
 @pytest.fixture
 def gpu():
-    """What the pretended GPU has to do while the test runs."""
+    """The work of the pretended GPU while the test runs."""
     with fake_gpu() as seen:
         yield seen

@@ -51,7 +51,7 @@ TAKE_BOTH = {"_to_copy", "copy_", "index", "index_put", "index_put_", "_index_pu
 
 @dataclass
 class Seen:
-    """What a GPU had to do."""
+    """The work of a GPU."""
 
     launches: Counter = field(default_factory=Counter)
     """By operation."""

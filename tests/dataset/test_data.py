@@ -110,7 +110,7 @@ def write_archive(path, root, extra=()):
 
 @pytest.fixture
 def offered(tmp_path, monkeypatch):
-    """What the downloader will bring is put here."""
+    """The file that the downloader will bring is put here."""
     archive = tmp_path / "offered.tar.gz"
 
     def bring(url, destination, hash_prefix=None, progress=True):

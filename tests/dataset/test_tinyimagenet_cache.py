@@ -128,7 +128,7 @@ def test_a_dry_run_writes_nothing(folder, monkeypatch):
 
 
 def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(folder, tmp_path):
-    """What several processes do at once is tested in test_cache.py."""
+    """test_cache.py tests several processes at once."""
 
     def slowly(_):
         real = cache.open_rgb

@@ -92,8 +92,10 @@ def draw(rows, negatives, mode="exact", seed=0):
 
 
 def chi_square(draws, choices):
-    """Of draws that are all among the choices, against the uniform; its mean is len(choices) -
-    1."""
+    """The statistic of draws, all among the choices, against the uniform distribution.
+
+    Its mean is len(choices) - 1.
+    """
     counts = np.array([int((draws == choice).sum()) for choice in choices])
     assert counts.sum() == draws.numel()
     expected = draws.numel() / len(choices)

@@ -20,7 +20,7 @@ def bash(tmp_path_factory):
     file.write_text(completion.script("bash"))
 
     def complete(line):
-        """What bash offers for the last word of a line."""
+        """The words that bash offers to complete the last one of a line."""
         words = line.split(" ")
         code = (
             f'. {file}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _data_aug_kd python '

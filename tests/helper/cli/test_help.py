@@ -1,4 +1,4 @@
-"""What --help prints, and what it costs."""
+"""The text of --help, and its cost."""
 
 import math
 import re

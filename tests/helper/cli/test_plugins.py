@@ -18,7 +18,7 @@ from models import model_dict
 
 @pytest.fixture(autouse=True)
 def registries(monkeypatch):
-    """What a test registers is forgotten after it."""
+    """The registries forget after a test what it registered."""
     for registry, _ in KINDS.values():
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     yield

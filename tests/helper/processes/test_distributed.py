@@ -220,7 +220,7 @@ def test_silence_ends_a_run(tmp_path, tiny_teacher, monkeypatch, victim):
 
 
 def test_beats_that_go_on_end_nothing(monkeypatch):
-    """Of two processes here; the second one's beats stop in the end."""
+    """Two processes beat here; the second one stops in the end."""
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.02)
     store, lost = dist.HashStore(), []
     hearts = [heartbeat.Heartbeat(store, rank, 2, lost.append) for rank in range(2)]
@@ -276,7 +276,7 @@ def torchrun(words):
 
 
 def worker(words):
-    """What a process of torchrun runs: `__main__` of the script."""
+    """A process of torchrun runs `__main__` of the script."""
     if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == ("1", "0"):
         at_place(9, lambda: os.kill(os.getpid(), signal.SIGKILL))
     with one_line_errors(TEACHER), listening(), distributed.session():

@@ -148,8 +148,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def trained_by_three(tmp_path_factory):
-    """What each of three processes, whose parts of a batch are unequal, has after each of the
-    cases."""
+    """Results of three processes, whose parts of a batch are unequal, after each of the cases."""
     folder = tmp_path_factory.mktemp("three")
     return together(lambda: [train(distill, **options) for distill, options in CASES], 3, folder)
 
@@ -286,7 +285,7 @@ SCHEMES = [
 
 
 def views_of_schemes():
-    """What each scheme shows of three batches, the last one of a single image, on any process."""
+    """The views of three batches, the last one of a single image, by scheme; on any process."""
     for seed in (torch.manual_seed, random.seed, np.random.seed):
         seed(distributed.rank())  # nothing may come from here
     last = torch.nn.Linear(48, CLASSES, bias=False)

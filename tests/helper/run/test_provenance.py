@@ -1,4 +1,4 @@
-"""What a run ran on, and whether its teacher is what it says."""
+"""The record of code, machine and teacher; the check of the teacher against its accuracy."""
 
 import hashlib
 import json
@@ -155,7 +155,7 @@ class AlwaysZero(torch.nn.Module):
     ],
 )
 def test_far_below_is_four_standard_errors(recorded, passes):
-    """Of 400 images, 80 in each class: top-1 is 20 %; 28 % has a standard error of 2.2 points
+    """400 images, 80 in each class, give a top-1 of 20 %; the standard error of 28 % is 2.2 points
     (binomial)."""
     data = datasets["synthetic"].load(
         DataRequest(root=Path("data"), limit_test=400, num_classes=5, img_size=16)

@@ -93,7 +93,7 @@ def assert_equal_runs(got, wanted):
 
 
 def comparable(path):
-    """What log.txt says of the work, without clock times."""
+    """The lines of log.txt about the work, without clock times."""
     kinds = ("Epoch: [", "Acc1", "DevAcc1", "Check", "Summary", "Initial stage")
     lines = [line for line in log_lines(path) if line.startswith(kinds)]
     return [

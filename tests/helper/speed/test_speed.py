@@ -1,5 +1,5 @@
-"""What is done for speed changes no result: against the classic loop, and each network against
-itself."""
+"""No mechanism for speed changes a result: the step against the classic loop, each network
+against itself."""
 
 import os
 
@@ -356,6 +356,6 @@ def test_parts_leave_no_core_idle(batch, most, cores, size):
     ("name", "img_size", "images"), [("vgg13", 32, 64), ("ResNet50", 32, 32), ("wrn_40_2", 64, 16)]
 )
 def test_wide_networks_and_large_images_come_in_smaller_parts(name, img_size, images):
-    """Of the widest layer's output, 4 bytes a value, a part has 32 MiB at the most."""
+    """The widest layer's output for a part has 32 MiB at the most, 4 bytes a value."""
     network = model_dict[name](num_classes=3, img_size=img_size).eval()
     assert frozen_copy(network, img_size).at_once == images

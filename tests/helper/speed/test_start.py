@@ -1,4 +1,4 @@
-"""What a process sets when it starts: precision, memory, what it imports."""
+"""The start of a process: precision, memory, imports."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def test_unknown_precision(capsys):
 
 
 def in_new_process(code, folder=None):
-    """What it prints, working in `folder`."""
+    """Its output, working in `folder`."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(
