@@ -9,6 +9,13 @@
 #   VENV=DIR           another environment, see set_up_env.sh
 set -eu
 
+case ${1-} in # before minutes of installing
+'' | -* | synthetic | cifar100) ;;
+*)
+    echo "quickstart.sh: error: there is no data set $1 for the quickstart: choose synthetic or cifar100" >&2
+    exit 2
+    ;;
+esac
 root=$(cd "$(dirname "$0")/.." && pwd)
 "$root/scripts/set_up_env.sh"
 python=$(cd "${VENV:-$root/.venv}/bin" && pwd)/python

@@ -125,11 +125,13 @@ def interpreter(path, version):
 
 @a_shell
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("wanted", "message"),
     [("3.13.0", "with Python 3.11.7, not with 3.13.0"), (None, "there is no ")],
     ids=["another version", "no such file"],
 )
-def test_an_environment_of_another_python_than_asked_for_is_refused(tmp_path, shell, wanted, said):
+def test_an_environment_of_another_python_than_asked_for_is_refused(
+    tmp_path, shell, wanted, message
+):
     interpreter(tmp_path / "env" / "bin" / "python", "3.11.7")
     asked = interpreter(tmp_path / "other", wanted) if wanted else str(tmp_path / "absent")
     result = subprocess.run(
@@ -138,11 +140,21 @@ def test_an_environment_of_another_python_than_asked_for_is_refused(tmp_path, sh
         text=True,
         env={"PATH": os.environ["PATH"], "VENV": str(tmp_path / "env"), "PYTHON": asked},
     )
-    assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
+    assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_quickstart_names_the_choices():
     check_refused(quickstart, "cifar1000", "cifar100,")
+
+
+@a_shell
+def test_quickstart_refuses_before_it_installs(tmp_path, shell):
+    environment = {"PATH": os.environ["PATH"], "VENV": str(tmp_path / "env")}
+    command = [shell, SCRIPTS / "quickstart.sh", "cifar1000"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 2 and not (tmp_path / "env").exists()
+    assert "cifar1000" in result.stderr and result.stderr.count("\n") == 1
+    assert all(name in result.stderr for name in quickstart.SCALES)
 
 
 def printed_commands(*words, **variables):
