@@ -82,7 +82,7 @@ def main() -> None:
         with open(BATCHNORM, newline="") as file:
             rows = {(r["setup"], r["scheme"], int(r["seed"])): r for r in csv.DictReader(file)}
     for setup in SETUPS.values():
-        for scheme in schemes(setup.img_size):
+        for scheme in schemes(setup):
             for seed in range(1, 6):
                 run = Run(setup, scheme, seed)
                 folder = options.work / "runs" / run.folder

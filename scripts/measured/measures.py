@@ -130,7 +130,7 @@ def main() -> None:
         with open(MEASURES, newline="") as file:
             rows = {(r["setup"], r["scheme"]): r for r in csv.DictReader(file)}
     teacher = (options.work / "teachers" / setup.name / setup.teacher_file).resolve()
-    for scheme in schemes(setup.img_size):
+    for scheme in schemes(setup):
         run, name, student = Run(setup, scheme, 1), (setup.name, scheme.name), None
         if name in rows or (options.schemes and scheme.name not in options.schemes.split(",")):
             continue

@@ -37,6 +37,8 @@ class Setup:
     teacher_data: str = ""
     """The teacher's data flags, where they are not the students'."""
     teacher_rate_steps: str = ""
+    is_second_test: bool = False
+    """Whether it belongs to PREDICTIONS_2.md, with views of its own."""
 
     @property
     def teacher_file(self) -> str:
@@ -53,11 +55,20 @@ OWN = dataclasses.replace(
     SHARED, name="cifar100_resnet20", teacher="resnet20", teacher_epochs=30,
     teacher_data="--dataset cifar100", teacher_rate_steps="15,22,27",
 )  # fmt: skip
-SETUPS = {setup.name: setup for setup in (A, B, SHARED, OWN)}
+TEN = "--dataset folder --img_size 16"
+SECOND = Setup("ten_classes_resnet20", f"{TEN} --limit_train 2500", 16, "resnet20", 30, "resnet8",
+               12, "7,9,10", teacher_data=TEN, teacher_rate_steps="15,22,27",
+               is_second_test=True)  # fmt: skip
+SETUPS = {setup.name: setup for setup in (A, B, SHARED, OWN, SECOND)}
 
 
-def schemes(img_size: int) -> list[Scheme]:
-    """All second views for images of this side. PREDICTIONS.md says which half has a family."""
+def schemes(setup: Setup) -> list[Scheme]:
+    """All second views of a setup."""
+    return second_views() if setup.is_second_test else first_views(setup.img_size)
+
+
+def first_views(img_size: int) -> list[Scheme]:
+    """Views for images of this side. PREDICTIONS.md says which half has a family."""
     paper = "identity flip crop+flip cutout autoaugment mixup cutmix".split()
     return [
         *(Scheme(name, "paper") for name in paper),
@@ -80,6 +91,27 @@ def schemes(img_size: int) -> list[Scheme]:
     ]
 
 
+def second_views() -> list[Scheme]:
+    """The paper's, families that no guard was chosen on, and four views of the first test again."""
+    again = "noise:sigma=0.25 noise:sigma=0.5 patches:grid=4 invert".split()
+    new = {
+        "blur": "blur:p=1,sigma_min=1,sigma_max=1 blur:p=1,sigma_min=3,sigma_max=3,size=9",
+        "gridmask": "gridmask gridmask:p=1,ratio=0.3",
+        "erasing": "erasing:p=1 erasing:p=1,scale_min=0.7,scale_max=0.9",
+        "jitter": "jitter:p=1",
+        "policies": "randaugment randaugment:num_ops=4,magnitude=20 trivialaugment augmix",
+        "mixing": "resizemix fmix ricap crop+flip+cutmix",
+        "geometry": "rotate rotate:degrees=180 translate:share=0.5",
+        "tones": "tv.RandomSolarize:threshold=0.5,p=1 tv.RandomPosterize:bits=1,p=1",
+    }
+    paper = [s for s in first_views(16) if s.family == "paper" and s.name != "cutmix_pick:student"]
+    return [
+        *paper,
+        *(Scheme(name, family) for family, names in new.items() for name in names.split()),
+        *(Scheme(name, "again") for name in again),
+    ]
+
+
 @dataclass(frozen=True)
 class Run:
     """One student."""
@@ -91,7 +123,7 @@ class Run:
     @property
     def folder(self) -> str:
         """Relative to the folder of all runs."""
-        scheme = self.scheme.name.replace(":", "_").replace("=", "")
+        scheme = self.scheme.name.replace(":", "_").replace("=", "").replace(",", "_")
         return f"{self.setup.name}/{scheme}/seed{self.seed}"
 
     @property
@@ -122,14 +154,16 @@ def queue() -> Iterator[Run]:
 
     Of teacher B the rules ask for the test half alone, so the other half comes after all seeds.
     """
-    choose_half = [s.name for s in schemes(A.img_size) if s.family not in TEST_HALF - {"paper"}]
-    test_half = [s.name for s in schemes(B.img_size) if s.family in TEST_HALF] + ["other"]
+    choose_half = [s.name for s in schemes(A) if s.family not in TEST_HALF - {"paper"}]
+    test_half = [s.name for s in schemes(B) if s.family in TEST_HALF] + ["other"]
     for seed in (1, 2, 3):
         yield from one_pass(A, seed, choose_half)
         yield from one_pass(A, seed)
         yield from one_pass(B, seed, test_half)
     for seed in (4, 5):  # added after three seeds: the third of B's made bad students of all kinds
         yield from one_pass(B, seed, test_half)
+    for seed in (1, 2, 3):
+        yield from one_pass(SECOND, seed)
     yield from one_pass(SHARED, 1, CORE)
     yield from one_pass(OWN, 1, CORE)
     for seed in (4, 5):
@@ -145,6 +179,6 @@ def one_pass(setup: Setup, seed: int, only: Sequence[str] = ()) -> Iterator[Run]
     strong, stronger = (f"cutout:size={setup.img_size * part // 4}" for part in (2, 3))
     words = {"cutout:strong": strong, "cutout:stronger": stronger}
     order = {words.get(name, name): place for place, name in enumerate(only or CORE)}
-    for scheme in sorted(schemes(setup.img_size), key=lambda s: order.get(s.name, len(order))):
+    for scheme in sorted(schemes(setup), key=lambda s: order.get(s.name, len(order))):
         if not only or scheme.name in order:
             yield Run(setup, scheme, seed)

@@ -21,7 +21,7 @@ def point(scheme, *, t, balance, losses, consistency=0.5, identity=1.0):
 
 @pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 def test_every_command_is_understood(setup):
-    for scheme in schemes(setup.img_size):
+    for scheme in schemes(setup):
         options = parse_student(Run(setup, scheme, seed=2).words)
         assert (options.seed, options.epochs) == (2, setup.epochs)
 
@@ -29,7 +29,7 @@ def test_every_command_is_understood(setup):
 def test_a_pass_is_finished_before_its_setup_gets_another_seed():
     first = dict.fromkeys(run.folder for run in queue())
     of_a = [name for name in first if name.startswith("embedded_wrn_16_1/")]
-    assert len(of_a) == 5 * len(schemes(16))
+    assert len(of_a) == 5 * len(schemes(SETUPS["embedded_wrn_16_1"]))
 
 
 @pytest.mark.parametrize(
