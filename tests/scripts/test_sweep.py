@@ -1,6 +1,7 @@
 """The sweep: its commands, and what it does about runs that are finished, interrupted, failed or
 someone else's."""
 
+import gc
 import json
 import os
 import shlex
@@ -305,6 +306,7 @@ def test_a_training_that_was_stopped_and_the_pass_that_needs_it(place, monkeypat
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(training, "evaluate", interrupted)
         run(Path(program).name, *words)
+    gc.collect()  # the frames of the exception hold the run's lock, which a process's end releases
     (training_run,) = (Path("Experiments", name) for name in runs())
     assert do(argv) == 0, terminal()
     assert len(runs()) == 2 and "resume   train" in terminal()
