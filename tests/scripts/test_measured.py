@@ -1,12 +1,15 @@
 """The evidence on T. stddev: what is to be trained can be trained, and the rules of the choice are
 kept."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import pytest
+from fake_images import write_folder
 
 from helper.cli.options import parse_student
-from scripts.measured import students
+from scripts.measured import second_test, students
 from scripts.measured.analyse import Guard, choose, false_alarms, missed, regret
 from scripts.measured.plan import SETUPS, Run, queue, schemes
 from scripts.measured.points import Point
@@ -20,7 +23,10 @@ def point(scheme, *, t, balance, losses, consistency=0.5, identity=1.0):
 
 
 @pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
-def test_every_command_is_understood(setup):
+def test_every_command_is_understood(setup, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if setup.is_second_test:
+        write_folder(Path("data"))
     for scheme in schemes(setup):
         options = parse_student(Run(setup, scheme, seed=2).words)
         assert (options.seed, options.epochs) == (2, setup.epochs)
@@ -88,3 +94,31 @@ def test_collecting_again_replaces_and_adds(tmp_path, monkeypatch):
     students.collect(tmp_path)
     lines = (tmp_path / "students.csv").read_text().splitlines()
     assert lines[1:] == ["a,paper,flip,1,0.6", "a,paper,flip,2,0.7"]
+
+
+def test_the_second_test_counts_complete_views_that_are_new():
+    half = point("fmix", t=0.5, balance=1, losses=[0.9, 0.9])
+    whole = point("ricap", t=0.5, balance=1, losses=[0.9, 0.9, 0.9])
+    again = dataclasses.replace(whole, family="again")
+    assert second_test.counted([half, whole, again]) == [whole]
+
+
+def test_the_second_test_fails_for_each_of_its_conditions():
+    def views(trap_balance=0.2, good_balance=0.95, orders=(0.7, 0.8, 0.9)):
+        good = [
+            point(str(t), t=t, balance=good_balance, losses=[loss, loss + 0.01, loss - 0.01])
+            for t, loss in zip((0.6, 0.7, 0.8), orders)
+        ]
+        traps = [
+            point(name, t=0.5, balance=trap_balance, losses=[2.0, 2.1, 2.2]) for name in ("a", "b")
+        ]
+        return [*traps, *good]
+
+    guard = Guard((("B", 0.88),), 0, 0.0)
+    assert second_test.failures(guard, views()) == []
+    (reason,) = second_test.failures(guard, views()[1:])
+    assert "1 traps" in reason
+    assert any("misses a, b" in r for r in second_test.failures(guard, views(trap_balance=0.9)))
+    assert any("3 false alarms" in r for r in second_test.failures(guard, views(good_balance=0.8)))
+    (reason,) = second_test.failures(guard, views(orders=(0.9, 0.8, 0.7)))
+    assert "Spearman within what it keeps is -1.00" in reason
