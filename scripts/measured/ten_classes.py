@@ -18,6 +18,7 @@ from torchvision.io import write_png
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from dataset import DataRequest, datasets
+from dataset.spec import ImageSet
 
 
 def main() -> None:
@@ -29,6 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     data = datasets["cifar100"].load(DataRequest(root=options.data_root))
     for split, images in (("train", data.train), ("val", data.test)):
+        assert isinstance(images, ImageSet)
         folder = options.output / split
         folder.mkdir(parents=True, exist_ok=True)
         rows = [["path", "label"]]
