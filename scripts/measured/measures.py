@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--data_root", type=Path, default=HERE.parents[1] / "data")
     parser.add_argument("--setup", choices=SETUPS, required=True)
     parser.add_argument("--steps", type=int, default=48)
-    parser.add_argument("--schemes", default="", help="only these, joined by commas")
+    parser.add_argument("--schemes", nargs="*", default=[], help="only these second views")
     options = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -132,7 +132,7 @@ def main() -> None:
     teacher = (options.work / "teachers" / setup.name / setup.teacher_file).resolve()
     for scheme in schemes(setup):
         run, name, student = Run(setup, scheme, 1), (setup.name, scheme.name), None
-        if name in rows or (options.schemes and scheme.name not in options.schemes.split(",")):
+        if name in rows or (options.schemes and scheme.name not in options.schemes):
             continue
         if scheme.name == "cutmix_pick:student":
             folder = options.work / "runs" / run.folder

@@ -41,7 +41,7 @@ class Queue:
     def __init__(self, options: argparse.Namespace) -> None:
         self.work, self.code = options.work.resolve(), options.code.resolve()
         self.data_root, self.python = options.data_root.resolve(), options.python
-        self.only, self.known = options.only, set(options.schemes.split(",")) - {""}
+        self.only, self.known = options.only, set(options.schemes)
         self.commit = commit(self.code)
         self.refused: set[Path] = set()
         """Folders of runs that failed in this process; they are tried again in the next."""
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--only", default="", help=f"setups, of {','.join(SETUPS)}")
-    parser.add_argument("--schemes", default="", help="only these, joined by commas")
+    parser.add_argument("--schemes", nargs="*", default=[], help="only these second views")
     parser.add_argument("--teacher", choices=SETUPS, help="train this setup's teacher, no student")
     parser.add_argument("--collect", action="store_true", help="write students.csv, train nothing")
     options = parser.parse_args()
