@@ -32,6 +32,8 @@ FEWEST = 5
 """Schemes with students that a coefficient and a picture need."""
 HIGHEST = 1.9
 """Students above this multiple of identity's S. test loss are drawn at the upper edge."""
+LONGEST = 26
+"""Characters of a label; the table beside the picture has the whole name."""
 TICKS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6)
 """S. test losses that the right panel's axis names."""
 
@@ -113,7 +115,7 @@ def with_palette(png: bytes) -> bytes:
 def draw(schemes: Sequence[Drawn], *, narrow: bool, dark: bool) -> Any:
     """Both panels, side by side or one above the other."""
     styles = looks((one.scheme for one in schemes), dark=dark)
-    height = 1.1 + 0.2 * len(schemes)
+    height = max(1.1 + 0.2 * len(schemes), 3.4)
     shape: dict[str, Any] = {"ncols": 2, "figsize": (9.6, height), "width_ratios": (1, 1.15)}
     if narrow:
         shape = {"nrows": 2, "figsize": (4.4, height + 4.4), "height_ratios": (height, 4.4)}
@@ -122,6 +124,8 @@ def draw(schemes: Sequence[Drawn], *, narrow: bool, dark: bool) -> Any:
         axis.axvline(1, 0, end, color=on_page(SOFT, dark=dark), linewidth=0.8, linestyle=":")
         axis.set_xlabel("T. stddev / identity's")
     _teacher_panel(left, schemes, styles)
+    # On a phone long names leave the title less room than it takes: it may stand above them.
+    left.set_title("The teacher alone, 95 % intervals", loc="right" if narrow else "left")
     _student_panel(right, schemes, styles)
     _words(right, schemes, colour=on_page(SOFT, dark=dark))
     return figure
@@ -133,9 +137,12 @@ def _teacher_panel(axis: Any, schemes: Sequence[Drawn], styles: dict[str, Look])
         look = styles[one.scheme]
         axis.plot([one.t.low, one.t.high], [place, place], color=look.colour, linewidth=1.1)
         mark(axis, one.t.value, place, look, verdict=one.verdict, size=38)
-    axis.set_yticks(range(len(schemes)), [one.scheme for one in schemes], fontsize=8.5)
+    names = [
+        one.scheme if len(one.scheme) <= LONGEST else one.scheme[: LONGEST - 1] + "…"
+        for one in schemes
+    ]
+    axis.set_yticks(range(len(schemes)), names, fontsize=8.5)
     axis.set_ylim(len(schemes) - 0.4, -0.6)
-    axis.set_title("The teacher alone, 95 % intervals", loc="left")
     axis.tick_params(axis="y", length=0)
 
 
@@ -176,12 +183,10 @@ def _bar(point: Point) -> float:
 
 def _words(axis: Any, schemes: Sequence[Drawn], *, colour: str) -> None:
     """The meaning of the fillings, with Spearman's coefficients."""
-    lines = [
-        "filled: ranked",
-        "hollow: unproven",
-        "struck out: no signal",
-        f"Spearman of all: {rank_correlation(schemes):+.2f}",
-        f"not struck out: {rank_correlation(with_signal(schemes)):+.2f}",
-    ]
+    lines = ["filled: ranked", "hollow: unproven", "struck out: no signal"]
+    among = {"Spearman of all": schemes, "not struck out": with_signal(schemes)}
+    for title, some in among.items():
+        if not math.isnan(found := rank_correlation(some)):
+            lines.append(f"{title}: {found:+.2f}")
     axis.text(0.98, 0.98, "\n".join(lines), transform=axis.transAxes, ha="right", va="top",
               fontsize=8.5, color=colour, linespacing=1.5)  # fmt: skip

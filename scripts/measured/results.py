@@ -81,11 +81,12 @@ def section(setup: Setup, schemes: Sequence[Drawn]) -> Iterator[str]:
         f"{len(schemes)} schemes are measured, {len(with_students)} of them have students."
     )
     if len(with_students) >= FEWEST:
-        yield (
-            "Spearman's coefficient of T with S. test loss: "
-            f"{rank_correlation(with_students):+.2f} over these, "
-            f"{rank_correlation(kept):+.2f} over the {len(kept)} that the guard does not reject."
-        )
+        everything = rank_correlation(with_students)
+        text = f"Spearman's coefficient of T with S. test loss: {everything:+.2f} over these"
+        if len(kept) >= FEWEST:
+            among = f"{rank_correlation(kept):+.2f} over the {len(kept)}"
+            text += f", {among} that the guard does not reject"
+        yield f"{text}."
         yield f"\n{picture_tag(setup.name, FIGURES)}"
     yield ""
     yield from table(schemes)
