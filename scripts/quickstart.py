@@ -45,7 +45,7 @@ TRAPS = ("noise:sigma=1", "grey")
 
 @dataclass(frozen=True)
 class Scale:
-    """The size of every part: two CPU cores need well under ten minutes."""
+    """The size of every part: two CPU cores need 10 minutes, slow ones 15."""
 
     data: str
     teacher: str
