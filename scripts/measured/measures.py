@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from dataset import datasets
 from helper.cli.options import data_request, parse_student
 from helper.setup.batches import make_batches
-from helper.setup.machine import make_generators
+from helper.setup.machine import make_generators, select_device
 from helper.setup.networks import load_teacher, make_student
 from helper.setup.views import make_views
 from helper.step.view_stats import ViewStatistics
@@ -72,12 +72,16 @@ class Spread:
 
 
 @torch.no_grad()
-def measure(run: Run, steps: int, data_root: Path, teacher: Path, student: Path | None) -> dict:
-    """One scheme's measures, by the product's own batches, views and networks."""
-    words = [*run.words, "--path_t", str(teacher), "--data_root", str(data_root)]
+def measure(run: Run, steps: int, flags: list[str], teacher: Path, student: Path | None) -> dict:
+    """One scheme's measures, by the product's own batches, views and networks.
+
+    flags: where the data and the device are.
+    """
+    words = [*run.words, "--path_t", str(teacher), *flags]
     words += ["--finetune_student", str(student)] if student else []
     words += ["--fix_student", "--utils.ON", "--utils.check_ce_var"]
-    options, device = parse_student(words), torch.device("cpu")
+    options = parse_student(words)
+    device = select_device(options.device, precision="highest")
     generators = make_generators(options.seed)
     data = datasets[options.dataset].load(data_request(options))
     network = load_teacher(options, data.spec, device).network
@@ -87,7 +91,8 @@ def measure(run: Run, steps: int, data_root: Path, teacher: Path, student: Path 
         options, data.spec, teacher=network, student=scored, generator=generators["views"]
     )
     classes, shift, shifts = data.spec.num_classes, Shift(network), []
-    statistics, clean, second, agreement = ViewStatistics(classes), Spread(), Spread(), [0.0, 0.0]
+    statistics, agreement = ViewStatistics(classes, device), [0.0, 0.0]
+    clean, second = Spread(), Spread()
     views.start_epoch(1)
     while statistics.steps < steps:
         for images, labels, _ in batches:
@@ -120,14 +125,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data_root", type=Path, default=HERE.parents[1] / "data")
     parser.add_argument("--setup", choices=SETUPS, required=True)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
+    parser.add_argument("--output", type=Path, default=MEASURES)
     parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--schemes", nargs="*", default=[], help="only these second views")
     options = parser.parse_args()
     torch.set_num_threads(1)
 
     setup, rows = SETUPS[options.setup], {}
-    if MEASURES.exists():
-        with open(MEASURES, newline="") as file:
+    if options.output.exists():
+        with open(options.output, newline="") as file:
             rows = {(r["setup"], r["scheme"]): r for r in csv.DictReader(file)}
     teacher = (options.work / "teachers" / setup.name / setup.teacher_file).resolve()
     for scheme in schemes(setup):
@@ -139,7 +146,8 @@ def main() -> None:
             if not (folder / "row.json").exists():
                 continue  # it waits for its student
             student = max(folder.glob("Experiments/*/weights/ckpt.pth")).resolve()
-        found = measure(run, options.steps, options.data_root, teacher, student)
+        flags = ["--data_root", str(options.data_root), "--device", options.device]
+        found = measure(run, options.steps, flags, teacher, student)
         head = {"setup": setup.name, "teacher": setup.teacher, "family": scheme.family,
                 "strength": scheme.strength, "scheme": scheme.name, "seed": 1,
                 "steps": options.steps}  # fmt: skip
@@ -150,7 +158,7 @@ def main() -> None:
             {k: rows[name][k] for k in ("T_share", "R", "MI_share", "B", "V", "A", "S")},
             flush=True,
         )
-        write(MEASURES, list(rows.values()))
+        write(options.output, list(rows.values()))
 
 
 if __name__ == "__main__":

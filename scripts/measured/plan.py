@@ -37,8 +37,9 @@ class Setup:
     teacher_data: str = ""
     """The teacher's data flags, where they are not the students'."""
     teacher_rate_steps: str = ""
-    is_second_test: bool = False
-    """Whether it belongs to PREDICTIONS_2.md, with views of its own."""
+    test: int = 1
+    """The number of the test that it belongs to: PREDICTIONS.md, PREDICTIONS_2.md, _3.md. Each has
+    views of its own."""
 
     @property
     def teacher_file(self) -> str:
@@ -58,13 +59,18 @@ OWN = dataclasses.replace(
 TEN = "--dataset folder --img_size 16"
 SECOND = Setup("ten_classes_resnet20", f"{TEN} --limit_train 2500", 16, "resnet20", 30, "resnet8",
                12, "7,9,10", teacher_data=TEN, teacher_rate_steps="15,22,27",
-               is_second_test=True)  # fmt: skip
-SETUPS = {setup.name: setup for setup in (A, B, SHARED, OWN, SECOND)}
+               test=2)  # fmt: skip
+THIRD = (
+    dataclasses.replace(OWN, name="third_resnet20", test=3),
+    dataclasses.replace(OWN, name="third_vgg8", teacher="vgg8", student="wrn_16_1", test=3),
+)
+SETUPS = {setup.name: setup for setup in (A, B, SHARED, OWN, SECOND, *THIRD)}
 
 
 def schemes(setup: Setup) -> list[Scheme]:
     """All second views of a setup."""
-    return second_views() if setup.is_second_test else first_views(setup.img_size)
+    views = {2: second_views, 3: third_views}
+    return views[setup.test]() if setup.test in views else first_views(setup.img_size)
 
 
 def first_views(img_size: int) -> list[Scheme]:
@@ -109,6 +115,28 @@ def second_views() -> list[Scheme]:
         *paper,
         *(Scheme(name, family) for family, names in new.items() for name in names.split()),
         *(Scheme(name, "again") for name in again),
+    ]
+
+
+def third_views() -> list[Scheme]:
+    """The views of both earlier tests, for images of 32 pixels, and 26 that no test has had."""
+    fresh = {
+        "strengths": "noise:sigma=0.35 mean:k=3 rotate:degrees=90"
+        " erasing:p=1,scale_min=0.3,scale_max=0.5 blur:p=1,sigma_min=2,sigma_max=2,size=9"
+        " tv.RandomPosterize:bits=2,p=1 tv.RandomSolarize:threshold=0.25,p=1"
+        " tv.RandomSolarize:threshold=0.75,p=1",
+        "half": "invert:p=0.5 invert:draw=sample,p=0.5 tv.RandomSolarize:threshold=0.5,p=0.5",
+        "pixels": "tv.RandomEqualize:p=1 tv.RandomAutocontrast:p=1"
+        " tv.RandomAdjustSharpness:p=1,sharpness_factor=8 tv.RandomVerticalFlip:p=1"
+        " tv.RandomPerspective:p=1 tv.ElasticTransform:alpha=50",
+        "chains": "invert+cutmix patches:grid=2+cutmix patches:grid=4+cutmix noise:sigma=0.1+cutmix"
+        " grayscale+mixup flip+invert invert+patches:grid=2 resizedcrop:scale_min=0.25+cutmix"
+        " tv.RandomSolarize:threshold=0.5,p=1+cutmix",
+    }  # fmt: skip
+    earlier = {scheme.name: scheme for scheme in (*second_views(), *first_views(32))}
+    return [
+        *(Scheme(name, family) for family, names in fresh.items() for name in names.split()),
+        *earlier.values(),
     ]
 
 
@@ -164,6 +192,9 @@ def queue() -> Iterator[Run]:
         yield from one_pass(B, seed, test_half)
     for seed in (1, 2, 3):
         yield from one_pass(SECOND, seed)
+    for seed in (1, 2, 3):
+        yield from one_pass(THIRD[0], seed)
+        yield from one_pass(THIRD[1], seed)
     yield from one_pass(SHARED, 1, CORE)
     yield from one_pass(OWN, 1, CORE)
     for seed in (4, 5):

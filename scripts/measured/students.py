@@ -148,6 +148,7 @@ def row_of(run: Run, folder: Path) -> dict[str, object]:
         "s_acc1": last["acc1"],
         "s_best_acc1": last["best_acc1"],
         "commit": "",
+        "device": json.loads((log / "provenance.jsonl").read_text().split("\n")[0])["device"],
         "command": shlex.join(["python", "train_student.py", *words]),
     }
 

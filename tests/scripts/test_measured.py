@@ -9,7 +9,7 @@ import pytest
 from fake_images import write_folder
 
 from helper.cli.options import parse_student
-from scripts.measured import second_test, students
+from scripts.measured import second_test, third_test, students
 from scripts.measured.analyse import Guard, choose, false_alarms, missed, regret
 from scripts.measured.plan import SETUPS, Run, queue, schemes
 from scripts.measured.points import Point
@@ -25,7 +25,7 @@ def point(scheme, *, t, balance, losses, consistency=0.5, identity=1.0):
 @pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 def test_every_command_is_understood(setup, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if setup.is_second_test:
+    if setup.test == 2:
         write_folder(Path("data"))
     for scheme in schemes(setup):
         options = parse_student(Run(setup, scheme, seed=2).words)
@@ -122,3 +122,21 @@ def test_the_second_test_fails_for_each_of_its_conditions():
     assert any("3 false alarms" in r for r in second_test.failures(guard, views(good_balance=0.8)))
     (reason,) = second_test.failures(guard, views(orders=(0.9, 0.8, 0.7)))
     assert "Spearman within what it keeps is -1.00" in reason
+
+
+def measured_point(scheme, loss, t, shift):
+    values = {"T": t, "S": shift, "MI_share": 0.5}
+    losses = {seed: loss + seed / 1000 for seed in (1, 2, 3)}
+    differences = [loss - 1 + seed / 1000 for seed in losses]
+    return Point("a", "family", scheme, values, losses, differences, 1.0, identity_t=1.0)
+
+
+def test_the_third_test_asks_for_traps_and_good_views_and_a_choice_that_does_no_harm():
+    good = [measured_point(f"good{i}", 0.8 + i / 100, 0.5 + i / 100, 0.01) for i in range(8)]
+    traps = [measured_point(f"trap{i}", 1.5, 0.4, 0.2) for i in range(4)]
+    assert not third_test.failures(third_test.SHIFT, [*good, *traps])
+    slips = measured_point("slips", 1.5, 0.4, 0.06)
+    reasons = " ".join(third_test.failures(third_test.SHIFT, [*good, *traps, slips]))
+    assert "traps missed: 1 of 5, slips" in reasons and "slips, is harmful" in reasons
+    reasons = " ".join(third_test.failures(third_test.SHIFT, good))
+    assert reasons == "traps missed: there are 0, which says nothing"
