@@ -7,19 +7,24 @@ import pytest
 import torch
 from command_line import identical, load, metrics, new_run, run, the_run
 from fake_gpu import GPU, GpuTensor, seen
-from gpu_loops import CLASSES, PASS, TINY, TWO_VIEWS, open_loop, write_network
+from gpu_loops import (
+    CLASSES,
+    GROUPS,
+    PASS,
+    TINY,
+    TWO_VIEWS,
+    measure,
+    open_loop,
+    stopped_after,
+    write_network,
+)
 
 from augment import MixSettings, Pick, PoolLogits, build, mix_modes, pick_criteria
 from dataset.synthetic import synthetic_spec
-from distiller_zoo import FeatureDistiller, LogitDistiller, distillers
-from helper.loop.measuring import measure_teacher
 from helper.loop.metrics import evaluate
-from helper.processes import interruption
-from helper.run.folder import SilentRunFolder
 from helper.speed.frozen import FrozenCopy, frozen_copy
 from helper.step.networks import freeze
 from models import build_model, model_dict
-from scripts.bench.fast_loop import Chunk
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
@@ -123,19 +128,6 @@ def assert_same_training(words, gpu, allowed=(), relative=2e-3):
     assert not [line for line in waits if not line.startswith(tuple(allowed) or "-")], waits
 
 
-GROUPS = {
-    "logit": [name for name in distillers if issubclass(distillers[name], LogitDistiller)],
-    "feature": [
-        name
-        for name in distillers
-        if issubclass(distillers[name], FeatureDistiller)
-        and distillers[name].in_main_stage
-        and not distillers[name].changes_head
-    ],
-    "head": [name for name in distillers if getattr(distillers[name], "changes_head", False)],
-}
-
-
 @pytest.mark.parametrize("group", GROUPS)
 def test_distillers(group, gpu):
     names = GROUPS[group]
@@ -155,17 +147,6 @@ def test_distillers(group, gpu):
 )
 def test_a_step_of_kd(words, gpu):
     assert_same_training(f"--model_s resnet8 --distill kd {words}", gpu)
-
-
-def measure(loop, steps):
-    """The summary after so many steps more."""
-    task = loop.task
-    if task.probe.cross_entropy is not None:
-        task.probe.cross_entropy.width = 8  # two vectors are there after a step
-    task.probe.run, task.state.epoch = SilentRunFolder(Path()), 0
-    chunk = Chunk(loop.stream, steps)
-    measure_teacher(task.state, task.views, chunk, task.probe, [task.probe], epochs=1, label="")
-    return task.probe.summary()
 
 
 @pytest.mark.parametrize("check", ["check_ce_var", "check_ce_var_v2", "check_ce_var_v3"])
@@ -221,21 +202,6 @@ def test_a_teacher_is_copied_and_evaluated(amp, gpu):
     assert sum(gpu.waits.values()) == 2, gpu.waits  # zeros for the sums, and the end
     expected = evaluate(here, batches)
     assert result.loss == pytest.approx(expected.loss, rel=3e-2 if amp else 1e-4)
-
-
-def stopped_after(step, words, monkeypatch):
-    """A run that a signal ends after so many steps."""
-    real, steps = interruption.check, iter(range(10**6))
-
-    def check():
-        if next(steps) == step:
-            raise interruption.Interrupted(2)
-        real()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(interruption, "check", check)
-        with pytest.raises(SystemExit):
-            run(STUDENT, words)
 
 
 def test_a_resumed_run_equals_the_whole_one(gpu, monkeypatch):
