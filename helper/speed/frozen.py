@@ -7,7 +7,8 @@ The network is traced (torch.fx), and then
 - with `amp` the weights of convolutions and linear layers are bfloat16 once and for all; autocast
   would cast them in every pass,
 - on a CPU the images go through in parts, whose activations stay in the cache, and each part on a
-  core of its own.
+  core of its own,
+- on a GPU the pass is replayed from a CUDA graph.
 
 Features are not offered: a network that a distiller looks into is left as it is.
 """
@@ -24,6 +25,7 @@ from torch.fx.proxy import TraceError
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from helper.speed.cores import workers
+from helper.speed.graphs import Graphs
 from helper.step.networks import is_compiled
 
 PIXELS_AT_ONCE = 64 * 32 * 32
@@ -43,10 +45,13 @@ class FrozenCopy(nn.Module):
         """`at_once`: how many images go through together at the most, on a CPU."""
         super().__init__()
         self.network, self.at_once, self.amp = network, at_once, amp
+        self.graphs = Graphs(self._pass)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if images.is_cuda:
-            return self._pass(images).clone()
+            if is_compiled(self.network):  # it has graphs of its own
+                return self._pass(images).clone()
+            return self.graphs(images)
         cores = torch.get_num_threads()
         parts = images.split(part_size(len(images), most=self.at_once, cores=cores))
         shares = len(parts) > 1 and cores > 1 and not is_compiled(self.network)
