@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dataset import Dataset, DatasetSpec, datasets
+from dataset.streamed import StreamedBatches
 from helper import speed
 from helper.cli.options import data_request
 from helper.cli.parser import Options
@@ -93,6 +94,7 @@ class Scene:
             sees_both_views=trains and self.options.facts.has_view and distributed.size() == 1,
             keeps_view_statistics=getattr(self.options, "bn_views", "both") == "both",
             trains=trains,
+            streams=isinstance(self.splits.train, StreamedBatches),
         )
 
 

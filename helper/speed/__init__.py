@@ -4,7 +4,7 @@
 Nothing outside names a module of this room (benchmarks and this room's tests apart), and everything
 works, slower and up to rounding, without it: DATA_AUG_KD_PLAIN=1 in the environment switches it
 off. A mechanism may stay here if it gives a whole step of one of the paper's pairs 5 % or more, or
-keeps a run in memory. On a GPU, which was not at hand, it has to save 4 % of a step's launches.
+keeps a run in memory.
 """
 
 import os
@@ -18,6 +18,7 @@ from torch import nn
 from helper.speed import bfloat16, compiled, counters, memory
 from helper.speed.both_views import BothViews
 from helper.speed.frozen import frozen_copy
+from helper.speed.graphed_views import GraphedViews
 from helper.speed.layout import in_fast_layout
 
 
@@ -71,6 +72,8 @@ class Wanted:
     """BatchNorm's running statistics are of the second view too."""
     trains: bool = True
     """Whether the student is trained; else it is frozen as the teacher is."""
+    streams: bool = False
+    """Images come from files all the time: other threads use the GPU too."""
 
 
 class Prepared(NamedTuple):
@@ -104,8 +107,19 @@ def prepare(teacher: nn.Module | None, student: nn.Module | None, wanted: Wanted
         lines += compiled.compile_networks(networks, device)
     elif student is not None and wanted.is_alone and device.type == "cuda":
         counters.keep_on_cpu(student)
-    both_views = None
-    can_both = wanted.sees_both_views and not wanted.preacts and device.type == "cpu"
-    if can_both and student is not None and BothViews.suits(student):
-        both_views = BothViews(student, keeps_view_statistics=wanted.keeps_view_statistics)
-    return Prepared(teacher, student, both_views, lines)
+    return Prepared(teacher, student, both_views(student, device, wanted), lines)
+
+
+def both_views(
+    student: nn.Module | None, device: torch.device, wanted: Wanted
+) -> BothViews | GraphedViews | None:
+    """The student's passes over both views as one, where that is sooner."""
+    is_graphed = device.type == "cuda"
+    if student is None or not wanted.sees_both_views or wanted.preacts:
+        return None
+    if is_graphed and (wanted.compiles or wanted.streams):  # recording bears no other thread
+        return None
+    kind = GraphedViews if is_graphed else BothViews
+    if not kind.suits(student):
+        return None
+    return kind(student, keeps_view_statistics=wanted.keeps_view_statistics)
