@@ -259,6 +259,7 @@ def train_epoch(
                 total_step,
                 {f"train/{name}": value for name, value in state.meter.read()[0].items()},
             )
+        del losses, logits, total, measured  # a CUDA graph is recorded while no pass is alive
         timer.resume()
     state.meter.check_finite(where)
     return timer.total

@@ -87,6 +87,7 @@ class Scene:
         """The requirements for helper/speed. preacts: which features are read."""
         return speed.Wanted(
             self.spec.img_size,
+            self.options.batch_size,
             amp=self.options.amp,
             compiles=self.options.compile,
             preacts=preacts,

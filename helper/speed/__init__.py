@@ -59,6 +59,7 @@ class Wanted:
     """The use that a run makes of its networks."""
 
     img_size: int
+    batch_size: int
     amp: bool
     compiles: bool
     """--compile"""
@@ -119,7 +120,9 @@ def both_views(
         return None
     if is_graphed and (wanted.compiles or wanted.streams):  # recording bears no other thread
         return None
-    kind = GraphedViews if is_graphed else BothViews
-    if not kind.suits(student):
+    if not (GraphedViews if is_graphed else BothViews).suits(student):
         return None
-    return kind(student, keeps_view_statistics=wanted.keeps_view_statistics)
+    keeps = wanted.keeps_view_statistics
+    if is_graphed:
+        return GraphedViews(student, wanted.batch_size, keeps_view_statistics=keeps)
+    return BothViews(student, keeps_view_statistics=keeps)

@@ -4,11 +4,11 @@ At batch 64 the host needs longer to launch the student's kernels than the GPU t
 """
 
 import contextlib
+import warnings
 
 import torch
 from torch import nn
 
-from helper.speed.graphs import EAGER_CALLS
 from helper.speed.both_views import is_understood
 from helper.step.networks import frozen_batchnorm_statistics
 
@@ -37,20 +37,22 @@ class BothPasses(nn.Module):
 class GraphedViews:
     """Calls a network in training mode on two batches: the same as two calls, to the bit.
 
-    The shapes of the first few calls get graphs; a batch of another size runs without. Gradients
-    are written to the same memory at each backward pass, so they must be read, and
-    `zero_grad(set_to_none=True)` called, before the next.
+    A batch of another size than `batch_size` runs without graphs. Gradients are written to the same
+    memory at each backward pass, so they must be read, and `zero_grad(set_to_none=True)` called,
+    before the next.
     """
 
-    def __init__(self, network: nn.Module, *, keeps_view_statistics: bool = True) -> None:
-        self.network, self.keeps_view_statistics = network, keeps_view_statistics
+    def __init__(
+        self, network: nn.Module, batch_size: int, *, keeps_view_statistics: bool = True
+    ) -> None:
+        self.network, self.batch_size = network, batch_size
+        self.keeps_view_statistics = keeps_view_statistics
         self.norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        self.shapes: tuple | None = None
-        self.calls = 0
-        """One after the other, of the same shapes."""
         self.graphed: nn.Module | None = None
-        self.is_refused = False
-        """Whether the network's passes cannot be recorded."""
+        self.is_tried = False
+        """Whether recording was tried: the network's passes may refuse it."""
+        self.surface: tuple | None = None
+        """The shapes and precision that the graphs are for."""
 
     @staticmethod
     def suits(network: nn.Module) -> bool:
@@ -63,13 +65,11 @@ class GraphedViews:
         """images: (B, 3, H, W), view: (P, 3, H, W).
         Returns their logits, (B, K) and (P, K), as `logits_of` does.
         """
-        shapes = (images.shape, view.shape, images.stride(), view.stride(), amp)
-        if self.graphed is None and not self.is_refused:
-            self.calls = self.calls + 1 if shapes == self.shapes else 1
-            self.shapes = shapes
-            if self.calls > EAGER_CALLS:
-                self._record(images, view, amp)
-        if self.graphed is None or shapes != self.shapes:
+        surface = (images.shape, view.shape, images.stride(), view.stride(), amp)
+        if not self.is_tried and len(images) == self.batch_size:
+            self.is_tried, self.surface = True, surface
+            self._record(images, view, amp)
+        if self.graphed is None or surface != self.surface:
             return self._passes(amp)(images, view)
         first, second = self.graphed(images, view)
         for norm in self.norms:  # a counter on the CPU is in no graph
@@ -81,14 +81,19 @@ class GraphedViews:
         return BothPasses(self.network, amp=amp, keeps_view_statistics=self.keeps_view_statistics)
 
     def _record(self, images: torch.Tensor, view: torch.Tensor, amp: bool) -> None:
-        """Make the graphs. The passes that this takes leave no trace in BatchNorm's statistics."""
+        """Make the graphs. The passes that this takes leave no trace in BatchNorm's statistics.
+
+        No earlier pass's loss may be alive: its nodes belong to a stream that is not recorded.
+        """
         before = [buffer.clone() for buffer in self.network.buffers()]
         try:
-            self.graphed = torch.cuda.make_graphed_callables(
-                self._passes(amp), (images.clone(), view.clone()), allow_unused_input=True
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of streams: the first passes have one of theirs
+                self.graphed = torch.cuda.make_graphed_callables(
+                    self._passes(amp), (images.clone(), view.clone()), allow_unused_input=True
+                )
         except RuntimeError:  # a wait in someone's network, or no memory: go on without
-            self.is_refused = True
+            self.graphed = None
         with torch.no_grad():
             for buffer, value in zip(self.network.buffers(), before):
                 buffer.copy_(value)

@@ -159,7 +159,7 @@ def test_not_for_features_nor_for_one_view(monkeypatch, tiny_teacher, words):
 
 
 def test_when_the_student_sees_both_at_once():
-    wanted = speed.Wanted(32, amp=False, compiles=False, sees_both_views=True)
+    wanted = speed.Wanted(32, 64, amp=False, compiles=False, sees_both_views=True)
     student = network("resnet8")
     assert isinstance(speed.prepare(None, student, wanted).both_views, BothViews)
     for other in ({"preacts": (False,)}, {"sees_both_views": False}):
