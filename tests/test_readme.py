@@ -1,15 +1,14 @@
 """The pages: their commands are understood, their examples run, their links lead somewhere."""
 
 import argparse
-import importlib.util
 import inspect
 import re
-import shlex
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from pages import FENCE, PAGES, commands, examples, is_run, module_of, script_and_words, text_of
 from places import ROOT
 
 from augment import MixSettings, build, mix_modes
@@ -18,59 +17,11 @@ from distiller_zoo import Setting, distillers
 from helper.cli.options import parse_student
 from helper.cli.plugins import KINDS
 
-PAGES = sorted(
-    path.relative_to(ROOT)
-    for pattern in ("*.md", "*/README.md", "*/*/*.md", ".github/*.md")
-    for path in ROOT.glob(pattern)
-    if not {".venv", "golden", "node_modules", ".pytest_cache"} & set(path.parts)
-)
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ROOMS = "augment dataset distiller_zoo helper models scripts tests".split()
-
-
-def text_of(page):
-    return (ROOT / page).read_text()
-
-
-def commands(page):
-    """The command lines of a page: in fences, in indented blocks, in backticks."""
-    text = text_of(page)
-    prose = FENCE.sub("", text)
-    blocks = [body for word, body in FENCE.findall(text) if word in ("", "sh", "bash")]
-    blocks += re.findall(r"(?:^ {4,}\S.*\n)+", prose, re.MULTILINE)
-    lines = re.sub(r" *\\\n *", " ", "\n".join(blocks)).splitlines()
-    lines += [
-        line.replace("\n", " ") for line in re.findall(r"`((?:python|sh|torchrun) [^`]+)`", prose)
-    ]
-    for line in lines:
-        words = shlex.split(line.strip(), comments=True) if "'" not in line else line.split()
-        if words and words[0] in ("python", "sh", "torchrun", "sbatch"):
-            yield words
-
-
-def script_and_words(words):
-    """("scripts/x.py", its arguments) of a command; what a shell would take is left out."""
-    place = next((n for n, word in enumerate(words) if word.endswith((".py", ".sh"))), None)
-    if place is None:
-        return None, []
-    rest = [word for word in words[place + 1 :] if word != "..."]
-    end = next(
-        (n for n, word in enumerate(rest) if word in ("|", ">", "&&", "[--figure")), len(rest)
-    )
-    return words[place], ["resnet8" if word == "NAME" else word for word in rest[:end]]
 
 
 class Understood(Exception):
     """The parser has read the words."""
-
-
-def main_of(script):
-    """The function `main` of a file, loaded by its path: a folder may have the same name."""
-    spec = importlib.util.spec_from_file_location(f"page_{Path(script).stem}", ROOT / script)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module.main
 
 
 def parse_and_stop(self, *args, **kwargs):
@@ -84,13 +35,19 @@ PARSE = argparse.ArgumentParser.parse_known_args
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_commands_are_understood(page, monkeypatch):
-    for words in commands(page):
+def test_commands_that_do_not_run_are_understood(page, monkeypatch):
+    """The others run, in test_readme_runs.py."""
+    for words in (words for words in commands(page) if not is_run(words)):
         script, rest = script_and_words(words)
         assert script is None or (ROOT / script).exists(), f"{page}: {script}"
-        if script is None or script.endswith(".sh") or "timm." in " ".join(rest):
+        if (
+            script is None
+            or script.endswith(".sh")
+            or "timm." in " ".join(rest)
+            or "--list" in rest
+        ):
             continue
-        main = main_of(script)
+        main = module_of(script).main
         arguments = [rest] if inspect.signature(main).parameters else []
         with monkeypatch.context() as patch:
             patch.setattr(argparse.ArgumentParser, "parse_known_args", parse_and_stop)
@@ -149,19 +106,17 @@ def test_the_front_page_counts_rightly():
 
 
 @pytest.fixture
-def examples(monkeypatch):
+def registered(monkeypatch):
     """All examples that register something, registered, and forgotten afterwards."""
     for registry, _ in KINDS.values():
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-    codes = [
-        code for page in PAGES for word, code in FENCE.findall(text_of(page)) if word == "python"
-    ]
+    codes = examples()
     assert len(codes) >= 7
     for code in codes:
         exec(code, {})
 
 
-def test_the_example_of_a_mix_mode(examples):
+def test_the_example_of_a_mix_mode(registered):
     images = torch.randn(6, 3, 16, 16)
     for draw in ("batch", "sample"):
         fog = build("fog:most=0.8", synthetic_spec(5, 16), MixSettings(draw=draw))
@@ -171,7 +126,7 @@ def test_the_example_of_a_mix_mode(examples):
         assert len(shares) == (1 if draw == "batch" else 6)
 
 
-def test_the_examples_of_distillers(examples):
+def test_the_examples_of_distillers(registered):
     student = torch.randn(4, 10, dtype=torch.float64)
     teacher = torch.zeros(4, 10, dtype=torch.float64)
     squares = float((student**2).mean())
