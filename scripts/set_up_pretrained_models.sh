@@ -20,6 +20,12 @@ fail() {
     exit 2
 }
 
+download() {
+    url=$1 part=$2
+    shift 2
+    curl --fail --location --silent --show-error --connect-timeout 20 --retry 2 --output "$part" "$@" "$url" 2>&1
+}
+
 # Brings save/teachers_NAME.zip; a part that is there already is continued.
 fetch() {
     archive=$save/teachers_$1.zip
@@ -28,10 +34,10 @@ fetch() {
     command -v curl >/dev/null || fail "there is no curl; fetch $url yourself and put it at $archive"
     mkdir -p "$save" || fail "cannot write to $save; name another folder: SAVE=DIR"
     echo "downloading $url"
-    reason=$(curl --fail --location --silent --show-error --connect-timeout 20 --retry 2 --continue-at - \
-        --output "$archive.part" "$url" 2>&1) ||
-        fail "$(echo "$reason" | tail -n 1): $url. With no network, fetch it elsewhere, put it at $archive" \
-            "and run this again"
+    reason=$(download "$url" "$archive.part" --continue-at -) || {
+        [ $? -eq 33 ] && reason=$(download "$url" "$archive.part") # a server that cannot go on with a part: all again
+    } || fail "$(echo "$reason" | tail -n 1): $url. With no network, fetch it elsewhere, put it at $archive" \
+        "and run this again"
     mv "$archive.part" "$archive"
 }
 

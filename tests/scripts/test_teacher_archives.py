@@ -118,6 +118,18 @@ def test_what_cannot_be_downloaded_is_one_line_with_the_way_out(tmp_path, bring)
     assert f"{tmp_path}/save/teachers_tinyimagenet.zip and run this again" in line
 
 
+def test_a_server_that_cannot_continue_a_part_is_asked_for_all(tmp_path, bring, monkeypatch):
+    curl = tmp_path / "bin" / "curl"
+    curl.parent.mkdir()
+    curl.write_text(
+        "#!/bin/sh\ncase $* in *--continue-at*) exit 33 ;; *) echo asked; exit 7 ;; esac"
+    )
+    curl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{curl.parent}:{os.environ['PATH']}")
+    result = bring("cifar100")
+    assert result.returncode == 2 and "error: asked: " in result.stderr
+
+
 def unpack(tmp_path, archive):
     """As the shell script does it with an archive that is there."""
     return call(unpack_teachers, "--save", tmp_path / "save", archive)
