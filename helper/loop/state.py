@@ -88,7 +88,7 @@ class RunState:
             generator.set_state(state["generators"][name])
         for name, part in self.extra.items():
             part.load_state_dict(state["extra"][name])
-        self.epoch, self.step = state["epoch"], state["step"]
+        self.epoch, self.step = counted(state, "epoch"), counted(state, "step")
         if self.step:
             self.meter.load_state_dict(state["meter"])
 
@@ -104,6 +104,14 @@ class RunState:
         except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{flag} {path} has not all that resuming needs ({reason})") from None
+
+
+def counted(state: dict[str, Any], name: str) -> int:
+    """ValueError if it is no number of epochs or steps."""
+    count = state[name]
+    if type(count) is not int or count < 0:
+        raise ValueError(f"{name} {count!r} is no count")
+    return count
 
 
 class DataFault(RunFault):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from dataset.streamed import AnyBatches
 from helper.errors import RunFault, UserError
 from helper.loop.metrics import NOT_FINITE, Evaluation, evaluate, top_k_hits
-from helper.loop.state import RunState, saved_if_stopped
+from helper.loop.state import RunState, counted, saved_if_stopped
 from helper.processes import distributed
 from helper.run.load import load_weights
 from helper.run.log_lines import EPOCH
@@ -87,8 +87,8 @@ class TrainingState(RunState):
         """All but the weights of the model, which are in it already."""
         super().load_state_dict(state)
         load_optimizer(self.optimizer, state["optimizer"])
-        self.best_acc1, self.best_epoch = state["best_acc1"], state["best_epoch"]
-        self.best_score, self.accuracy = state["best_score"], state["accuracy"]
+        self.best_acc1, self.best_epoch = float(state["best_acc1"]), counted(state, "best_epoch")
+        self.best_score, self.accuracy = float(state["best_score"]), float(state["accuracy"])
 
     def restore(self, checkpoint: dict[str, Any], *, flag: str, path: str | Path) -> None:
         """Weights and all else. UserError if the checkpoint is not one of this run's."""

@@ -58,11 +58,16 @@ class PilImages(TorchDataset):
 
 
 def classic_batches(split: ImageSet, spec: DatasetSpec, batch_size: int) -> DataLoader:
-    """Eight workers, as published, but no more than processors, which would be slower."""
+    """Eight workers, as published, but no more than processors, which would be slower.
+
+    Forked, as on Linux by default: in this process, which was spawned, they would be spawned too,
+    and each would import PyTorch before the next may start.
+    """
     workers = min(8, os.cpu_count() or 1)
     return DataLoader(
-        PilImages(split, spec), batch_size=batch_size, shuffle=True, num_workers=workers
-    )
+        PilImages(split, spec), batch_size=batch_size, shuffle=True, num_workers=workers,
+        multiprocessing_context="fork",
+    )  # fmt: skip
 
 
 @dataclass

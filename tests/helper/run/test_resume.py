@@ -324,3 +324,18 @@ def test_formats_of_checkpoints(two_epochs, capsys):
     with pytest.raises(SystemExit):
         run(STUDENT, words, f"--resume_student {path} --epochs 4")
     assert "has format 99, of a newer version: this one reads up to 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epoch", {"a": 1}), ("epoch", -1), ("step", "3"), ("best_epoch", None), ("accuracy", {})],
+)
+def test_a_value_that_is_no_number_is_told(two_epochs, capsys, name, value):
+    words, folder = two_epochs
+    path = folder / "weights" / "ckpt.pth"
+    torch.save(load(path) | {name: value}, path)
+    (folder / "weights" / "ckpt.previous.pth").unlink()
+    with pytest.raises(SystemExit) as stopped:
+        run(STUDENT, words, f"--resume_student {path} --epochs 3")
+    assert stopped.value.code == 2
+    assert "has not all that resuming needs" in capsys.readouterr().err
