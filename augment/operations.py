@@ -124,7 +124,7 @@ def sharpness(pixels: Pixels, strengths: torch.Tensor) -> Pixels:
     if min(pixels.shape[2:]) <= 2:
         return pixels
     kernel = torch.ones(3, 3, device=pixels.device)
-    kernel[1, 1] = 5
+    kernel[1:2, 1:2] = 5  # kernel[1, 1] would wait for a GPU
     weight = (kernel / kernel.sum()).expand(3, 1, 3, 3)
     smooth = pixels.clone()  # the border stays
     inner = F.conv2d(pixels.float(), weight, groups=3).round().to(torch.uint8)

@@ -69,15 +69,16 @@ def step_sums(
     clean, view, mixed = clean.double(), view.double(), mixed.double()
     of_clean, of_view = clean.sum(dim=0), view.sum(dim=0)  # (K,)
     both = (of_clean + of_view).square() / (len(clean) + len(view))  # rows x (the step's mean)^2
-    counts = view.new_tensor([1, len(view), len(clean)])
+    counts = (1, len(view), len(clean))
     numbers = torch.stack([
+        *(view.new_full((), count) for count in counts),  # a tensor of all would wait for a GPU
         (view * mixed).sum(), view.square().sum(), mixed.square().sum(),
         torch.special.entr(view).sum(), torch.special.entr(clean).sum(),
         (view.new_zeros(()) if hits is None else hits.double().sum()),
         view.new_full((), 0 if hits is None else len(view)),
     ])  # fmt: skip
     return torch.cat([of_clean, of_view, mixed.sum(dim=0), both,
-                      of_clean.square() / len(clean), counts, numbers])  # fmt: skip
+                      of_clean.square() / len(clean), numbers])  # fmt: skip
 
 
 def t_stddev(sums: torch.Tensor) -> torch.Tensor:

@@ -36,6 +36,8 @@ GROUPS = {
     ],
     "head": [name for name in distillers if getattr(distillers[name], "changes_head", False)],
 }
+WAITS_ON_PURPOSE = {"kdsvd": "distiller_zoo/kdsvd.py"}
+"""Decompositions, whose success the host asks after."""
 
 
 def write_network(folder, name="resnet14", *, img_size=16):

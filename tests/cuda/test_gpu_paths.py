@@ -13,6 +13,7 @@ from gpu_loops import (
     PASS,
     TINY,
     TWO_VIEWS,
+    WAITS_ON_PURPOSE,
     measure,
     open_loop,
     stopped_after,
@@ -20,17 +21,17 @@ from gpu_loops import (
 )
 
 from augment import MixSettings, Pick, PoolLogits, build, mix_modes, pick_criteria
+from augment.operations import OPERATIONS, Operation, operate
 from dataset.synthetic import synthetic_spec
 from helper.loop.metrics import evaluate
 from helper.speed.frozen import FrozenCopy, frozen_copy
 from helper.step.networks import freeze
+from helper.step.view_stats import step_sums
 from models import build_model, model_dict
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
 pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
 SPEC = synthetic_spec(CLASSES, 16)
-WAITS_ON_PURPOSE = {"kdsvd": "distiller_zoo/kdsvd.py"}
-"""Decompositions, whose success the host asks after."""
 
 
 def test_a_wrong_device_is_an_error(gpu):
@@ -88,6 +89,28 @@ def test_a_view_is_the_cpus(mode, draw, gpu):
         assert one is None if other is None else torch.equal(one.cpu(), other)
     for seen_images in (torch.cat([there, view.images]), taken.images):
         assert seen_images.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_of_autoaugment_is_the_cpus(name, gpu):
+    """`test_a_view_is_the_cpus` draws but a few of them."""
+    pixels = torch.randint(256, (4, 3, 16, 16), generator=torch.Generator().manual_seed(1))
+    pixels, strength = pixels.to(torch.uint8), torch.tensor([0.3], dtype=torch.float64)
+    there = pixels.to(GPU)
+    gpu.clear()
+    changed = operate(there, Operation([name], strength))
+    assert not gpu.waits
+    assert torch.equal(changed.cpu(), operate(pixels, Operation([name], strength)))
+
+
+def test_a_step_is_added_to_the_statistics_of_views(gpu):
+    generator = torch.Generator().manual_seed(1)
+    clean, view, mixed = torch.randn(3, 8, CLASSES, generator=generator).softmax(dim=2)
+    parts = [one.to(GPU) for one in (clean, view, mixed)]
+    gpu.clear()
+    sums = step_sums(*parts)
+    assert not gpu.waits
+    assert torch.equal(sums.cpu(), step_sums(clean, view, mixed))
 
 
 @pytest.mark.parametrize("name", pick_criteria)

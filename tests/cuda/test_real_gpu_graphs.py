@@ -9,7 +9,9 @@ from real_gpu import DEVICE, ON_REAL_GPU
 from helper import speed
 from helper.setup.machine import select_device
 from helper.speed import counters
+from helper.speed.frozen import frozen_copy
 from helper.speed.graphed_views import BothPasses, GraphedViews
+from helper.step.networks import freeze
 from models import build_model
 
 pytestmark = ON_REAL_GPU
@@ -72,3 +74,23 @@ def test_a_run_on_a_gpu_has_them():
     student = speed.place(student, torch.device(DEVICE), 32)
     wanted = speed.Wanted(32, 64, amp=False, compiles=False, sees_both_views=True)
     assert isinstance(speed.prepare(None, student, wanted).both_views, GraphedViews)
+
+
+@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("name", ["resnet14", "wrn_16_2", "vgg8", "ShuffleV2"])
+def test_a_graph_has_the_logits_of_the_pass(name, amp):
+    """To the bit, for new images each time, and with a batch of another size in between."""
+    device = select_device(DEVICE)
+    generator = torch.Generator().manual_seed(0)
+    network = freeze(build_model(name, num_classes=5, img_size=32, generator=generator))
+    copy = frozen_copy(network.to(device), 32, amp=amp)
+    kept = []
+    for rows in (16, 16, 16, 16, 5, 16, 16):
+        some = torch.randn(rows, 3, 32, 32, generator=generator).to(device)
+        some = some.to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            kept.append((copy(some), copy._pass(some).clone()))
+    for logits, expected in kept:  # no call writes into the logits of an earlier one
+        assert torch.equal(logits, expected)
+    (recorded,) = copy.graphs.recorded.values()
+    assert recorded is not None

@@ -173,13 +173,14 @@ def test_a_ranking_is_the_cpus():
     assert not differences(there, here, relative=1e-2, absolute=1e-6)
 
 
-def test_a_benchmark():
-    words = "--dataset synthetic --pairs resnet14/resnet8 --modes cutmix,mixup --jobs "
-    words += f"train,stddev --device {DEVICE} --batch_size 8 --steps 2 --rounds 1 --json b.json"
+@pytest.mark.parametrize("job", ["train", "stddev"])
+def test_a_benchmark(job):
+    words = f"--dataset synthetic --pairs resnet14/resnet8 --modes cutmix --jobs {job}"
+    words += f" --device {DEVICE} --batch_size 8 --steps 2 --rounds 1 --json b.json"
     made = script("scripts/benchmark.py", words)
     assert made.returncode == 0, made.stderr
     report = json.loads(Path("b.json").read_text())
-    assert len(report["rows"]) >= 4
+    assert report["rows"]
     assert all(row["steps_per_second"] > 0 for row in report["rows"]), report
 
 
@@ -217,10 +218,11 @@ def test_a_gpu_that_is_not_there_is_one_line():
 # --- Memory ---------------------------------------------------------------------------------------
 
 SMALL = """
-import runpy, sys, torch
+import os, runpy, sys, torch
 whole = torch.cuda.mem_get_info()[1]
 torch.cuda.set_per_process_memory_fraction(300e6 / whole)
 sys.argv = sys.argv[1:]
+sys.path[0] = os.path.dirname(sys.argv[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
