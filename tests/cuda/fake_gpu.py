@@ -238,7 +238,7 @@ def note_waits(name: str, args: Any, kwargs: dict[str, Any], *, is_upload: bool)
         seen.wait(name)
     if name == "_to_copy" and is_upload and not kwargs.get("non_blocking"):
         seen.wait("copied to the GPU, blocking")
-    if name == "copy_" and args[1].dim() and len({isinstance(a, GpuTensor) for a in args[:2]}) == 2:
+    if name == "copy_" and len({isinstance(a, GpuTensor) for a in args[:2]}) == 2:
         seen.wait("copy_ between CPU and GPU")
     if name.lstrip("_").startswith("index") and isinstance(args[1], (list, tuple)):
         for rows in filter(torch.is_tensor, args[1]):
@@ -271,6 +271,11 @@ def moved_afterwards(make: Any) -> Any:
     return made
 
 
+def new_tensor(like: torch.Tensor, data: Any, **kwargs: Any) -> torch.Tensor:
+    """Tensor.new_tensor: PyTorch's core would make it on the CPU."""
+    return torch.tensor(data, **{"dtype": like.dtype, "device": like.device} | kwargs)
+
+
 def numbered(move: Any) -> Any:
     """Tensor.to: for "cuda" without a number PyTorch's core would ask the driver."""
 
@@ -279,6 +284,11 @@ def numbered(move: Any) -> Any:
         return move(tensor, *args, **{k: GPU if is_on_gpu(v) else v for k, v in kwargs.items()})
 
     return to
+
+
+def refused(*_: Any, **__: Any) -> Any:
+    """CUDA graphs: a real GPU, where there is one, would record nothing."""
+    raise RuntimeError("the pretended GPU has no CUDA graphs")
 
 
 @contextlib.contextmanager
@@ -300,11 +310,14 @@ def fake_gpu() -> Iterator[Seen]:
         made = lambda device="cpu": GpuGenerator() if is_on_gpu(device) else generator(device)  # noqa: E731
         patch.setattr(torch, "Generator", made)
         patch.setattr(torch.cuda, "synchronize", lambda *_: seen.wait("synchronize"))
+        for name in ("CUDAGraph", "make_graphed_callables"):
+            patch.setattr(torch.cuda, name, refused)
         patch.setattr(
             torch, "autocast", lambda _, *args, **kwargs: autocast("cpu", *args, **kwargs)
         )
         patch.setattr(torch, "tensor", moved_afterwards(torch.tensor))
         patch.setattr(torch, "as_tensor", moved_afterwards(torch.as_tensor))
+        patch.setattr(torch.Tensor, "new_tensor", new_tensor)
         patch.setattr(torch.Tensor, "to", numbered(torch.Tensor.to))
         patch.setattr(flags, "version", lambda: 90000)
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # their class changes
