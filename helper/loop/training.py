@@ -22,8 +22,7 @@ from helper.run.load import load_weights
 from helper.run.log_lines import EPOCH
 from helper.run.folder import RunFolder
 from helper.setup.optimisation import LoopSettings
-from helper.step.distill import Step
-from helper.step.weights import LossWeights
+from helper.step.distill import LossWeights, Step
 
 BOARD_NAMES = {
     "acc1": "test/acc1",

@@ -47,18 +47,12 @@ def load_weights(
     adapts weights of another image size. Returns lines for log.txt: which weights were taken where
     there is a choice, whose names they had, and what was left out.
     """
-    found = parts(checkpoint)
     if "head" in checkpoint and not allow_head:
         raise UserError(
             f"{flag} {path} is a student whose classifier a method replaced (simkd); it can be"
             " resumed, but not used without that method"
         )
-    if average:
-        found = [part for part in found if part.is_average]
-        if not found:
-            raise UserError(f"--ema: {flag} {path} holds no running average of the weights")
-    if not found:
-        raise UserError(f"{flag} {path} holds no weights")
+    found = _parts_asked_for(checkpoint, f"{flag} {path}", average=average)
     wanted = model.state_dict()
     layout = layout_of(wanted)
     fitting = _fitting(model, found, layout, starts=starts)
@@ -76,6 +70,18 @@ def load_weights(
     check_values(complete, wanted, flag, path)
     model.load_state_dict(complete)
     return notes + told
+
+
+def _parts_asked_for(checkpoint: dict[str, Any], source: str, *, average: bool) -> list[Part]:
+    """The checkpoint's networks, or their running averages. UserError if it has none."""
+    found = parts(checkpoint)
+    if average:
+        found = [part for part in found if part.is_average]
+        if not found:
+            raise UserError(f"--ema: {source} holds no running average of the weights")
+    if not found:
+        raise UserError(f"{source} holds no weights")
+    return found
 
 
 def _complete(weights: Weights, wanted: Weights) -> Weights:

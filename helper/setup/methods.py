@@ -20,7 +20,7 @@ from helper.errors import UserError
 from helper.registry import Value, spell
 from helper.setup.scene import Scene
 from helper.step.networks import feature_shapes
-from helper.step.weights import LossWeights, loss_weights
+from helper.step.distill import LossWeights, loss_weights
 from models.external import Offers
 
 SETTING_OPTIONS = ("kd_S", "kd_T", "hint_layer", "feat_dim", "mode", "nce_k", "nce_t", "nce_m")

@@ -23,9 +23,12 @@ OF_TRAINING = (
 OF_METHODS = ("nce_k", "nce_t", "nce_m", "mode", "feat_dim", "hint_layer")
 """Flags that are keys of single methods. --kd_T and --kd_S are told of in plan.py."""
 
+Rules = dict[str, tuple[bool, str]]
+"""Flag -> (whether it has an effect here, why not)."""
 
-def rules_of_methods(options: Options) -> dict[str, tuple[bool, str]]:
-    """Flag -> (whether a chosen method reads it, why not)."""
+
+def rules_of_methods(options: Options) -> Rules:
+    """Flags that a chosen method reads."""
     chosen = set(parse_methods(options.distill)) if hasattr(options, "distill") else set()
     users = {
         flag: [
@@ -44,8 +47,8 @@ def rules_of_methods(options: Options) -> dict[str, tuple[bool, str]]:
     }
 
 
-def rules_of_training(options: Options) -> dict[str, tuple[bool, str]]:
-    """Flag -> (whether it has an effect on how the network is trained, why not)."""
+def rules_of_training(options: Options) -> Rules:
+    """Flags that say how the network is trained."""
     if getattr(options, "fix_student", False):
         return {flag: (False, "--fix_student trains nothing") for flag in OF_TRAINING}
     by_steps = options.lr_schedule == "step", f"--lr_schedule {options.lr_schedule} has no steps"
@@ -60,13 +63,12 @@ def rules_of_training(options: Options) -> dict[str, tuple[bool, str]]:
     }
 
 
-def describe(options: Options, defaults: Options, device: torch.device) -> list[str]:
-    """A warning for each option that was given and has no effect here. defaults: of a command
-    without any flag."""
+def rules_of_data_and_views(options: Options, device: torch.device) -> Rules:
+    """Flags of the data, the device and the second view."""
     data, mode = options.dataset, options.mix_mode
     has_view = bool(getattr(options, "lw_mix", None)) if hasattr(options, "lw_mix") else bool(mode)
     measures = getattr(options, "fix_student", False)
-    rules = {
+    rules: Rules = {
         "num_classes": (data == "synthetic", f"{data} has its own classes"),
         "img_size": (data in SIZED, f"the images of {data} have their own size"),
         "mean": (data == "folder", f"{data} has its own"),
@@ -90,8 +92,15 @@ def describe(options: Options, defaults: Options, device: torch.device) -> list[
     }
     if has_view and all("draw" in stage.values for stage in parse(mode)):
         rules["mix_draw"] = False, "every stage has its own draw="
-    lines = []
+    return rules
+
+
+def describe(options: Options, defaults: Options, device: torch.device) -> list[str]:
+    """A warning for each option that was given and has no effect here. defaults: of a command
+    without any flag."""
+    rules = rules_of_data_and_views(options, device)
     rules |= rules_of_methods(options) | rules_of_training(options)
+    lines = []
     for name, (has_effect, why) in rules.items():
         if has_effect or not hasattr(options, name):
             continue

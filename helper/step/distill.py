@@ -5,11 +5,18 @@
                      + LW2 * CE(student(x'), mixed y) + LW3 * KD(student(x'), target))
           + beta * feature loss(student(x), teacher(x))
 
-x is the batch, x' its second view. `weights.py` names the losses and weighs them.
+x is the batch, x' its second view; LW1, LW2 and LW3 are --lw_mix.
+
+The losses have names. kd's are "div" (one view), "div-oriKLD", "div-mixKLD" (two views); another
+logit distiller's are "div-NAME", "div-ori-NAME", "div-mix-NAME". A feature distiller's loss is
+"NAME", on the second view "NAME-view". The cross-entropy with mixed labels, "div-mixCE", counts as
+a term of the first logit distiller. A method that has the second view's labels in its own formula
+brings "cls-view", with the weight gamma.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import NamedTuple, Protocol
 
 import torch
@@ -20,13 +27,15 @@ from augment import Augmentation, Augmented
 from distiller_zoo import Batch, FeatureDistiller, LogitDistiller, Outputs, Target
 from helper.step.networks import Features, StudentPasses, logits_of
 from helper.step.views import Observer, TwoViews, ViewMaker
-from helper.step.weights import Losses, LossWeights, logit_terms, loss_weights
+
+Losses = dict[str, torch.Tensor]
+"""Named scalar losses of one step."""
 
 
 class Step(Protocol):
     """The interface of a step to the training loop."""
 
-    weights: LossWeights
+    weights: "LossWeights"
 
     @property
     def replicated(self) -> Sequence[nn.Parameter]:
@@ -58,7 +67,7 @@ class DistillStep:
     feature: Mapping[str, FeatureDistiller]
     """By --distill name; they compare features on the first view, and on the second with
     `feature_views`."""
-    weights: LossWeights
+    weights: "LossWeights"
     teacher_target: bool
     """The teacher's own output on the second view is its target; else its outputs on the originals,
     mixed."""
@@ -143,6 +152,65 @@ class StudentOutputs(NamedTuple):
     """(P, K), from a distiller's head where one replaces the student's."""
     by_method: dict[str, Outputs]
     """As each feature distiller reads them."""
+
+
+class ShownTerm(NamedTuple):
+    """One "loss_TITLE(*FACTOR) VALUE" of the progress line; VALUE is the sum of the parts that a
+    step has."""
+
+    title: str
+    factor: float
+    parts: dict[str, float]
+    """Loss name -> its share within VALUE."""
+
+
+class LossWeights(NamedTuple):
+    """Flat weights, loss name -> factor in the total, and the same as the progress line shows
+    them."""
+
+    factors: dict[str, float]
+    shown: list[ShownTerm]
+
+    def total(self, losses: Losses) -> torch.Tensor:
+        return reduce(torch.add, [self.factors[name] * losses[name] for name in losses])
+
+
+def logit_terms(name: str) -> tuple[str, str, str]:
+    """The names of a logit distiller's loss: without a second view; with one, on x and on x'."""
+    if name == "kd":  # the names that people grep for
+        return "div", "div-oriKLD", "div-mixKLD"
+    return f"div-{name}", f"div-ori-{name}", f"div-mix-{name}"
+
+
+def loss_weights(
+    gamma: float = 1.0,
+    logit: Mapping[str, float] | None = None,
+    feature: Mapping[str, float] | None = None,
+    *,
+    lw_mix: tuple[float, float, float] | None = None,
+) -> LossWeights:
+    """The weights of a run's losses.
+
+    logit, feature: --distill name -> alpha or beta.
+    lw_mix: factors of (x, mixed labels, x'); None without a second view.
+    """
+    factors = {"cls": gamma, "cls-view": gamma}
+    shown = [ShownTerm(name, gamma, {name: 1.0}) for name in factors]
+    clean, labels, view = lw_mix or (1.0, 0.0, 0.0)
+    for number, (name, alpha) in enumerate((logit or {}).items()):
+        whole, on_clean, on_view = logit_terms(name)
+        parts = {on_clean: clean}
+        if number == 0:
+            parts["div-mixCE"] = labels
+        parts[on_view] = view
+        factors |= {whole: alpha} | {part: alpha * share for part, share in parts.items()}
+        shown += [ShownTerm(part, share, {part: 1.0}) for part, share in parts.items()]
+        shown.append(ShownTerm(whole, alpha, {whole: 1.0} | parts))
+    for suffix in ("", "-view"):
+        for name, beta in (feature or {}).items():
+            factors[name + suffix] = beta
+            shown.append(ShownTerm(name + suffix, beta, {name + suffix: 1.0}))
+    return LossWeights(factors, shown)
 
 
 @dataclass

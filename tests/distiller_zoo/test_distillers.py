@@ -10,8 +10,7 @@ from places import GOLDEN
 from augment import Augmented
 from distiller_zoo import Setting, Target
 from distiller_zoo.kd import KD, kd_loss
-from helper.step.distill import cross_entropy, target_of
-from helper.step.weights import loss_weights
+from helper.step.distill import cross_entropy, loss_weights, target_of
 
 LOSSES = json.loads((GOLDEN / "losses.json").read_text())["losses"]
 KD_CASES = [name for name in LOSSES if name.startswith("KD_T")]

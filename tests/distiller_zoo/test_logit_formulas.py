@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from distiller_zoo import LogitDistiller, Setting, Target, distillers
-from helper.step.weights import loss_weights
+from helper.step.distill import loss_weights
 
 LOGIT = [name for name in distillers if issubclass(distillers[name], LogitDistiller)]
 SHAPES = [(1, 10), (2, 100), (64, 100), (64, 200), (3, 10)]

@@ -16,7 +16,7 @@ from helper.loop.state import RunState
 from helper.setup.methods import WithHead
 from helper.setup.optimisation import InitialSettings
 from helper.step.networks import student_passes
-from helper.step.weights import logit_terms
+from helper.step.distill import logit_terms
 
 NAMES = list(distillers)
 LOGIT = [name for name in NAMES if issubclass(distillers[name], LogitDistiller)]

@@ -23,11 +23,10 @@ from helper.speed.both_views import BothViews
 from helper.speed.frozen import FrozenCopy, frozen_copy, part_size
 from helper.speed.layout import wide_on_few_pixels
 from helper.step import networks
-from helper.step.distill import DistillStep
+from helper.step.distill import DistillStep, loss_weights
 from helper.step.networks import freeze, student_passes
 from helper.step.teacher_stats import GROUP_STEPS, TeacherStddev
 from helper.step.views import ViewMaker
-from helper.step.weights import loss_weights
 from models import build_model, model_dict
 from scripts.bench.classic_loop import ALPHA, GAMMA, ClassicLoop
 

@@ -26,10 +26,9 @@ from dataset.batches import Normalize
 from distiller_zoo import Setting
 from distiller_zoo.kd import KD
 from helper.loop.training import describe_terms
-from helper.step.distill import DistillStep
+from helper.step.distill import DistillStep, loss_weights
 from helper.step.networks import freeze, student_passes
 from helper.step.views import ViewMaker
-from helper.step.weights import loss_weights
 from models import model_dict
 
 CASES = json.loads((GOLDEN / "steps.json").read_text())["cases"]
