@@ -151,11 +151,12 @@ def test_a_frozen_copy_gives_the_same_logits(name):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     fast, in_bfloat16 = frozen_copy(model, 32), frozen_copy(model, 32, amp=True)
     assert type(fast) is type(in_bfloat16) is FrozenCopy
-    expected, logits, rounded = model(images), fast(images), in_bfloat16(images)
+    expected, logits = model(images), fast(images)
+    rounded = in_bfloat16(images[:1])  # slow on a processor without bfloat16
     scale = expected.abs().max()
     assert logits.dtype == rounded.dtype == torch.float32
     assert (logits - expected).abs().max() <= 1e-5 * scale
-    assert (rounded - expected).abs().max() <= 0.05 * scale
+    assert (rounded - expected[:1]).abs().max() <= 0.05 * scale
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     left, norms = (count_norms(network) for network in (fast.network, model))
     assert left < norms and (left == 0 or name.startswith("wrn"))
@@ -323,7 +324,7 @@ def test_parts_on_cores_of_their_own_give_the_same_bits(amp):
             "wrn_16_1", num_classes=7, img_size=32, generator=torch.Generator().manual_seed(0)
         )
     )
-    fast, images = frozen_copy(network, 32, amp=amp), torch.randn(100, 3, 32, 32)
+    fast, images = frozen_copy(network, 32, amp=amp), torch.randn(13, 3, 32, 32)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

@@ -1,5 +1,6 @@
 """The start of a process: precision, memory, imports."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -7,10 +8,12 @@ import sys
 import pytest
 import torch
 from command_line import TINY, run
+from forked import finish
 from places import ROOT
 
 from helper.cli.flags import PRECISIONS
 from helper.setup.machine import select_device
+from helper.speed import memory
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
@@ -54,10 +57,13 @@ def test_a_script_imports_what_it_needs():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the settings are those of glibc")
-def test_memory_settings_are_taken():
-    code = (
-        "import ctypes; from helper.speed import memory; libc = ctypes.CDLL(None); "
-        "memory.keep_freed_memory()\n"
-        "print([libc.mallopt(*setting) for setting in memory.SETTINGS.items()])"
-    )
-    assert in_new_process(code) == "[1, 1, 1]\n"
+def test_memory_settings_are_taken(tmp_path):
+    """In a child process: they stay as long as a process lives."""
+
+    def take(_):
+        memory.keep_freed_memory()
+        libc = ctypes.CDLL(None)
+        print([libc.mallopt(*setting) for setting in memory.SETTINGS.items()])
+
+    status, output, _ = finish(take, "", tmp_path, output=tmp_path / "child")
+    assert (status, output) == (0, "[1, 1, 1]\n")
