@@ -18,7 +18,8 @@ FIELDS = set(re.findall(r"^- `(\w+)`", (ROOT / "BENCHMARKS.md").read_text(), fla
 
 
 def test_table_json_and_trace(tmp_path, monkeypatch):
-    monkeypatch.setitem(machine.MATMUL_SIZE, "cpu", 512)  # the large product takes time
+    monkeypatch.setitem(machine.MATMUL_SIZE, "cpu", 64)  # large products take time
+    monkeypatch.setattr(machine, "SMALL_SIZE", 64)
     write_cifar(tmp_path)
     words = (
         f"--data_root {tmp_path} --pairs wrn_16_1/resnet8 --modes cutmix_pick --variants float32"

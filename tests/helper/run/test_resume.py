@@ -217,10 +217,20 @@ def test_a_killed_run_goes_on_from_its_last_epoch_and_logs_nothing_twice(tiny_te
 # --- Which file it goes on from -------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def finished(tiny_teacher, tmp_path_factory):
+    """(the command of a run of two epochs, its folder)"""
+    words, root = command(tiny_teacher, f"{KD} --mix_mode flip"), tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        return words, root / new_run(STUDENT, words)
+
+
 @pytest.fixture
-def two_epochs(tiny_teacher):
-    words = command(tiny_teacher, f"{KD} --mix_mode flip")
-    return words, new_run(STUDENT, words)
+def two_epochs(finished, empty_folder):
+    """(the command, a copy of the run's folder in the working directory)"""
+    words, folder = finished
+    return words, Path(shutil.copytree(folder, Path("Experiments", folder.name)))
 
 
 def damage(path):
@@ -240,9 +250,17 @@ def test_the_last_two_are_kept(two_epochs):
     assert epochs == [2, 1]
 
 
-@pytest.mark.parametrize("flag", ["--resume_ExpID latest", "--resume_student {}/weights/ckpt.pth"])
-@pytest.mark.parametrize("how", ["flipped", "cut", "empty", "gone"])
-def test_a_damaged_checkpoint_costs_one_epoch(two_epochs, flag, how):
+LATEST, FILE = "--resume_ExpID latest", "--resume_student {}/weights/ckpt.pth"
+
+
+@pytest.mark.parametrize(
+    ("how", "flag"),
+    [
+        ("flipped", LATEST), ("cut", LATEST), ("empty", LATEST), ("gone", LATEST),
+        ("flipped", FILE), ("gone", FILE),
+    ],
+)  # fmt: skip
+def test_a_damaged_checkpoint_costs_one_epoch(two_epochs, how, flag):
     words, folder = two_epochs
     path = folder / "weights" / "ckpt.pth"
     wanted = load(path)
