@@ -43,8 +43,8 @@ EVIDENCE = Evidence(
     t_range=(0.66, 1.39),
     source=(
         "29 and 17 views of teachers wrn_16_1 and resnet14 on the synthetic data, three and five"
-        " seeds; 28 of a resnet20 on ten classes of CIFAR-100, three seeds, where it failed"
-        " (scripts/measured/README.md)"
+        " seeds; 28 of a resnet20 on ten classes of CIFAR-100, where it failed; 29 of another on"
+        " CIFAR-100, three seeds each (scripts/measured/README.md)"
     ),
 )
 ROUNDING = 1e-9

@@ -40,7 +40,8 @@ The difference is that of S. test loss to identity's, seed by seed, with its sta
 one seed there is none. The last column says what the students say: good, harmful or unclear, and
 trap for a harmful scheme with a T below 1.
 
-Every student ran on a CPU. Nothing here was trained for 240 epochs, and nothing on a GPU.
+Students ran on a CPU, those of third_* on an NVIDIA H100 (students.csv says it row by row). Nothing
+here was trained for 240 epochs.
 
 To train the students of one row, or of several:
 
