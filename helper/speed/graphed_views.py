@@ -5,6 +5,8 @@ At batch 64 the host needs longer to launch the student's kernels than the GPU t
 
 import contextlib
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -48,7 +50,7 @@ class GraphedViews:
         self.network, self.batch_size = network, batch_size
         self.keeps_view_statistics = keeps_view_statistics
         self.norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        self.graphed: nn.Module | None = None
+        self.graphed: Callable[..., Any] | None = None
         self.is_tried = False
         """Whether recording was tried: the network's passes may refuse it."""
         self.surface: tuple | None = None
