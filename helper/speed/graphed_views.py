@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from helper.speed.both_views import is_understood
+from helper.speed.graphs import MOST_VALUES
 from helper.step.networks import frozen_batchnorm_statistics
 
 
@@ -39,7 +40,7 @@ class BothPasses(nn.Module):
 class GraphedViews:
     """Calls a network in training mode on two batches: the same as two calls, to the bit.
 
-    A batch of another size than `batch_size` runs without graphs. Gradients are written to the same
+    A batch of another size than `batch_size`, or a large one, runs without graphs. Gradients are written to the same
     memory at each backward pass, so they must be read, and `zero_grad(set_to_none=True)` called,
     before the next.
     """
@@ -68,7 +69,8 @@ class GraphedViews:
         Returns their logits, (B, K) and (P, K), as `logits_of` does.
         """
         surface = (images.shape, view.shape, images.stride(), view.stride(), amp)
-        if not self.is_tried and len(images) == self.batch_size:
+        is_small = max(images.numel(), view.numel()) <= MOST_VALUES
+        if not self.is_tried and len(images) == self.batch_size and is_small:
             self.is_tried, self.surface = True, surface
             self._record(images, view, amp)
         if self.graphed is None or surface != self.surface:

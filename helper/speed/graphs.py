@@ -14,6 +14,8 @@ EAGER_CALLS = 2
 space, and a last batch of another size needs no graph at all."""
 MOST_GRAPHS = 4
 """Shapes that have a graph; each keeps the memory of one pass."""
+MOST_VALUES = 512 * 3 * 32 * 32
+"""Of a batch with a graph: larger ones keep the GPU busy for longer than their launches take."""
 Recorded = tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]
 """The graph, the images that it reads, the logits that it writes."""
 
@@ -31,8 +33,8 @@ class Graphs:
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         key = (images.shape, images.stride(), images.dtype, images.device)
         self.calls[key] += 1
-        is_new = key not in self.recorded
-        if is_new and self.calls[key] > EAGER_CALLS and len(self.recorded) < MOST_GRAPHS:
+        may_record = key not in self.recorded and images.numel() <= MOST_VALUES
+        if may_record and self.calls[key] > EAGER_CALLS and len(self.recorded) < MOST_GRAPHS:
             self.recorded[key] = self._record(images)
         if (recorded := self.recorded.get(key)) is None:
             return self.run(images).clone()

@@ -23,3 +23,12 @@ def test_only_so_many_shapes_are_recorded(monkeypatch):
         for _ in range(EAGER_CALLS + 1):
             assert len(graphs(torch.ones(rows, 3, 2, 2))) == rows
     assert len(graphs.recorded) == MOST_GRAPHS
+
+
+def test_a_large_batch_is_not_recorded(monkeypatch):
+    graphs = Graphs(lambda images: images.sum(dim=(1, 2, 3)))
+    monkeypatch.setattr(graphs, "_record", lambda images: None)
+    for count, is_recorded in ((512, True), (513, False)):
+        for _ in range(EAGER_CALLS + 1):
+            graphs(torch.ones(1, 1, 1, 1).expand(count, 3, 32, 32))
+        assert any(key[0][0] == count for key in graphs.recorded) == is_recorded
