@@ -40,9 +40,9 @@ class BothPasses(nn.Module):
 class GraphedViews:
     """Calls a network in training mode on two batches: the same as two calls, to the bit.
 
-    A batch of another size than `batch_size`, or a large one, runs without graphs. Gradients are written to the same
-    memory at each backward pass, so they must be read, and `zero_grad(set_to_none=True)` called,
-    before the next.
+    A batch of another size than `batch_size`, or a large one, runs without graphs. Gradients are
+    written to the same memory at each backward pass, so they must be read, and
+    `zero_grad(set_to_none=True)` called, before the next.
     """
 
     def __init__(
