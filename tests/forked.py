@@ -82,7 +82,8 @@ def start(program, words, folder, *, output, prepare=lambda: None):
             handle = os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, stream)
         sys.stdout, sys.stderr = (
-            open(number, "w", buffering=1, closefd=False) for number in (1, 2)
+            open(number, "w", buffering=1, closefd=False, errors="backslashreplace")
+            for number in (1, 2)
         )
         faulthandler.enable(2)
         for number in STATUS:  # a shell lets its background jobs ignore SIGINT

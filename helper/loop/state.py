@@ -82,8 +82,8 @@ class RunState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises KeyError, ValueError, TypeError or RuntimeError if something is missing or does
-        not fit."""
+        """Raises LookupError, ValueError, TypeError or RuntimeError if something is missing or
+        does not fit."""
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         for name, part in self.extra.items():
@@ -101,7 +101,7 @@ class RunState:
             )
         try:
             self.load_state_dict(checkpoint)
-        except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        except (LookupError, ValueError, TypeError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{flag} {path} has not all that resuming needs ({reason})") from None
 

@@ -346,9 +346,12 @@ def test_formats_of_checkpoints(two_epochs, capsys):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epoch", {"a": 1}), ("epoch", -1), ("step", "3"), ("best_epoch", None), ("accuracy", {})],
-)
-def test_a_value_that_is_no_number_is_told(two_epochs, capsys, name, value):
+    [
+        ("epoch", {"a": 1}), ("epoch", -1), ("step", "3"), ("best_epoch", None), ("accuracy", {}),
+        ("generators", torch.zeros(3)), ("optimizer", [1]),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_told(two_epochs, capsys, name, value):
     words, folder = two_epochs
     path = folder / "weights" / "ckpt.pth"
     torch.save(load(path) | {name: value}, path)
