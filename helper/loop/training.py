@@ -258,7 +258,7 @@ def train_epoch(
                 total_step,
                 {f"train/{name}": value for name, value in state.meter.read()[0].items()},
             )
-        del losses, logits, total, measured  # a CUDA graph is recorded while no pass is alive
+        del losses, logits, total, measured  # while a loss is kept, no CUDA graph can be recorded
         timer.resume()
     state.meter.check_finite(where)
     return timer.total

@@ -118,7 +118,8 @@ def both_views(
     is_graphed = device.type == "cuda"
     if student is None or not wanted.sees_both_views or wanted.preacts:
         return None
-    if is_graphed and (wanted.compiles or wanted.streams):  # recording bears no other thread
+    # Recording fails where another thread uses the GPU.
+    if is_graphed and (wanted.compiles or wanted.streams):
         return None
     if not (GraphedViews if is_graphed else BothViews).suits(student):
         return None

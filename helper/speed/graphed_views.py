@@ -87,12 +87,14 @@ class GraphedViews:
     def _record(self, images: torch.Tensor, view: torch.Tensor, amp: bool) -> None:
         """Make the graphs. The passes that this takes leave no trace in BatchNorm's statistics.
 
-        No earlier pass's loss may be alive: its nodes belong to a stream that is not recorded.
+        The loss of no earlier pass may still be kept: its part of the autograd graph belongs to
+        another stream, and recording fails.
         """
         before = [buffer.clone() for buffer in self.network.buffers()]
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of streams: the first passes have one of theirs
+                # It warms up on a stream of its own, and PyTorch warns of that.
+                warnings.simplefilter("ignore")
                 self.graphed = torch.cuda.make_graphed_callables(
                     self._passes(amp), (images.clone(), view.clone()), allow_unused_input=True
                 )
