@@ -14,7 +14,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 LONGEST = (
-    "test_rank_augmentations", "test_methods", "test_distributed", "test_resume", "test_models",
+    "test_readme_runs", "test_resume", "test_rank_augmentations", "test_methods", "test_distributed", "test_models",
     "test_gpu_paths", "test_divided_steps", "test_both_views", "test_speed", "test_cli",
     "test_errors", "test_sweep", "test_benchmark",
 )  # fmt: skip
@@ -72,19 +72,26 @@ def trained(paper_teacher, tmp_path_factory):
     return train_uninterrupted(tmp_path_factory.mktemp("trained"), paper_teacher, SCHEMES["cutmix"])
 
 
-@pytest.fixture(scope="module")
-def draw_once():
-    """For speed: a module's runs ask for the same images and the same networks' FLOPs."""
+@pytest.fixture(scope="session", autouse=True)
+def work_once():
+    """For speed: runs ask for the same images, and for the same networks' FLOPs and shapes."""
     from dataset import synthetic
-    from helper.setup import plan
+    from helper.setup import methods, plan
+    from models.external import Offers
 
-    images, flops = functools.cache(synthetic.synthetic_images), {}
+    def once_a_network(real):
+        known = {}
 
-    def count(model, img_size, real=plan.count_flops):
-        key = type(model), plan.count_parameters(model), img_size
-        return flops[key] if key in flops else flops.setdefault(key, real(model, img_size))
+        def of(model, *sizes):
+            if isinstance(model, Offers):  # its layers are another library's
+                return real(model, *sizes)
+            key = type(model), plan.count_parameters(model), sizes
+            return known[key] if key in known else known.setdefault(key, real(model, *sizes))
+
+        return of
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "synthetic_images", images)
-        patch.setattr(plan, "count_flops", count)
+        patch.setattr(synthetic, "synthetic_images", functools.cache(synthetic.synthetic_images))
+        patch.setattr(plan, "count_flops", once_a_network(plan.count_flops))
+        patch.setattr(methods, "feature_shapes", once_a_network(methods.feature_shapes))
         yield

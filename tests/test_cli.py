@@ -39,7 +39,7 @@ from helper.setup import networks
 from helper.setup.machine import make_generators
 from models import model_dict
 
-pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def tiny_data():

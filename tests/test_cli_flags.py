@@ -40,7 +40,7 @@ from dataset import datasets
 from distiller_zoo import distillers
 from models import model_dict
 
-pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 # --- What is asked for without effect -----------------------------------------------------------

@@ -20,7 +20,7 @@ from helper.step import distill as engine
 from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 WORDS = f"{TINY} --seed 3 --print_interval 2 --model resnet8 --epochs 3"
 
 
@@ -210,6 +210,7 @@ def test_another_error_is_a_defect_and_shows():
         raise RuntimeError("shapes cannot be multiplied")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_that_turns_bad_costs_no_step(tmp_path, monkeypatch, capsys, workers):
     """A streamed data set: what is done of the epoch is saved, and done once the file is back."""

@@ -11,6 +11,8 @@ import pytest
 from pages import NOT_RUN, PAGES, commands, examples, flag_lines, is_run, script_and_words, text_of
 from small_commands import make_place, run
 
+pytestmark = pytest.mark.slow
+
 DISTIL = (
     "--path_t FILE --model_s resnet8 --distill kd --lw_mix [1,0,1] --mix_mode cutmix "
     "--t_output_as_target_for_input_mix"

@@ -9,7 +9,7 @@ from gpu_loops import write_network
 DEVICE = "cuda"
 ON_REAL_GPU = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
-    pytest.mark.usefixtures("real_gpu", "draw_once", "empty_folder"),
+    pytest.mark.usefixtures("real_gpu", "empty_folder"),
     pytest.mark.timeout(120),
 ]
 

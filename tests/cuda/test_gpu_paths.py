@@ -30,7 +30,7 @@ from helper.step.view_stats import step_sums
 from models import build_model, model_dict
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 SPEC = synthetic_spec(CLASSES, 16)
 
 

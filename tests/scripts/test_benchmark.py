@@ -17,6 +17,7 @@ ROOT = Path(benchmark.__file__).parent.parent
 FIELDS = set(re.findall(r"^- `(\w+)`", (ROOT / "BENCHMARKS.md").read_text(), flags=re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_table_json_and_trace(tmp_path, monkeypatch):
     monkeypatch.setitem(machine.MATMUL_SIZE, "cpu", 64)  # large products take time
     monkeypatch.setattr(machine, "SMALL_SIZE", 64)

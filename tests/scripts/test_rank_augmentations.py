@@ -170,6 +170,7 @@ def test_garbage_is_never_ranked(networks, monkeypatch):
     assert found["best"] not in ("garbage", "first")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["cutmix mixup grey --until order", "--search space.toml"])
 def test_a_killed_ranking_goes_on(networks, monkeypatch, words):
     """Killed in the middle, in the race and in the finals, it finds what an uninterrupted one
@@ -197,6 +198,7 @@ def test_a_killed_ranking_goes_on(networks, monkeypatch, words):
     assert len(calls) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["cutmix mixup", "cutmix --until budget", "--search space.toml"])
 def test_a_larger_budget_goes_on(networks, monkeypatch, words):
     """The race takes in further batches, the finals are new; a budget that is not larger does
@@ -257,6 +259,7 @@ def test_beyond_the_paper_a_proven_guard_ranks(networks, monkeypatch, capsys):
     assert "proven; --trust" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_places_of_a_search_are_unproven(networks, capsys):
     """Each candidate's, unless the user trusts the guard."""
     write_space(rounds=1, samples=1)

@@ -164,6 +164,7 @@ def test_everything_runs_once_and_the_pass_finds_its_student(place, capsys):
     assert len(runs()) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [KILL, INTERRUPT, TERMINATE])
 def test_what_was_killed_goes_on_in_its_folder(place, monkeypatch, ending):
     monkeypatch.setenv("STUB_SECONDS", "0.15")  # longer in all than the sweep waits for it to obey
@@ -290,6 +291,7 @@ def test_a_run_that_someone_started_by_hand_is_left_alone(place):
 # --- Runs, in earnest -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_and_the_pass_that_needs_it(place, monkeypatch, capsys):
     """The first part of the training is the printed command, typed by a user."""
     argv = command(f"--kind both --schemes {PICKED}", epochs=2)

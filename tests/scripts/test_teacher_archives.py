@@ -79,6 +79,7 @@ def placed(tmp_path):
 CIFAR = "teachers_cifar100/resnet8_vanilla/ckpt_epoch_240.pth"
 
 
+@pytest.mark.slow
 @needs_curl
 def test_both_archives_go_to_their_places_and_unpacking_again_changes_nothing(tmp_path, bring):
     public = {

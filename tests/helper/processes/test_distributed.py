@@ -31,7 +31,7 @@ from helper.processes import distributed, heartbeat, interruption
 from helper.processes.interruption import listening
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_folder")]
 WORDS = f"{TINY} --seed 3 --print_interval 1"
 KD = "--model_s resnet8 --lw_mix [1,0,1] --t_output_as_target_for_input_mix --sync_bn"
 CUTMIX = f"{KD} --distill kd --mix_mode cutmix"

@@ -13,7 +13,6 @@ from forked import finish, start
 from helper.processes import interruption
 
 TEACHER = "train_teacher.py"
-pytestmark = pytest.mark.usefixtures("draw_once")
 LONG = (
     "--dataset synthetic --num_classes 5 --img_size 16 --limit_train 3000 --limit_test 24 "
     "--batch_size 16 --device cpu "

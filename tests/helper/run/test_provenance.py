@@ -18,7 +18,7 @@ from helper.run.recorded import recorded_accuracy
 from helper.run.provenance import PACKAGES, ROOT, commit, provenance
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 WORDS = f"{TINY} --seed 3 --model_s resnet8 --lw_mix [1,0,1] --mix_mode flip"
 
 

@@ -26,7 +26,7 @@ from helper.run.checkpoint import save_checkpoint
 from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 WORDS = f"{TINY} --seed 3 --print_interval 2"
 """In each epoch there are five places to stop at."""
 METHOD = "--model_s resnet8 --nce_k 7 --init_epochs 1 --epochs 2 --dev_split 0.2"
@@ -129,6 +129,7 @@ TOGETHER = (
 """Those that keep something of their own, several in a run; the others go on as attention does."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distill", TOGETHER)
 def test_every_distiller_that_keeps_something_goes_on_within_an_epoch(
     tiny_teacher, monkeypatch, distill
@@ -141,6 +142,7 @@ def test_every_distiller_that_keeps_something_is_listed():
     assert set(filter(keeps_something, distillers)) < set("+".join(TOGETHER).split("+"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_mix_mode_goes_on_within_an_epoch(tiny_teacher, monkeypatch, scheme):
     check_stop_and_resume(
@@ -148,6 +150,7 @@ def test_every_mix_mode_goes_on_within_an_epoch(tiny_teacher, monkeypatch, schem
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", [*SCHEMES[3:5], BY_STUDENT])
 def test_every_pass_goes_on_within_an_epoch(tiny_teacher, student, monkeypatch, scheme):
     check_stop_and_resume(
@@ -170,6 +173,7 @@ def test_a_teacher_goes_on_within_an_epoch(monkeypatch, mode):
     assert identical(load(got), load(wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -20,7 +20,7 @@ from helper.run.files import Lock
 from helper.run.resume import claim_same, lock_command
 
 TEACHER = "train_teacher.py"
-pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 WORDS = f"{TINY} --model resnet8 --epochs 2"
 
 

@@ -8,7 +8,7 @@ from command_line import TINY, identical, load, log_lines, metrics, new_run, run
 
 from helper.loop.initial_stage import InitialStage
 
-pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 # --- Runs -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from helper.step.networks import student_passes
 from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"
-pytestmark = pytest.mark.usefixtures("draw_once", "empty_folder")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 PICK = "cutmix_pick --mix_n_run 2 --cutmix_pick_criterion student_entropy"
 WORDS = f"{TINY} --seed 3 --print_interval 2"
 
@@ -177,6 +177,7 @@ JOBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS)
 def test_runs_without_this_room(monkeypatch, tiny_teacher, job):
     """Nothing of it is called. The numbers are the same up to rounding; a resumed run is whole."""

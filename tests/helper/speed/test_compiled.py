@@ -31,6 +31,7 @@ def test_without_a_compiler_there_is_one_line(tmp_path, monkeypatch):
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_compiled_networks(monkeypatch):
     """Both modes, a short batch, the same keys; the teacher's copy likewise."""
     if "warning" in helper.speed.compiled.compile_networks([], torch.device("cpu"))[0]:
