@@ -17,5 +17,6 @@ case ${1-} in
 esac
 "$python" -m pip install --disable-pip-version-check --quiet -r tests/requirements.txt
 workers=$("$python" -c 'import os; print(min(os.cpu_count() or 1, 4))')
+export PYTHONDONTWRITEBYTECODE= # else each process compiles all of it again
 # A file's tests stay together, and share what they made; conftest.py puts the longest files first.
 exec "$python" -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder "$@"

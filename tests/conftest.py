@@ -14,9 +14,9 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 LONGEST = (
-    "test_readme_runs", "test_resume", "test_rank_augmentations", "test_methods", "test_distributed", "test_models",
-    "test_gpu_paths", "test_divided_steps", "test_both_views", "test_speed", "test_cli",
-    "test_errors", "test_sweep", "test_benchmark",
+    "test_readme_runs", "test_resume", "test_rank_augmentations", "test_distributed",
+    "test_models", "test_methods", "test_gpu_paths", "test_speed", "test_divided_steps",
+    "test_both_views", "test_cli", "test_errors", "test_sweep", "test_benchmark",
 )  # fmt: skip
 """Files that take longest, with most time first."""
 

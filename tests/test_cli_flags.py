@@ -258,6 +258,7 @@ def test_list_names_everything(capsys):
 # --- As a real process ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_real_process_on_a_pipe(paper_teacher):
     """Plain lines on stdout, no bar and no warning on stderr, the command in the head of the
     log."""

@@ -114,6 +114,7 @@ def test_a_teacher_without_finite_outputs_stops_a_pass(capsys):
     assert "outputs are not finite" in stops(STUDENT, words, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [400, 1000, 1500, 3000, 20_000, 200_000, 340_000, 700_000])
 def test_a_write_that_fails_is_one_line_and_the_run_goes_on(tmp_path, size):
     """No file may grow beyond `size`: the log, the head, the curves, a checkpoint ... whatever

@@ -277,6 +277,7 @@ def test_absent_and_offline(tmp_path, monkeypatch):
 # --- The real one ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not REAL, reason="DATA_AUG_KD_TINYIMAGENET names no folder with tiny-imagenet-200/"
 )

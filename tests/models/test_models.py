@@ -207,6 +207,7 @@ def test_a_training_forward_updates_batchnorm_once(name: str, size: int) -> None
     assert {norm.num_batches_tracked.item() for norm in norms} == set(golden["num_batches_tracked"])
 
 
+@pytest.mark.slow
 @each_case_in_npz
 @torch.no_grad()
 def test_float64_matches_the_original(name: str, size: int) -> None:

@@ -295,6 +295,7 @@ def test_too_few_points_say_so(tmp_path, capsys, count):
         assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_figures_from_run_folders(tmp_path, capsys):
     write_experiments(tmp_path / "Experiments", epochs=2, trials=2)
     names = ["p.png", "p.svg", "p.pdf"]

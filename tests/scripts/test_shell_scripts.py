@@ -38,6 +38,7 @@ def test_shellcheck_has_no_complaint():
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.slow
 def test_published_sweep_lines_run_from_any_folder(tmp_path):
     """All four are the same but for their words, see test_sweep.py."""
     script = os.path.relpath(SCRIPTS / "S_test_loss_different_DA_cifar100.sh", tmp_path)
@@ -169,6 +170,7 @@ def printed_commands(*words, **variables):
     return [shlex.split(line) for line in result.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_distill_cifar100_prints_a_command_for_every_method():
     commands = printed_commands(TEACHER="vgg13", STUDENT="vgg8")
     names = []

@@ -173,6 +173,7 @@ RENAMED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repository", KEY_MAPS)
 @pytest.mark.parametrize("depth", [18, 50])
 def test_every_map_of_names(repository, depth):

@@ -17,6 +17,7 @@ WORDS = f"{TINY} --nce_k 7 --init_epochs 2 --seed 3 --model_s resnet8"
 MIXED = "--lw_mix [1,0,1] --mix_mode cutmix --t_output_as_target_for_input_mix --feature_views both"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distill", ["crd+vid+review+dkd", "abound+factor", "simkd"])
 def test_a_resumed_run_equals_the_uninterrupted_one(distill, tiny_teacher):
     command = f"{WORDS} {MIXED} --path_t {tiny_teacher} --distill {distill}"

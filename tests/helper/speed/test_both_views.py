@@ -131,6 +131,7 @@ def test_a_fault_in_a_thread_is_raised_here():
         BothViews(network("resnet8"))(torch.ones(2, 3, 32, 32), torch.ones(2, 4, 32, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "precision"), [("cutmix", "--amp"), (PICK, "")])
 def test_a_resumed_run_is_the_whole_one(monkeypatch, tiny_teacher, scheme, precision):
     used, real = [], BothViews.__call__
