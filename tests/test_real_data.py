@@ -23,6 +23,7 @@ from models import model_dict
 ROOT, TEACHER = os.environ.get("DATA_AUG_KD_CIFAR100"), os.environ.get("DATA_AUG_KD_TEACHER")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ROOT, reason="DATA_AUG_KD_CIFAR100 names no folder with cifar-100-python/")
 @pytest.mark.skipif(not TEACHER, reason="DATA_AUG_KD_TEACHER names no checkpoint")
 def test_a_public_teacher_classifies_as_it_did():

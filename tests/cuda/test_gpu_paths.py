@@ -154,6 +154,7 @@ def assert_same_training(words, gpu, allowed=(), relative=2e-3):
     assert not [line for line in waits if not line.startswith(tuple(allowed) or "-")], waits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_distillers(group, gpu):
     names = GROUPS[group]
@@ -230,6 +231,7 @@ def test_a_teacher_is_copied_and_evaluated(amp, gpu):
     assert result.loss == pytest.approx(expected.loss, rel=3e-2 if amp else 1e-4)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_the_whole_one(gpu, monkeypatch):
     words = f"--path_t {write_network(Path()).resolve()} {TINY} {TWO_VIEWS} --mix_mode cutmix"
     words += " --model_s resnet8 --distill factor --init_epochs 1 --epochs 2 --device cuda"
@@ -244,6 +246,7 @@ def test_a_resumed_run_equals_the_whole_one(gpu, monkeypatch):
     assert resumed["optimizer"]["param_groups"][0]["fused"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [("cpu", "cuda"), ("cuda", "cpu")])
 def test_a_run_goes_on_on_the_other_device(devices, gpu):
     words = (

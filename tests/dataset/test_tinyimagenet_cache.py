@@ -83,6 +83,7 @@ def test_two_sources_share_a_cache_folder(folder, tiny_imagenet, tmp_path):
     assert not (folder.parent / "cache").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["train_images.npy", "test_images.npy", "train_labels.npy", "test_labels.npy"]
 )

@@ -367,6 +367,7 @@ def shell(program, line):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_process_bad_flag():
     status, out, err = shell(TEACHER, "--mdoel vgg8")
     assert (status, out) == (2, "")

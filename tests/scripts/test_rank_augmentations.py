@@ -93,6 +93,7 @@ def without_time(found):
     return found | {"schemes": schemes, "seconds": None}
 
 
+@pytest.mark.slow
 def test_published_values_are_those_of_the_passes(networks):
     """Each scheme's draws, its batches and its picks are those of a pass of its own."""
     schemes = ["flip", "mixup", *PICKS, "cutmix"]

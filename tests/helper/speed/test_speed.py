@@ -171,6 +171,7 @@ def count_norms(network):
     return sum(isinstance(layer, nn.BatchNorm2d) for layer in layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "count"),
     [
