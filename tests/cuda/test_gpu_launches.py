@@ -22,6 +22,7 @@ CEILINGS = {  # (teacher, student), job -> launches a step
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pair", "job"), CEILINGS)
 def test_launches_a_step(pair, job, gpu, tmp_path):
     teacher, student = pair

@@ -249,6 +249,7 @@ def test_the_recipes_of_two_views(pair, method, expected):
     assert options.lw_mix == (1, 0, 1) and options.mix_mode.startswith("randaugment:")
 
 
+@pytest.mark.slow
 def test_distill_cifar100_passes_words_on():
     words = ["--project", 'it\'s "new"', "--lw_mix", "[1,0,1]"]
     (first, second) = printed_commands("crd", "ls", "--", *words)

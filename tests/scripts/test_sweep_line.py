@@ -40,6 +40,7 @@ def begin_line(number=1):
     return begin(["commands.txt", str(number)], sweep_line.main)
 
 
+@pytest.mark.slow
 def test_a_printed_command_is_the_sweeps_own_job(place):
     options = sweep.parse(["--kind", "both", "--dataset", "cifar100", "--print"])
     jobs = sweep_jobs.make_jobs(options, ["--epochs", "60"])
@@ -88,6 +89,7 @@ def test_a_line_that_was_printed_interrupted_knows_how_it_goes_on_now(place, cap
     assert end(begin_line()) == 0 and calls()[-1][1] == "moved"
 
 
+@pytest.mark.slow
 def test_a_line_and_a_sweep_do_not_run_the_same_job(place, monkeypatch, capsys):
     monkeypatch.setattr(sweep_line, "PAUSE", 0.1)
     monkeypatch.setenv("STUB_SECONDS", "0.05")

@@ -153,6 +153,7 @@ def trained_by_three(tmp_path_factory):
     return together(lambda: [train(distill, **options) for distill, options in CASES], 3, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", range(len(CASES)), ids=lambda case: " ".join([CASES[case][0], *CASES[case][1].values()])
 )
@@ -313,6 +314,7 @@ def views_of(text, teacher):
     return {"rows": rows, "group": stddev.state_dict()["group"], "state": generator.get_state()}
 
 
+@pytest.mark.slow
 def test_every_scheme_shows_several_processes_the_images_of_one(tmp_path):
     """Each sees its rows of the batch, or the whole of a pick; their T. stddev sums are one's."""
     first, second = together(views_of_schemes, 2, tmp_path)

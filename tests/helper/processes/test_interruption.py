@@ -104,6 +104,7 @@ def test_what_nohup_ignores_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on(tmp_path, monkeypatch):
     """A few of the soak's kills: SIGKILL in an epoch, twice."""
     monkeypatch.chdir(tmp_path)
