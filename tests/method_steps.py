@@ -14,7 +14,7 @@ from helper.step.networks import freeze, student_passes
 from helper.step.views import ViewMaker
 from models import build_model
 
-CLASSES, SIZE, BATCH = 10, 16, 8
+CLASSES, SIZE, BATCH = 10, 32, 8
 SPEC = synthetic_spec(CLASSES, SIZE)
 
 
