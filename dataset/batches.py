@@ -141,7 +141,7 @@ class Batches:
             rows = self._rows(places)
             images = crop_and_flip(self.images, rows, top=top, left=left, mirror=mirror)
             made = self.normalize(images), self.labels[rows], places
-            yield from zip(*(part.split(self.batch_size) for part in made))
+            yield from zip(*[part.split(self.batch_size) for part in made])
 
     @property
     def served_labels(self) -> torch.Tensor:

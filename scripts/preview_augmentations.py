@@ -46,8 +46,8 @@ from helper.setup.batches import make_batches
 from helper.setup.machine import make_generators, select_device
 from helper.setup.networks import load_teacher
 from helper.setup.views import make_views
-from helper.step.views import TwoViews
-from helper.step.networks import freeze, logits_of
+from helper.step.passes import TwoViews, logits_of
+from helper.step.networks import freeze
 from models import model_dict
 from scripts.results.image_rows import NO_DATE, Row, draw
 

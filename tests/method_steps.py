@@ -10,8 +10,8 @@ from dataset.synthetic import synthetic_spec
 from helper.cli.flags import student_parser
 from helper.setup.methods import make_methods
 from helper.step.distill import DistillStep
-from helper.step.networks import freeze, student_passes
-from helper.step.views import ViewMaker
+from helper.step.networks import freeze
+from helper.step.passes import ViewMaker, student_passes
 from models import build_model
 
 CLASSES, SIZE, BATCH = 10, 32, 8

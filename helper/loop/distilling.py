@@ -5,7 +5,8 @@ from helper.loop.initial_stage import InitialStage
 from helper.loop.pictures import ViewPictures
 from helper.loop.probe import TeacherProbe
 from helper.loop.teacher_plan import plan_teacher
-from helper.loop.training import TrainingState, fit
+from helper.loop.state import TrainingState
+from helper.loop.training import fit
 from helper.processes import distributed
 from helper.cli.parser import Options
 from helper.run.folder import RunFolder
@@ -17,7 +18,7 @@ from helper.setup.scene import Scene
 from helper.setup.statistics import make_statistics
 from helper.setup.views import make_views
 from helper.step.distill import DistillStep
-from helper.step.networks import student_passes
+from helper.step.passes import student_passes
 
 
 class Distilling:
@@ -41,10 +42,12 @@ class Distilling:
         if statistics := make_statistics(scene):
             steps = len(scene.splits.train)
             self.probe = TeacherProbe(steps, **statistics._asdict(), amp=options.amp)
+        optimizer = make_optimizer(options, scene.student, methods.modules)
+        distributed.average_gradients(optimizer, methods.modules.parameters())
         stages = {"initial": self.initial, "probe": self.probe}
         self.state = TrainingState(
             model=scene.student,
-            optimizer=make_optimizer(options, scene.student, methods.modules),
+            optimizer=optimizer,
             generators={name: scene.generators[name] for name in ("data", "views", "methods")},
             description=describe(options.model_s, scene.spec),
             extra={"distiller": methods.modules} | {k: v for k, v in stages.items() if v},
@@ -93,14 +96,14 @@ class Distilling:
 
     def go(self, run: RunFolder) -> None:
         scene, state, options = self.scene, self.state, self.scene.options
-        scheme, steps = plan.scheme_name(options), len(scene.splits.train)
+        scheme = plan.scheme_name(options)
         run.record("job", teacher=scene.teacher.name, scheme=scheme, epochs=options.epochs)
-        step = state.epoch * steps + state.step
-        pictures = ViewPictures(run, scene.spec, options.save_img_interval, step=step)
+        pictures = ViewPictures(run, scene.spec, options.save_img_interval)
         self.step.observers = [pictures]
         if self.probe is not None:
             self.probe.run = run
             self.step.observers = [pictures, self.probe]
         if self.initial is not None:
             self.initial.run(state, scene.splits.train, run)
+        self.step.steps = state.epoch * len(scene.splits.train) + state.step
         fit(state, self.step, **scene.splits._asdict(), settings=self.settings, run=run)

@@ -10,12 +10,12 @@ from torch import nn
 
 from dataset.streamed import AnyBatches
 from distiller_zoo import FeatureDistiller, Outputs
-from helper.loop.state import saved_if_stopped
-from helper.loop.training import TrainingState, progress_bar
+from helper.loop.state import TrainingState, saved_if_stopped
+from helper.loop.training import progress_bar
 from helper.processes import distributed
 from helper.run.folder import RunFolder
 from helper.setup.optimisation import InitialSettings
-from helper.step.networks import outputs_of
+from helper.step.passes import outputs_of
 
 
 class InitialStage:
@@ -49,6 +49,7 @@ class InitialStage:
         self.optimizer = torch.optim.SGD(
             groups, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
+        distributed.average_gradients(self.optimizer, rates)
         self.trains_student = any(parameter in rates for parameter in student.parameters())
         self.preacts = sorted(
             {kind for method in methods.values() for kind in (method.preact, method.teacher_preact)}
@@ -99,9 +100,6 @@ class InitialStage:
             }
             self.optimizer.zero_grad(set_to_none=True)
             reduce(torch.add, losses.values()).backward()
-            distributed.average_gradients(
-                p for group in self.optimizer.param_groups for p in group["params"]
-            )
             self.optimizer.step()
             state.meter.update(losses, len(images))
         self.optimizer.zero_grad(

@@ -23,7 +23,7 @@ from helper.setup.scene import Scene
 from helper.setup.statistics import make_statistics
 from helper.setup.views import make_views
 from helper.step.teacher_stats import GROUP_STEPS
-from helper.step.views import Observer, ViewMaker
+from helper.step.passes import Observer, ViewMaker
 
 
 class Measuring:
@@ -75,8 +75,7 @@ class Measuring:
             self.state,
         )
         run.record("job", teacher=self.scene.teacher.name, scheme=scheme, epochs=options.epochs)
-        step = state.epoch * len(self.scene.splits.train) + state.step
-        pictures = ViewPictures(run, self.scene.spec, options.save_img_interval, step=step)
+        pictures = ViewPictures(run, self.scene.spec, options.save_img_interval)
         self.probe.run = run
         label = f"{self.scene.teacher.name} on {self.scene.spec.name}, {scheme}"
         measure_teacher(
@@ -111,14 +110,16 @@ def measure_teacher(
     for epoch in range(state.epoch + 1, epochs + 1):
         views.start_epoch(epoch)
         with saved_if_stopped(state, run, f"epoch {epoch}"):
-            for _, (images, *_) in progress_bar(
+            for index, (images, *_) in progress_bar(
                 state, batches, f"T. stddev, epoch {epoch}/{epochs}"
             ):
                 if probe.finished:
                     break
                 seen = views(images)
-                for observe in observers:
-                    observe(images, seen)
+                step = (epoch - 1) * len(batches) + index
+                for observer in observers:
+                    if step % observer.interval == 0:
+                        observer(step, images, seen)
         state.end_pass()
         state.epoch = epochs if probe.finished else epoch
         if state.epoch == epochs:

@@ -10,7 +10,7 @@ from torch import nn
 
 from helper.errors import RunFault
 from helper.processes import distributed, interruption
-from helper.step.networks import logits_of
+from helper.step.passes import logits_of
 
 
 def top_k_hits(logits: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:

@@ -10,14 +10,13 @@ from torch import nn
 from helper.errors import RunFault
 from helper.run.log_lines import CHECK, PLACE
 from helper.run.folder import RunFolder
-from helper.step.networks import logits_of
+from helper.step.passes import TwoViews, logits_of
 from helper.step.teacher_stats import (
     CovarianceMeans,
     CrossEntropyCovariance,
     RunningSums,
     TeacherStddev,
 )
-from helper.step.views import TwoViews
 
 COVARIANCE_PRINT_STEPS = 10
 
@@ -41,6 +40,7 @@ class TeacherProbe:
     """Set before the first step."""
     total_step: int = -1
     """The last step taken in, counted from 0 over all epochs."""
+    interval: int = 1
 
     @property
     def run(self) -> RunFolder:
@@ -52,8 +52,8 @@ class TeacherProbe:
         self.run_or_none = run
 
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor, seen: TwoViews) -> None:
-        self.total_step += 1
+    def __call__(self, step: int, images: torch.Tensor, seen: TwoViews) -> None:
+        self.total_step = step
         logits = [seen.teacher_clean] + ([] if seen.teacher_view is None else [seen.teacher_view])
         probabilities = [view.softmax(dim=1) for view in logits]
         if self.stddev is not None and self.stddev.update(*probabilities):

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from dataset.streamed import AnyBatches
 from helper.errors import RunFault, UserError
 from helper.loop.metrics import MeanMeter
 from helper.processes import interruption
+from helper.run.load import load_weights
 from helper.run.log_lines import INTERRUPTED, STOPPED
 from helper.run.folder import RunFolder
 
@@ -37,41 +38,18 @@ class RunState:
     """Means of the pass under way."""
 
     def __post_init__(self) -> None:
-        self._pass_start: torch.Tensor | None = None
+        self.pass_start: torch.Tensor | None = None
         """State of the "data" generator when the pass under way began: from there its draws are
         made again."""
 
-    def batches(self, batches: AnyBatches) -> Iterator[tuple[int, Batch]]:
-        """The pass's batches from `step` on, numbered.
-
-        A signal, or data that cannot be read, ends it between two steps.
-        """
-        if self.step == 0:
-            self.meter = MeanMeter()
-        if self.step < len(batches):
-            self._pass_start = self.generators["data"].get_state()
-            iterator = batches.starting_at(self.step)
-        for index in range(self.step, len(batches)):
-            interruption.check()
-            try:
-                batch = next(iterator)
-            except UserError as error:
-                # The signal that ends this run may have ended the processes that decode.
-                interruption.check_alone()
-                raise DataFault(str(error)) from None
-            yield index, batch
-            self.step = index + 1
-        self._pass_start = None  # nothing of it remains to be served
-        interruption.check()
-
     def end_pass(self) -> None:
         """The next pass begins at its first step."""
-        self.step, self._pass_start = 0, None
+        self.step, self.pass_start = 0, None
 
     def state_dict(self) -> dict[str, Any]:
         generators = {name: generator.get_state() for name, generator in self.generators.items()}
-        if self._pass_start is not None:
-            generators["data"] = self._pass_start
+        if self.pass_start is not None:
+            generators["data"] = self.pass_start
         return {
             "format": FORMAT,
             "epoch": self.epoch,
@@ -104,6 +82,80 @@ class RunState:
         except (LookupError, ValueError, TypeError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{flag} {path} has not all that resuming needs ({reason})") from None
+
+
+@dataclass(kw_only=True)
+class TrainingState(RunState):
+    """Everything that changes while training; its state_dict is the checkpoint."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    description: dict[str, Any]
+    """Facts of the network, see checkpoint.describe_model."""
+    accuracy: float = float("nan")
+    """Top-1 on the test set after the last complete epoch, in percent."""
+    best_acc1: float = -1.0
+    """Top-1 on the test set after the best epoch."""
+    best_epoch: int = 0
+    best_score: float = -1.0
+    """The score that chose this epoch: its top-1 on the held-out images, or on the test set where
+    none are held out."""
+    head: nn.Module | None = None
+    """A module in the place of the model's classifier: it belongs to the weights."""
+    with_head: nn.Module | None = None
+    """The model with its head, where it has one."""
+
+    @property
+    def deployed(self) -> nn.Module:
+        """The network that is evaluated: the model, or the model with its head."""
+        return self.with_head or self.model
+
+    def weights(self) -> dict[str, Any]:
+        """The public layout: enough to use the network."""
+        return {
+            "model": self.model.state_dict(),
+            "epoch": self.epoch,
+            "accuracy": self.accuracy,
+            **self.description,
+            **({} if self.head is None else {"head": self.head.state_dict()}),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """`weights`, and what resuming needs beyond them."""
+        return {
+            **super().state_dict(),
+            **self.weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_acc1": self.best_acc1,
+            "best_epoch": self.best_epoch,
+            "best_score": self.best_score,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """All but the weights of the model, which are in it already."""
+        super().load_state_dict(state)
+        load_optimizer(self.optimizer, state["optimizer"])
+        self.best_acc1, self.best_epoch = float(state["best_acc1"]), counted(state, "best_epoch")
+        self.best_score, self.accuracy = float(state["best_score"]), float(state["accuracy"])
+
+    def restore(self, checkpoint: dict[str, Any], *, flag: str, path: str | Path) -> None:
+        """Weights and all else. UserError if the checkpoint is not one of this run's."""
+        load_weights(
+            self.model, self.description["arch"], checkpoint, flag=flag, path=path, allow_head=True
+        )
+        if "optimizer" not in checkpoint:
+            raise UserError(
+                f"{flag} {path} holds weights alone; only a run's weights/ckpt.pth can be resumed"
+            )
+        super().restore(checkpoint, flag=flag, path=path)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Rates and momenta; whether one kernel updates all depends on this device, not on the
+    file's."""
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        group["fused"] = optimizer.defaults["fused"]
 
 
 def counted(state: dict[str, Any], name: str) -> int:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from helper import speed
 from helper.cli.parser import Options
-from helper.loop.training import TrainingState, fit
+from helper.loop.state import TrainingState
+from helper.loop.training import fit
 from helper.processes import distributed
 from helper.run.checkpoint import save_keeping_old
 from helper.run.folder import RunFolder

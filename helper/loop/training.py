@@ -1,24 +1,18 @@
-"""The training loop that teacher and student share, and what a checkpoint must hold to resume
-it."""
+"""The training loop that teacher and student share, and the pass over the batches that all loops
+share."""
 
 import math
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
 
-import torch
-from torch import nn
 from tqdm import tqdm
 
 from dataset.streamed import AnyBatches
 from helper.errors import RunFault, UserError
-from helper.loop.metrics import NOT_FINITE, Evaluation, evaluate, top_k_hits
-from helper.loop.state import RunState, counted, saved_if_stopped
-from helper.processes import distributed
-from helper.run.load import load_weights
+from helper.loop.metrics import NOT_FINITE, Evaluation, MeanMeter, evaluate, top_k_hits
+from helper.loop.state import Batch, DataFault, RunState, TrainingState, saved_if_stopped
+from helper.processes import interruption
 from helper.run.log_lines import EPOCH
 from helper.run.folder import RunFolder
 from helper.setup.optimisation import LoopSettings
@@ -35,85 +29,36 @@ BOARD_NAMES = {
 """TensorBoard's names of what metrics.jsonl calls so."""
 
 
-@dataclass(kw_only=True)
-class TrainingState(RunState):
-    """Everything that changes while training; its state_dict is the checkpoint."""
+def batches_left(state: RunState, batches: AnyBatches) -> Iterator[tuple[int, Batch]]:
+    """The batches of the pass under way from `state.step` on, numbered.
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    description: dict[str, Any]
-    """Facts of the network, see checkpoint.describe_model."""
-    accuracy: float = float("nan")
-    """Top-1 on the test set after the last complete epoch, in percent."""
-    best_acc1: float = -1.0
-    """Top-1 on the test set after the best epoch."""
-    best_epoch: int = 0
-    best_score: float = -1.0
-    """The score that chose this epoch: its top-1 on the held-out images, or on the test set where
-    none are held out."""
-    head: nn.Module | None = None
-    """A module in the place of the model's classifier: it belongs to the weights."""
-    with_head: nn.Module | None = None
-    """The model with its head, where it has one."""
-
-    @property
-    def deployed(self) -> nn.Module:
-        """The network that is evaluated: the model, or the model with its head."""
-        return self.with_head or self.model
-
-    def weights(self) -> dict[str, Any]:
-        """The public layout: enough to use the network."""
-        return {
-            "model": self.model.state_dict(),
-            "epoch": self.epoch,
-            "accuracy": self.accuracy,
-            **self.description,
-            **({} if self.head is None else {"head": self.head.state_dict()}),
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """`weights`, and what resuming needs beyond them."""
-        return {
-            **super().state_dict(),
-            **self.weights(),
-            "optimizer": self.optimizer.state_dict(),
-            "best_acc1": self.best_acc1,
-            "best_epoch": self.best_epoch,
-            "best_score": self.best_score,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """All but the weights of the model, which are in it already."""
-        super().load_state_dict(state)
-        load_optimizer(self.optimizer, state["optimizer"])
-        self.best_acc1, self.best_epoch = float(state["best_acc1"]), counted(state, "best_epoch")
-        self.best_score, self.accuracy = float(state["best_score"]), float(state["accuracy"])
-
-    def restore(self, checkpoint: dict[str, Any], *, flag: str, path: str | Path) -> None:
-        """Weights and all else. UserError if the checkpoint is not one of this run's."""
-        load_weights(
-            self.model, self.description["arch"], checkpoint, flag=flag, path=path, allow_head=True
-        )
-        if "optimizer" not in checkpoint:
-            raise UserError(
-                f"{flag} {path} holds weights alone; only a run's weights/ckpt.pth can be resumed"
-            )
-        super().restore(checkpoint, flag=flag, path=path)
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Rates and momenta; whether one kernel updates all depends on this device, not on the
-    file's."""
-    optimizer.load_state_dict(state)
-    for group in optimizer.param_groups:
-        group["fused"] = optimizer.defaults["fused"]
+    A signal, or data that cannot be read, ends it between two steps.
+    """
+    if state.step == 0:
+        state.meter = MeanMeter()
+    if state.step < len(batches):
+        state.pass_start = state.generators["data"].get_state()
+        iterator = batches.starting_at(state.step)
+    for index in range(state.step, len(batches)):
+        if interruption.watch.is_due:
+            interruption.check()
+        try:
+            batch = next(iterator)
+        except UserError as error:
+            # The signal that ends this run may have ended the processes that decode.
+            interruption.check_alone()
+            raise DataFault(str(error)) from None
+        yield index, batch
+        state.step = index + 1
+    state.pass_start = None  # nothing of it remains to be served
+    interruption.check()
 
 
 def progress_bar(state: RunState, batches: AnyBatches, title: str) -> tqdm:
-    """`state.batches` with a bar on a terminal (rate and time left); nothing where the output is a
+    """`batches_left` with a bar on a terminal (rate and time left); nothing where the output is a
     file."""
     return tqdm(
-        state.batches(batches),
+        batches_left(state, batches),
         initial=state.step,
         total=len(batches),
         desc=title,
@@ -230,7 +175,7 @@ def train_epoch(
     next line.
     """
     state.model.train()
-    timer, where = StepTimer(), f"epoch {epoch}"
+    timer, where, steps = StepTimer(), f"epoch {epoch}", len(train)
     bar = progress_bar(state, train, f"epoch {epoch}/{settings.epochs}")
     for index, (images, labels, rows) in bar:
         timer.data_ready()
@@ -238,20 +183,18 @@ def train_epoch(
         losses, logits = step(images, labels, rows)
         total = step.weights.total(losses)
         total.backward()
-        distributed.average_gradients(step.replicated)
         state.optimizer.step()
         hits = top_k_hits(logits.detach(), labels, 5)
         measured = {"loss": total, "acc1": hits[:, :1], "acc5": hits, **losses}
         state.meter.update(measured, len(labels))
         timer.step_done()
-        total_step = (epoch - 1) * len(train) + index
+        total_step = (epoch - 1) * steps + index
         if index % settings.print_interval == 0:
             state.meter.check_finite(where)
             latest, means = state.meter.read()
             bar.set_postfix(loss=f"{means['loss']:.3f}", acc1=f"{means['acc1']:.1f}")
             run.log(
-                f"Epoch: [{epoch}][{index}/{len(train)}] {timer}"
-                f" {describe(step.weights, latest, means)}"
+                f"Epoch: [{epoch}][{index}/{steps}] {timer} {describe(step.weights, latest, means)}"
             )
         if total_step % settings.tb_freq == 0:
             run.scalars(

@@ -120,7 +120,7 @@ def start(device: torch.device) -> None:
     errors.prints_errors = _FirstToPrint(store)
     global _heartbeat
     _heartbeat = Heartbeat(dist.PrefixStore(prefix, own_connection()), rank, size, _end_here)
-    interruption.agree = _Agreement()  # to be made by all together
+    interruption.agree_by(_Agreement())  # to be made by all together
     _heartbeat.start()
 
 
@@ -289,19 +289,26 @@ def parallel(network: nn.Module, *, uses_all: bool = True) -> nn.Module:
         )
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Make equal what every process trains on all rows, such as a distiller's layers.
+def average_gradients(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> None:
+    """Have the optimizer, before each step, make equal what every process trains on all rows, such
+    as a distiller's layers.
 
     It is equal already, up to rounding.
     """
     if size() == 1:
         return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
-        return
-    flat = summed(torch.cat([gradient.reshape(-1) for gradient in gradients])) / size()
-    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
-        gradient.copy_(mean.view_as(gradient))
+    trained = list(parameters)
+
+    def average(*_: Any) -> None:
+        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+        if not gradients:
+            return
+        flat = summed(torch.cat([gradient.reshape(-1) for gradient in gradients])) / size()
+        means = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, means):
+            gradient.copy_(mean.view_as(gradient))
+
+    optimizer.register_step_pre_hook(average)
 
 
 def share_buffers(network: nn.Module) -> None:

@@ -2,8 +2,8 @@
 
 SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal is gone) and SIGUSR1 (Slurm can send it some time
 before the end) end a run. While it starts, they do so where it stands. In its loops they are only
-noted: `check`, called between two steps, raises `Interrupted`, and the loop saves its state. A
-second signal ends the process at once.
+noted: `check`, called between two steps where `watch.is_due`, raises `Interrupted`, and the loop
+saves its state. A second signal ends the process at once.
 """
 
 import contextlib
@@ -34,12 +34,17 @@ class Interrupted(KeyboardInterrupt):
 
 
 @dataclass
-class _Watch:
+class Watch:
+    """Answers the signals, or notes the first one."""
+
     received: int | None = None
     since: float = 0.0
     """When that was."""
     waits: bool = False
     """Whether a signal is to wait for the next `check`."""
+    is_due: bool = False
+    """Whether `check` has something to do: a signal has come, or there are other processes to
+    ask."""
 
     def __call__(self, number: int, _: object) -> None:
         if self.received is not None:
@@ -47,7 +52,7 @@ class _Watch:
             if agree is _alone or time.monotonic() - self.since > ECHO_SECONDS:
                 os._exit(STATUS[number])
             return
-        self.received, self.since = number, time.monotonic()
+        self.received, self.since, self.is_due = number, time.monotonic(), True
         if not self.waits:
             raise Interrupted(number)
 
@@ -59,17 +64,17 @@ def _alone(received: int) -> int:
 agree: Callable[[int], int] = _alone
 """The signal that this process received (0: none) -> the signal that all processes of the run
 answer now."""
-_watch = _Watch()
+watch = Watch()
 
 
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
     """Signals are answered within. What a caller ignores (nohup: SIGHUP) stays ignored."""
-    _watch.received, _watch.waits = None, False
+    watch.received, watch.waits, watch.is_due = None, False, agree is not _alone
     before = {number: signal.getsignal(number) for number in STATUS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, _watch)
+            signal.signal(number, watch)
     try:
         yield
     finally:
@@ -80,11 +85,17 @@ def listening() -> Iterator[None]:
 @contextlib.contextmanager
 def between_steps_only() -> Iterator[None]:
     """Within, a signal waits for the next `check`."""
-    _watch.waits = True
+    watch.waits = True
     try:
         yield
     finally:
-        _watch.waits = False
+        watch.waits = False
+
+
+def agree_by(agreement: Callable[[int], int]) -> None:
+    """From here on, `check` asks the other processes of the run."""
+    global agree
+    agree, watch.is_due = agreement, True
 
 
 def check() -> None:
@@ -92,11 +103,11 @@ def check() -> None:
 
     To be called where the state can be saved, by all processes of a run.
     """
-    if number := agree(_watch.received or 0):
+    if number := agree(watch.received or 0):
         raise Interrupted(number)
 
 
 def check_alone() -> None:
     """Raise Interrupted if a signal has come to this process."""
-    if _watch.received is not None:
-        raise Interrupted(_watch.received)
+    if watch.received is not None:
+        raise Interrupted(watch.received)

@@ -8,7 +8,8 @@ from torch import nn
 from augment import Augmentation, MixSettings, Pick, build, parse, pick_criteria, picks, with_flags
 from dataset import DatasetSpec
 from helper.cli.parser import Options
-from helper.step.views import ViewMaker
+from helper.processes import distributed
+from helper.step.passes import ViewMaker
 
 
 def make_augmentation(options: Options, spec: DatasetSpec) -> Augmentation | None:
@@ -56,5 +57,5 @@ def make_views(
         preacts=preacts,
         features_of_view=features_of_view,
         amp=options.amp,
-        own_rows_only=options.fix_student and facts.measures_rows,
+        own_rows_only=distributed.size() > 1 and options.fix_student and facts.measures_rows,
     )

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from helper.speed.cores import workers
-from helper.step.networks import is_compiled, logits_of
+from helper.step.passes import is_compiled, logits_of
 
 STATISTICS = ("running_mean", "running_var")
 

@@ -26,7 +26,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from helper.speed.cores import workers
 from helper.speed.graphs import Graphs
-from helper.step.networks import is_compiled
+from helper.step.passes import is_compiled
 
 PIXELS_AT_ONCE = 64 * 32 * 32
 """On a CPU, of the images that go through together at the most: 64 of 32x32 pixels."""

@@ -25,8 +25,7 @@ from torch import nn
 
 from augment import Augmentation, Augmented
 from distiller_zoo import Batch, FeatureDistiller, LogitDistiller, Outputs, Target
-from helper.step.networks import Features, StudentPasses, logits_of
-from helper.step.views import Observer, TwoViews, ViewMaker
+from helper.step.passes import Features, Observer, StudentPasses, TwoViews, ViewMaker, logits_of
 
 Losses = dict[str, torch.Tensor]
 """Named scalar losses of one step."""
@@ -36,12 +35,6 @@ class Step(Protocol):
     """The interface of a step to the training loop."""
 
     weights: "LossWeights"
-
-    @property
-    def replicated(self) -> Sequence[nn.Parameter]:
-        """The parameters that each of several processes trains on the whole batch, in contrast to
-        the network's."""
-        ...
 
     def start_epoch(self, epoch: int) -> None:
         """Called before each epoch, counted from 1."""
@@ -73,10 +66,10 @@ class DistillStep:
     mixed."""
     feature_views: bool = False
     observers: Sequence[Observer] = ()
+    steps: int = 0
+    """The run's steps so far."""
 
     def __post_init__(self) -> None:
-        methods = [*self.logit.values(), *self.feature.values()]
-        self.replicated = [p for method in methods for p in method.parameters()]
         self.terms = {name: logit_terms(name) for name in self.logit}
         self.has_view_labels = any(method.labels_of_view for method in self.logit.values())
 
@@ -89,8 +82,10 @@ class DistillStep:
         self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor
     ) -> tuple[Losses, torch.Tensor]:
         seen = self.views(images)
-        for observe in self.observers:
-            observe(images, seen)
+        for observer in self.observers:
+            if self.steps % observer.interval == 0:
+                observer(self.steps, images, seen)
+        self.steps += 1
         view, batch = seen.view, Batch(Target(labels), rows)
         if view is None:
             (outputs,) = self.student(images)
@@ -222,7 +217,6 @@ class LabelStep:
     generator: torch.Generator
     weights: LossWeights = field(default_factory=loss_weights)
     amp: bool = False
-    replicated: Sequence[nn.Parameter] = ()
     label_smoothing: float = 0.0
 
     def start_epoch(self, epoch: int) -> None:

@@ -24,7 +24,7 @@ from helper.setup.machine import make_generators
 from helper.setup.networks import load_teacher, make_student
 from helper.setup.scene import Scene
 from helper.setup.statistics import make_statistics
-from helper.step.views import ViewMaker
+from helper.step.passes import ViewMaker
 from models import build_model
 
 VARIANTS = {"float32": "", "amp": "--amp", "compile": "--compile", "amp+compile": "--amp --compile"}

@@ -13,8 +13,9 @@ from torch import nn
 from augment import Augmented, PoolLogits
 from dataset.streamed import AnyBatches
 from helper.loop.state import Batch, RunState
+from helper.loop.training import batches_left
 from helper.setup.machine import make_generators
-from helper.step.networks import logits_of
+from helper.step.passes import logits_of
 from helper.step.ranking import Ranking
 from scripts.rank.schemes import Scheme
 
@@ -155,7 +156,7 @@ def endless(state: RunState, batches: AnyBatches) -> Iterator[tuple[int, Batch]]
     done with it.
     """
     while True:
-        for _, batch in state.batches(batches):
+        for _, batch in batches_left(state, batches):
             yield state.epoch + 1, batch
         state.end_pass()
         state.epoch += 1

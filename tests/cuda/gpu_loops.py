@@ -79,6 +79,7 @@ def stopped_after(step, words, monkeypatch):
         real()
 
     with monkeypatch.context() as patch:
+        patch.setattr(interruption, "agree", lambda received: received)  # so each place asks
         patch.setattr(interruption, "check", check)
         with pytest.raises(SystemExit):
             run("train_student.py", words)

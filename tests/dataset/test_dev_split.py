@@ -9,7 +9,8 @@ from fake_cifar import write_cifar
 from dataset.dev_split import dev_split
 from helper.errors import UserError
 from helper.loop.metrics import Evaluation
-from helper.loop.training import TrainingState, note_epoch
+from helper.loop.state import TrainingState
+from helper.loop.training import note_epoch
 
 LABELS = torch.from_numpy(np.random.default_rng(0).permutation(np.repeat(np.arange(20), 50)))
 

@@ -8,12 +8,13 @@ import torch
 from places import ROOT
 from command_line import run
 from PIL import Image
+from watching import Watching
 
 from helper.loop import measuring
 from augment import Pick, PoolLogits, pick_criteria
 from helper.errors import one_line_errors
 from helper.run.checkpoint import describe_model, save_checkpoint
-from helper.step.networks import logits_of
+from helper.step.passes import logits_of
 from models import build_model
 from scripts.results import image_rows
 
@@ -123,7 +124,8 @@ def test_labels_break_where_they_fit():
 def test_rows_are_the_views_of_a_training_pass(draw, networks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seen = []
-    monkeypatch.setattr(measuring, "ViewPictures", lambda *_, **__: lambda *step: seen.append(step))
+    watching = Watching(lambda *views: seen.append(views))
+    monkeypatch.setattr(measuring, "ViewPictures", lambda *_: watching)
     flags = f"{DATA} --limit_train 12 --num_images 6 --seed 5 --mix_draw {draw}"
     scene = scene_of(flags, *networks)
     rows = preview.scheme_rows(

@@ -18,8 +18,8 @@ from helper.processes import distributed
 from helper.processes.sync_batchnorm import share_batchnorm
 from helper.setup.methods import make_methods
 from helper.step.distill import DistillStep, LabelStep
-from helper.step.views import ViewMaker
-from helper.step.networks import freeze, student_passes
+from helper.step.passes import ViewMaker, student_passes
+from helper.step.networks import freeze
 from helper.step.teacher_stats import TeacherStddev
 from models import build_model
 
@@ -105,13 +105,13 @@ def descend(step, student, modules, sizes):
     student.train()
     parameters = [*student.parameters(), *modules.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
+    distributed.average_gradients(optimizer, modules.parameters())
     history = []
     for images, labels, rows in batches(sizes):
         losses, _ = step(images, labels, rows)
         total = step.weights.total(losses)
         optimizer.zero_grad()
         total.backward()
-        distributed.average_gradients(step.replicated)
         optimizer.step()
         history.append(total.detach())
     return {

@@ -72,6 +72,7 @@ def stopped_run(monkeypatch, place, program, *words, number=signal.SIGTERM):
         real()
 
     with monkeypatch.context() as patch:
+        patch.setattr(interruption, "agree", lambda received: received)  # so each place asks
         patch.setattr(interruption, "check", signal_comes)
         try:
             run(program, *words)

@@ -36,6 +36,7 @@ def stop_at(monkeypatch, place, *words):
         real()
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(interruption, "agree", lambda received: received)  # so each place asks
         patch.setattr(interruption, "check", signal_comes)
         run(TEACHER, *words)
 

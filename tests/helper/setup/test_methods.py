@@ -7,6 +7,7 @@ import pytest
 import torch
 from command_line import identical
 from method_steps import batch, build, make_step, train
+from watching import Watching
 
 from distiller_zoo import FeatureDistiller, LogitDistiller, distillers
 from helper.cli.options import parse_student
@@ -15,7 +16,7 @@ from helper.loop.initial_stage import InitialStage
 from helper.loop.state import RunState
 from helper.setup.methods import WithHead
 from helper.setup.optimisation import InitialSettings
-from helper.step.networks import student_passes
+from helper.step.passes import student_passes
 from helper.step.distill import logit_terms
 
 NAMES = list(distillers)
@@ -205,7 +206,7 @@ def test_mixed_views_use_both_labels():
     step = make_step(teacher, student, methods, "cutmix", draw="sample")
     step.start_epoch(20)
     seen = []
-    step.observers = [lambda images, views: seen.append(views)]
+    step.observers = [Watching(lambda images, views: seen.append(views))]
     images, labels, rows = batch()
     losses, _ = step(images, labels, rows)
     (views,) = seen

@@ -10,7 +10,7 @@ from torch import nn
 from helper import speed
 from helper.speed import cores
 from helper.speed.both_views import BothViews
-from helper.step.networks import student_passes
+from helper.step.passes import student_passes
 from models import build_model
 
 STUDENT, TEACHER = "train_student.py", "train_teacher.py"

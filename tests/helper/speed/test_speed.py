@@ -17,16 +17,16 @@ from dataset.batches import Normalize
 from distiller_zoo import Setting
 from distiller_zoo.kd import KD
 from helper.loop.metrics import MOST_PENDING, MeanMeter
-from helper.loop.training import load_optimizer
+from helper.loop.state import load_optimizer
 from helper.speed import place
 from helper.speed.both_views import BothViews
 from helper.speed.frozen import FrozenCopy, frozen_copy, part_size
 from helper.speed.layout import wide_on_few_pixels
-from helper.step import networks
+from helper.step import passes
 from helper.step.distill import DistillStep, loss_weights
-from helper.step.networks import freeze, student_passes
+from helper.step.networks import freeze
+from helper.step.passes import ViewMaker, student_passes
 from helper.step.teacher_stats import GROUP_STEPS, TeacherStddev
-from helper.step.views import ViewMaker
 from models import build_model, model_dict
 from scripts.bench.classic_loop import ALPHA, GAMMA, ClassicLoop
 
@@ -232,6 +232,13 @@ def test_frozen_copy_where_float32_convolutions_are_less_precise(monkeypatch):
     assert type(frozen_copy(freeze(network("resnet20")), 32)) is FrozenCopy
 
 
+class OnGPU(torch.Tensor):
+    """Says that it is on a GPU."""
+
+    is_cuda = True
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("preacts", [(), (False,), (True, False)])
 def test_what_a_cuda_graph_overwrites_is_copied(monkeypatch, preacts):
     """Simulated: a network that returns the same memory at each call."""
@@ -243,12 +250,12 @@ def test_what_a_cuda_graph_overwrites_is_copied(monkeypatch, preacts):
             logits, feature = self.memory.copy_(images[:, :3] + preact)
             return ([feature], logits) if is_feat else logits
 
-    monkeypatch.setattr(networks, "is_overwritten", lambda model, images: True)
+    monkeypatch.setattr(passes, "is_compiled", lambda model: True)
     model = Overwriting()
-    images = torch.ones(2, 3)
-    logits, features = networks.outputs_of(model, images, preacts)
+    images = torch.ones(2, 3).as_subclass(OnGPU)
+    logits, features = passes.outputs_of(model, images, preacts)
     kept = [logits.clone(), *(value.clone() for preact in preacts for value in features[preact])]
-    networks.outputs_of(model, 5 * images, preacts)
+    passes.outputs_of(model, 5 * images, preacts)
     assert all(
         torch.equal(a, b)
         for a, b in zip(kept, [logits, *(v for p in preacts for v in features[p])])

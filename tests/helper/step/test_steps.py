@@ -14,6 +14,7 @@ import pytest
 import torch
 from places import GOLDEN
 from recipe import load_recipe
+from watching import Watching
 
 from augment import MixSettings, Pick, mix_modes, pick_criteria
 from augment.draws import centred_boxes, cut_side
@@ -27,8 +28,8 @@ from distiller_zoo import Setting
 from distiller_zoo.kd import KD
 from helper.loop.training import describe_terms
 from helper.step.distill import DistillStep, loss_weights
-from helper.step.networks import freeze, student_passes
-from helper.step.views import ViewMaker
+from helper.step.networks import freeze
+from helper.step.passes import ViewMaker, student_passes
 from models import model_dict
 
 CASES = json.loads((GOLDEN / "steps.json").read_text())["cases"]
@@ -164,7 +165,7 @@ def test_three_steps_follow_the_original(name):
         "kld",
     )
     seen = {}
-    step.observers = (lambda images, views: seen.update(images=images, view=views.view),)
+    step.observers = [Watching(lambda images, views: seen.update(images=images, view=views.view))]
     for number, expected in zip(STEPS, golden):
         images, labels = batch(number)
         before = {key: value.clone() for key, value in step.network.state_dict().items()}

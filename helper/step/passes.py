@@ -1,14 +1,112 @@
-"""The second view of a batch, and the teacher's outputs on both views."""
+"""A batch on its way through the networks: its second view, the teacher's outputs on both views,
+the student's on each."""
 
+import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from augment import Augmentation, Augmented, Pick, PoolLogits
 from helper.processes import distributed
-from helper.step.networks import Features, frozen_batchnorm_statistics, logits_of, outputs_of
+from helper.step.networks import frozen_batchnorm_statistics
+
+
+def logits_of(
+    model: nn.Module, images: torch.Tensor, *, amp: bool = False, is_divided: bool = True
+) -> torch.Tensor:
+    """(B, 3, H, W) -> logits (B, K); with `amp` the network runs in bfloat16 autocast, the logits
+    are float32.
+
+    Of several processes each runs its part of the rows, unless `is_divided` is False, and all get
+    all logits.
+    """
+    return outputs_of(model, images, (), amp=amp, is_divided=is_divided)[0]
+
+
+Features = dict[bool, list[torch.Tensor]]
+"""By `preact`: what model(images, is_feat=True, preact=preact) calls its features."""
+
+
+def outputs_of(
+    model: nn.Module,
+    images: torch.Tensor,
+    preacts: Sequence[bool],
+    *,
+    amp: bool = False,
+    is_divided: bool = True,
+) -> tuple[torch.Tensor, Features]:
+    """(logits (B, K), the features for each of `preacts`); with `amp` the features may be bfloat16.
+
+    Asked for both kinds of features, the network runs twice; only the first pass updates
+    BatchNorm's statistics. Divided among processes like `logits_of`.
+    """
+    if is_divided and dist.is_initialized():
+
+        def run(rows: torch.Tensor) -> tuple[torch.Tensor, Features]:
+            return outputs_of(model, rows, preacts, amp=amp, is_divided=False)
+
+        return distributed.divided(run, images, model)
+    features: Features = {}
+    # A CUDA graph without a backward pass overwrites what it returned before.
+    copies = images.is_cuda and is_compiled(model) and not torch.is_grad_enabled()
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=amp):
+        if not preacts:
+            logits = model(images)
+        else:
+            maps, logits = model(images, is_feat=True, preact=preacts[0])
+            features[preacts[0]] = [each.clone() for each in maps] if copies else list(maps)
+        logits = logits.clone() if copies else logits
+        for preact in preacts[1:]:
+            with frozen_batchnorm_statistics(model):
+                maps, _ = model(images, is_feat=True, preact=preact)
+            features[preact] = [each.clone() for each in maps] if copies else list(maps)
+    return (logits.float() if amp else logits), features
+
+
+StudentPasses = Callable[..., list[tuple[torch.Tensor, Features]]]
+"""(*views, each (P, 3, H, W)) -> (logits (P, K), features) of each, in passes of their own."""
+
+
+def student_passes(
+    student: nn.Module,
+    preacts: Sequence[bool] = (),
+    *,
+    amp: bool = False,
+    statistics_of: str = "both",
+    both_views: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
+) -> StudentPasses:
+    """Each view has a pass of its own, for BatchNorm must see each alone; one autocast casts the
+    weights once for all.
+
+    statistics_of: the views, "both" or "first", that update BatchNorm's running statistics.
+    both_views: (images, view, amp=) -> logits of both, where helper/speed has something sooner than
+    two passes.
+    """
+
+    def passes(*views: torch.Tensor) -> list[tuple[torch.Tensor, Features]]:
+        if both_views is not None and len(views) == 2:
+            return [(logits, {}) for logits in both_views(*views, amp=amp)]
+        with torch.autocast(views[0].device.type, dtype=torch.bfloat16, enabled=amp):
+            first, *others = views
+            results = [outputs_of(student, first, preacts, amp=amp)]
+            with hold():
+                results += [outputs_of(student, view, preacts, amp=amp) for view in others]
+            return results
+
+    hold = contextlib.nullcontext
+    if statistics_of == "first":
+        hold = functools.partial(frozen_batchnorm_statistics, student)
+    return passes
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether `model.compile()` was called."""
+    return model._compiled_call_impl is not None
 
 
 @dataclass
@@ -32,8 +130,16 @@ class TwoViews:
         return self.teacher_view
 
 
-Observer = Callable[[torch.Tensor, TwoViews], None]
-"""Looks at each step's images (B, 3, H, W) and views: statistics, pictures."""
+class Observer(Protocol):
+    """Looks at a step's images (B, 3, H, W) and views, every `interval` steps from the first one
+    on: statistics, pictures.
+
+    step: of the whole run, from 0.
+    """
+
+    interval: int
+
+    def __call__(self, step: int, images: torch.Tensor, seen: TwoViews) -> None: ...
 
 
 @dataclass
@@ -70,7 +176,7 @@ class ViewMaker:
         The teacher sees both views, and a pool to pick from, in one forward pass.
         """
         view = None if self.augment is None else self.augment(images, self.generator)
-        if self.own_rows_only and distributed.size() > 1:
+        if self.own_rows_only:
             images, view = own_rows(images, view)
         if view is None:
             logits, features = self._teacher_outputs(images)
