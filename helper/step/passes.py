@@ -68,42 +68,6 @@ def outputs_of(
     return (logits.float() if amp else logits), features
 
 
-StudentPasses = Callable[..., list[tuple[torch.Tensor, Features]]]
-"""(*views, each (P, 3, H, W)) -> (logits (P, K), features) of each, in passes of their own."""
-
-
-def student_passes(
-    student: nn.Module,
-    preacts: Sequence[bool] = (),
-    *,
-    amp: bool = False,
-    statistics_of: str = "both",
-    both_views: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
-) -> StudentPasses:
-    """Each view has a pass of its own, for BatchNorm must see each alone; one autocast casts the
-    weights once for all.
-
-    statistics_of: the views, "both" or "first", that update BatchNorm's running statistics.
-    both_views: (images, view, amp=) -> logits of both, where helper/speed has something sooner than
-    two passes.
-    """
-
-    def passes(*views: torch.Tensor) -> list[tuple[torch.Tensor, Features]]:
-        if both_views is not None and len(views) == 2:
-            return [(logits, {}) for logits in both_views(*views, amp=amp)]
-        with torch.autocast(views[0].device.type, dtype=torch.bfloat16, enabled=amp):
-            first, *others = views
-            results = [outputs_of(student, first, preacts, amp=amp)]
-            with hold():
-                results += [outputs_of(student, view, preacts, amp=amp) for view in others]
-            return results
-
-    hold = contextlib.nullcontext
-    if statistics_of == "first":
-        hold = functools.partial(frozen_batchnorm_statistics, student)
-    return passes
-
-
 def is_compiled(model: nn.Module) -> bool:
     """Whether `model.compile()` was called."""
     return model._compiled_call_impl is not None
@@ -227,3 +191,39 @@ def own_rows(images: torch.Tensor, view: Augmented | None) -> tuple[torch.Tensor
 def select(features: Features, rows: Callable[[torch.Tensor], torch.Tensor]) -> Features:
     """The same rows of every feature."""
     return {preact: [rows(feature) for feature in values] for preact, values in features.items()}
+
+
+StudentPasses = Callable[..., list[tuple[torch.Tensor, Features]]]
+"""(*views, each (P, 3, H, W)) -> (logits (P, K), features) of each, in passes of their own."""
+
+
+def student_passes(
+    student: nn.Module,
+    preacts: Sequence[bool] = (),
+    *,
+    amp: bool = False,
+    statistics_of: str = "both",
+    both_views: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None,
+) -> StudentPasses:
+    """Each view has a pass of its own, for BatchNorm must see each alone; one autocast casts the
+    weights once for all.
+
+    statistics_of: the views, "both" or "first", that update BatchNorm's running statistics.
+    both_views: (images, view, amp=) -> logits of both, where helper/speed has something sooner than
+    two passes.
+    """
+
+    def passes(*views: torch.Tensor) -> list[tuple[torch.Tensor, Features]]:
+        if both_views is not None and len(views) == 2:
+            return [(logits, {}) for logits in both_views(*views, amp=amp)]
+        with torch.autocast(views[0].device.type, dtype=torch.bfloat16, enabled=amp):
+            first, *others = views
+            results = [outputs_of(student, first, preacts, amp=amp)]
+            with hold():
+                results += [outputs_of(student, view, preacts, amp=amp) for view in others]
+            return results
+
+    hold = contextlib.nullcontext
+    if statistics_of == "first":
+        hold = functools.partial(frozen_batchnorm_statistics, student)
+    return passes
