@@ -5,13 +5,13 @@ Every model, built by `model_dict[name](num_classes=100, img_size=32)`, offers
     model(images)                              -> logits
     model(images, is_feat=True, preact=False)  -> (features, logits)
     model.get_feat_modules()                   -> nn.ModuleList: what the features depend on
-    model.get_bn_before_relu()                 -> list: the last BatchNorm of each later stage
     model.init_weights(generator=None)         draws every parameter anew, resets every buffer
 
 with images (B, 3, H, W) normalised, logits (B, K), and features a list of the stem's and each
 stage's map (B, C, H, W), then the pooled vector (B, C): the convention of the field since CRD (Tian
 et al., ICLR 2020, arXiv:1910.10699). `preact=True` gives the stages' maps before their last ReLU.
-The keys of the state dicts are those of the public checkpoints.
+The keys of the state dicts are those of the public checkpoints. Those in this folder also have
+CRD's get_bn_before_relu(), the last BatchNorm of each later stage; no method here asks for it.
 
 A new family is a file that registers its names, and an import of that file here.
 """
