@@ -105,5 +105,6 @@ class Distilling:
             self.step.observers = [pictures, self.probe]
         if self.initial is not None:
             self.initial.run(state, scene.splits.train, run)
+        # Now that the initial stage is over, state.step counts steps of the distillation.
         self.step.steps = state.epoch * len(scene.splits.train) + state.step
         fit(state, self.step, **scene.splits._asdict(), settings=self.settings, run=run)

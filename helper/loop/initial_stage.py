@@ -49,7 +49,8 @@ class InitialStage:
         self.optimizer = torch.optim.SGD(
             groups, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
-        distributed.average_gradients(self.optimizer, rates)
+        in_order = [parameter for group in groups for parameter in group["params"]]
+        distributed.average_gradients(self.optimizer, in_order)
         self.trains_student = any(parameter in rates for parameter in student.parameters())
         self.preacts = sorted(
             {kind for method in methods.values() for kind in (method.preact, method.teacher_preact)}

@@ -2,8 +2,8 @@
 
 SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal is gone) and SIGUSR1 (Slurm can send it some time
 before the end) end a run. While it starts, they do so where it stands. In its loops they are only
-noted: `check`, called between two steps where `watch.is_due`, raises `Interrupted`, and the loop
-saves its state. A second signal ends the process at once.
+noted: `check`, called between two steps, raises `Interrupted`, and the loop saves its state. A
+second signal ends the process at once.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ class Watch:
     """Whether a signal is to wait for the next `check`."""
     is_due: bool = False
     """Whether `check` has something to do: a signal has come, or there are other processes to
-    ask."""
+    ask. Until then a loop need not call it."""
 
     def __call__(self, number: int, _: object) -> None:
         if self.received is not None:

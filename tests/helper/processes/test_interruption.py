@@ -7,9 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import identical, load, log_lines, new_run, run, the_run
 from forked import finish, start
 
+from dataset.batches import Batches
+from dataset.spec import ImageSet
+from dataset.synthetic import synthetic_spec
+from helper.loop.state import RunState
+from helper.loop.training import batches_left
 from helper.processes import interruption
 
 TEACHER = "train_teacher.py"
@@ -48,7 +54,27 @@ def test_a_signal_saves_the_epoch_so_far(tmp_path, monkeypatch, number, status):
     ]
     assert line.endswith(f"({number}); repeat the command with --resume_ExpID {folder.name}")
     checkpoint = load(folder / "weights" / "ckpt.pth")
-    assert checkpoint["epoch"] == 0 and checkpoint["step"] == int(line.split()[6]) > 5
+    assert checkpoint["epoch"] == 0 and 5 < checkpoint["step"] == int(line.split()[6]) < 188
+
+
+@pytest.mark.parametrize("when", [0, 2, 3])
+def test_a_pass_ends_after_the_step_in_which_a_signal_came(when):
+    batches, seen = small_batches(), []
+    state = RunState(generators={"data": batches.generator})
+    ended = pytest.raises(interruption.Interrupted)
+    with ended, interruption.listening(), interruption.between_steps_only():
+        for index, _ in batches_left(state, batches):
+            seen.append(index)
+            if index == when:
+                signal.raise_signal(signal.SIGTERM)
+    assert len(batches) == 4 and seen == list(range(when + 1)) and state.step == when + 1
+
+
+def small_batches():
+    split = ImageSet(
+        torch.zeros(8, 16, 16, 3, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64)
+    )
+    return Batches(split, synthetic_spec(5, 16), 2, generator=torch.Generator())
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from command_line import TINY, identical, load, log_lines, metrics, new_run, run, without_clock
 
-from helper.loop.initial_stage import InitialStage
+from helper.loop.metrics import MeanMeter
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -34,27 +34,31 @@ def test_a_resumed_run_equals_the_uninterrupted_one(distill, tiny_teacher):
 
 
 def test_an_initial_stage_is_resumed(tiny_teacher, monkeypatch):
-    command = f"{WORDS} --path_t {tiny_teacher} --distill abound --epochs 1"
+    """Between two steps; the steps of the distillation are counted, and shown, as without it."""
+    words = f"{WORDS} --mix_mode cutmix --lw_mix [1,0,1] --save_img_interval 2 --epochs 1"
+    command = f"{words} --path_t {tiny_teacher} --distill abound"
     whole = new_run("train_student.py", command)
-    calls, real = [], InitialStage._train_epoch
+    calls, real = [], MeanMeter.update
 
-    def stop_in_the_second(self, *arguments):
+    def stop_in_the_second_epoch(self, *arguments):
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 5:
             signal.raise_signal(signal.SIGTERM)
         return real(self, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
-        patch.setattr(InitialStage, "_train_epoch", stop_in_the_second)
+        patch.setattr(MeanMeter, "update", stop_in_the_second_epoch)
         run("train_student.py", command, "--project_name part")
     assert stopped.value.code == 143
     (part,) = whole.parent.glob("part*")
     assert any(
-        "interrupted in epoch 2 of the initial stage after step 0 (SIGTERM); repeat" in line
+        "interrupted in epoch 2 of the initial stage after step 2 (SIGTERM); repeat" in line
         for line in log_lines(part)
     )
     run("train_student.py", command, f"--resume_ExpID {part.name}")
     assert identical(load(part / "weights" / "ckpt.pth"), load(whole / "weights" / "ckpt.pth"))
+    pictures = [{path.name for path in run.glob("gen_img/*")} for run in (part, whole)]
+    assert pictures[0] == pictures[1] == {"batch_step2.png", "second_view_step2.png"}
 
 
 def test_another_teacher_is_another_job(tiny_teacher, tmp_path, capsys):

@@ -33,9 +33,12 @@ def test_a_batch_passes_through_few_files(tiny_teacher, tmp_path, monkeypatch):
         return real(self, images)
 
     monkeypatch.setattr(ViewMaker, "__call__", views)
-    run("train_student.py", WORDS, "--lw_mix [1,0,1] --t_output_as_target_for_input_mix --path_t",
-        tiny_teacher)  # fmt: skip
-    assert step == 6 and sys.getprofile() is None
+    words = "--lw_mix [1,0,1] --t_output_as_target_for_input_mix --path_t"
+    try:
+        run("train_student.py", WORDS, words, tiny_teacher)
+    finally:
+        sys.setprofile(None)
+    assert step == 6
     assert len(calls) <= 11, sorted(calls)
     own = sum(count for name, count in calls.items() if not name.startswith("models/"))
     assert 20 < own / (LAST - FIRST) <= 60, calls
