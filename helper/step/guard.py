@@ -130,6 +130,8 @@ class Guard:
         for name, least, interval in found:
             if not interval.low >= least:
                 reason = f"{name} {interval.value:.2f} may be below {least:g}"
+                if math.isnan(interval.low):
+                    reason = "too few images yet for the guard"
                 return Verdict("unproven", reason, is_open=True)
         return self._within_range(statistics.measure("t_share", confidence))
 

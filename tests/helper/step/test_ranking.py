@@ -10,7 +10,7 @@ from places import ROOT
 
 from helper.errors import UserError
 from helper.step import guard as guard_module
-from helper.step.guard import EVIDENCE, PAPER_SCHEMES, Guard, is_of_paper
+from helper.step.guard import EVIDENCE, PAPER_SCHEMES, Guard, Verdict, is_of_paper
 from helper.step.intervals import CAUTION, c4, jackknife, t_quantile
 from helper.step.ranking import FIRST_LOOK, Ranking
 from helper.step.teacher_stats import TeacherStddev
@@ -241,6 +241,13 @@ def test_a_view_beyond_the_range_is_unproven():
     rows = {row.scheme: row for row in ranking.table()}
     assert rows["strong"].verdict.name == "unproven" and "0.9 to 1" in rows["strong"].verdict.reason
     assert ranking.best() == "identity"
+
+
+def test_a_view_of_too_few_images_is_unproven():
+    statistics = measure(Ranking(["weak"], K, guard=TRUSTED), 2).statistics["weak"]
+    verdict = TRUSTED.verdict("weak", statistics)
+    assert verdict == Verdict("unproven", "too few images yet for the guard", is_open=True)
+    assert statistics.measure("balance").value > TRUSTED.floors["balance"]
 
 
 def test_what_may_be_unproven_drops_nothing():
