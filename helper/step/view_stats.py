@@ -225,13 +225,11 @@ class ViewStatistics:
         `steps`.
         """
         size = max(block_steps, self.block_steps)
-        is_all = steps in (None, self.steps)
-        count = -(-self.steps // size) if is_all else steps // size
-        merged = self._sums[: count * (size // self.block_steps)].cpu()
-        merged = F.pad(merged, (0, 0, 0, count * (size // self.block_steps) - len(merged)))
-        return merged.view(count, -1, merged.shape[1]).sum(
-            dim=1
-        )  # (n, size in blocks, W) -> (n, W)
+        count = -(-self.steps // size) if steps is None else steps // size
+        each = size // self.block_steps
+        merged = self._sums[: count * each].cpu()
+        merged = F.pad(merged, (0, 0, 0, count * each - len(merged)))
+        return merged.view(count, each, merged.shape[1]).sum(dim=1)  # (n, each, W) -> (n, W)
 
     def measure(self, name: str, confidence: float = 0.95) -> Interval:
         """One of `MEASURES`, over all whole blocks, with its interval."""
@@ -268,7 +266,8 @@ def difference(
 
     On the same batches most of the error is common: identity less flip has a twelfth of it.
     """
-    steps, size = min(first.steps, second.steps), max(first.block_steps, second.block_steps)
+    size = max(first.block_steps, second.block_steps)
+    steps = None if first.steps == second.steps else min(first.steps, second.steps)
     pairs = torch.stack([s.blocks(steps, size) for s in (first, second)], dim=1)  # (n, 2, W)
     of = MEASURES[measure]
 

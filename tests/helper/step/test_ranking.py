@@ -191,10 +191,27 @@ def test_pairs_are_told_apart_sooner():
     assert again.value == pytest.approx(-paired.value)
 
 
-def test_pairs_of_unequal_length_are_compared_on_the_common_steps():
-    steps = rows_of(MOST_BLOCKS * 2)
-    long, short = filled(steps), filled(steps[:30])
-    assert difference(long, short).value == pytest.approx(0, abs=1e-12)
+@pytest.mark.parametrize(
+    ("longer", "shorter"),
+    [(2 * MOST_BLOCKS, 31), (MOST_BLOCKS + 5, MOST_BLOCKS + 1), (3 * MOST_BLOCKS, MOST_BLOCKS + 1),
+     (MOST_BLOCKS + 2, MOST_BLOCKS - 1), (9, 5)],
+)  # fmt: skip
+def test_pairs_of_unequal_length_are_compared_on_the_common_steps(longer, shorter):
+    """As far as these fill blocks of the longer one's size."""
+    steps = rows_of(longer)
+    long, short = filled(steps), filled(steps[:shorter])
+    for pair in ((long, short), (short, long)):
+        assert tuple(difference(*pair)) == pytest.approx((0, 0, 0), abs=1e-12)
+    whole = shorter // long.block_steps * long.block_steps
+    other = rows_of(shorter, seed=1)
+    found = difference(long, filled(other)).value
+    common = difference(filled(steps[:whole]), filled(other[:whole])).value
+    assert found == pytest.approx(common, abs=1e-12) and found != 0
+
+
+def test_pairs_with_no_common_block_have_no_interval():
+    steps = rows_of(3 * MOST_BLOCKS)
+    assert math.isnan(difference(filled(steps), filled(steps[:2])).low)
 
 
 @pytest.mark.parametrize("until", ["best", "order"])
