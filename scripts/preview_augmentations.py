@@ -93,11 +93,15 @@ class Scene(NamedTuple):
             normalize_for(self.spec, images.device).undo(images).permute(0, 2, 3, 1).cpu().numpy()
         )
 
-    def can_score(self, name: str) -> bool:
+    def missing(self, name: str) -> list[str]:
+        """The flags of the networks that a pick's criterion wants and that are not given."""
         _, needs_teacher, needs_student = pick_criteria[name]
-        return (not needs_teacher or self.teacher is not None) and (
-            not needs_student or self.student is not None
-        )
+        networks = {"--path_t": self.teacher, "--path_s": self.student}
+        wanted = zip(networks, (needs_teacher, needs_student))
+        return [flag for flag, needed in wanted if needed and networks[flag] is None]
+
+    def can_score(self, name: str) -> bool:
+        return not self.missing(name)
 
 
 class Pool(NamedTuple):
@@ -247,15 +251,15 @@ def every_stage(scene: Scene) -> list[str]:
     schemes = []
     for name in mix_modes:
         always = ":p=1" if mix_modes[name].keys()["p"].default != 1 else ""
-        if not picks(name) or (name != "pick" and can_pick(scene, name)):
+        if not picks(name) or (name != "pick" and not missing(scene, name)):
             schemes.append(name + always)
     return schemes
 
 
-def can_pick(scene: Scene, scheme: str) -> bool:
-    """True if the networks are there that a pick of this scheme asks."""
+def missing(scene: Scene, scheme: str) -> list[str]:
+    """The flags of the networks that the scheme's pick asks and that are not given."""
     last = parse_chain(scheme)[-1]
-    return not last.picks or scene.can_score(str(last.values.get("criterion", "kld")))
+    return scene.missing(str(last.values.get("criterion", "kld"))) if last.picks else []
 
 
 def share(view: Augmented) -> str:
@@ -370,8 +374,8 @@ def main(argv: Sequence[str]) -> None:
             print(f"left out: cutmix_pick by {name}, which needs {flag} FILE")
     schemes = every_stage(scene) if options.schemes == ["all"] else options.schemes
     for scheme in schemes:
-        if not can_pick(scene, scheme):
-            raise UserError(f"{scheme} picks by networks that are not given: --path_t, --path_s")
+        if flags := missing(scene, scheme):
+            raise UserError(f"{scheme} asks a network that is not given: {', '.join(flags)}")
     possible = [name for name in ENTROPIES if scene.can_score(name)]
     pools = {name: make_pool(scene, name) for name in dict.fromkeys(possible + options.criterion)}
     source = f"{scene.spec.name}, seed {options.seed}, --mix_draw {options.mix_draw}"

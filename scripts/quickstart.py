@@ -235,7 +235,7 @@ def main(argv: Sequence[str]) -> int:
 
     say(
         f"1/4 the teacher: {scale.teacher} on {options.dataset}, {scale.teacher_epochs} epochs,"
-        f" a minute or two ({folder}/teacher.log shows how far)"
+        f" some minutes ({folder}/teacher.log shows how far)"
     )
     train_teacher(scale, data)
     say("2/4 which augmentation will distil best, from the teacher alone")

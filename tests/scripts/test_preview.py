@@ -191,7 +191,8 @@ def test_any_scheme_has_a_row(networks, monkeypatch, capsys):
     assert np.array_equal(rows[0].images, scene.pixels(view.images))
     stages = preview.every_stage(scene)
     assert {"invert", "blur:p=1", "ricap"} < set(stages) and "mixup_pick" not in stages
-    assert "picks by networks that are not given" in fails(capsys, TINY, "cutmix_pick")
+    assert "that is not given: --path_t, --path_s" in fails(capsys, TINY, "cutmix_pick")
+    assert "that is not given: --path_s" in fails(capsys, TINY, networks[0], "cutmix_pick")
     assert "Did you mean 'cutout'" in fails(capsys, TINY, "cutot")
 
 
