@@ -131,17 +131,21 @@ def draw(schemes: Sequence[Drawn], *, narrow: bool, dark: bool) -> Any:
     return figure
 
 
+def label(scheme: str) -> str:
+    """A long name without its middle: schemes of one kind differ at their ends."""
+    if len(scheme) <= LONGEST:
+        return scheme
+    half = LONGEST // 2
+    return f"{scheme[: LONGEST - half - 1]}…{scheme[-half:]}"
+
+
 def _teacher_panel(axis: Any, schemes: Sequence[Drawn], styles: dict[str, Look]) -> None:
     """A line for each scheme; this is also the legend of the other panel."""
     for place, one in enumerate(schemes):
         look = styles[one.scheme]
         axis.plot([one.t.low, one.t.high], [place, place], color=look.colour, linewidth=1.1)
         mark(axis, one.t.value, place, look, verdict=one.verdict, size=38)
-    names = [
-        one.scheme if len(one.scheme) <= LONGEST else one.scheme[: LONGEST - 1] + "…"
-        for one in schemes
-    ]
-    axis.set_yticks(range(len(schemes)), names, fontsize=8.5)
+    axis.set_yticks(range(len(schemes)), [label(one.scheme) for one in schemes], fontsize=8.5)
     axis.set_ylim(len(schemes) - 0.4, -0.6)
     axis.tick_params(axis="y", length=0)
 
