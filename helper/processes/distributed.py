@@ -290,10 +290,10 @@ def parallel(network: nn.Module, *, uses_all: bool = True) -> nn.Module:
 
 
 def average_gradients(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> None:
-    """Have the optimizer, before each step, make equal what every process trains on all rows, such
-    as a distiller's layers.
+    """Average these parameters' gradients over the processes, before each step of the optimizer.
 
-    It is equal already, up to rounding.
+    For what every process trains on all rows, such as a distiller's layers: there the gradients
+    are equal already, up to rounding.
     """
     if size() == 1:
         return

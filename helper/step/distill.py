@@ -67,7 +67,7 @@ class DistillStep:
     feature_views: bool = False
     observers: Sequence[Observer] = ()
     steps: int = 0
-    """The run's steps so far."""
+    """Steps that the run has done; `observers` are told of it."""
 
     def __post_init__(self) -> None:
         self.terms = {name: logit_terms(name) for name in self.logit}
